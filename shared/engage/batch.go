@@ -1,0 +1,158 @@
+package engage
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"carillon/shared/apiclient"
+	"carillon/shared/fault"
+	"carillon/shared/httpapi"
+	"carillon/shared/idempotency"
+	"carillon/shared/token"
+)
+
+// BatchHandler serves POST /federated/outbound/v2/batch.
+type BatchHandler struct {
+	Tokens      *token.Authority
+	Content     *ContentStore
+	Pushes      *PushStore
+	Idempotency *idempotency.Store
+}
+
+type batchAnswer struct {
+	Response  string  `json:"response"`
+	Message   *string `json:"message"`
+	ErrorCode any     `json:"errorCode"` // "" on success, a number on failure: contract.md §2
+	RequestID string  `json:"requestId"`
+}
+
+// Serve accepts a push. It answers 200 once the push is durable under the request id that it answers.
+func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
+	grant, err := h.Tokens.Authenticate(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if !grant.Has(apiclient.ScopeEngageInform) {
+		return nil, fault.New(fault.Unauthenticated, "")
+	}
+	body, err := r.Body()
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.New()
+	_, _ = io.WriteString(hash, r.QueryParameter("programContentUuid")+"\n") // a hash never fails
+	batch, err := DecodeBatch(io.TeeReader(body, hash))
+	if err != nil {
+		return nil, err
+	}
+	key := r.Header("idempotency-key")
+	if key == "" {
+		return h.accept(ctx, r, grant, batch, r.ID)
+	}
+	if utf8.RuneCountInString(key) > MaxIdempotencyKey {
+		return nil, invalid("Idempotency-Key must be at most 255 characters")
+	}
+	operation, err := h.Idempotency.Begin(ctx, "engage#"+grant.ClientID+"#"+key, [32]byte(hash.Sum(nil)), r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if operation.Answer != nil {
+		return operation.Answer, nil
+	}
+	answer, err := h.accept(ctx, r, grant, batch, operation.ID)
+	if err != nil {
+		return nil, errors.Join(err, h.giveUp(ctx, operation, err))
+	}
+	if err := operation.Complete(ctx, answer); err != nil {
+		// The push is durable. A repeat finds it under the same request id and gets the same answer.
+		slog.WarnContext(ctx, "an answer could not be kept for repeats", "error", err)
+	}
+	return answer, nil
+}
+
+// giveUp leaves the key of a refused batch to another one, and that of a failed batch to its repeat.
+func (h *BatchHandler) giveUp(ctx context.Context, operation *idempotency.Operation, err error) error {
+	var refusal *fault.Error
+	if errors.As(err, &refusal) {
+		return operation.Abandon(ctx)
+	}
+	return operation.Release(ctx)
+}
+
+// accept checks a batch in the order of contract.md §2: whom it is from, its program, its fields, its aNumbers.
+func (h *BatchHandler) accept(ctx context.Context, r *httpapi.Request, grant token.Grant, batch *Batch, requestID string) (*httpapi.Response, error) {
+	groupNumbers, err := h.groupNumbers(ctx, grant.Tenant, batch)
+	if err != nil {
+		return nil, err
+	}
+	program, err := h.program(ctx, grant.Tenant, r.QueryParameter("programContentUuid"))
+	if err != nil {
+		return nil, err
+	}
+	push, err := batch.Check(program.Variables, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	push.RequestID, push.Tenant, push.Program = requestID, grant.Tenant, program
+	if batch.HasGroup() {
+		push.ANumbers = groupNumbers
+	} else {
+		owned, err := h.Content.OwnsANumbers(ctx, grant.Tenant, push.ANumbers)
+		if err != nil {
+			return nil, err
+		}
+		if !owned {
+			return nil, fault.New(aNumberNotAllowed, "")
+		}
+	}
+	if err := h.Pushes.Put(ctx, push); err != nil {
+		return nil, err
+	}
+	return httpapi.JSON(http.StatusOK, batchAnswer{Response: "success", ErrorCode: "", RequestID: requestID}), nil
+}
+
+// groupNumbers returns the numbers of the group that a batch names. It returns a fault noANumbers if the batch names
+// neither aNumbers nor a group of the provider's, and Invalid if it names both.
+func (h *BatchHandler) groupNumbers(ctx context.Context, tenant string, batch *Batch) ([]string, error) {
+	switch {
+	case batch.HasANumbers() && batch.HasGroup():
+		return nil, invalid("Send either aNumbers or aNumberGroupId, not both")
+	case batch.HasANumbers():
+		return nil, nil
+	}
+	id, err := uuid.Parse(batch.GroupID())
+	if err != nil {
+		return nil, fault.New(noANumbers, "")
+	}
+	numbers, err := h.Content.Group(ctx, tenant, id.String())
+	if fault.Is(err, fault.NotFound) || err == nil && len(numbers) == 0 {
+		return nil, fault.New(noANumbers, "")
+	}
+	return numbers, err
+}
+
+func (h *BatchHandler) program(ctx context.Context, tenant, text string) (Program, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != len(id.String()) { // Parse takes urn: and {} as well
+		return Program{}, fault.New(invalidProgram, "")
+	}
+	program, err := h.Content.Program(ctx, tenant, id.String())
+	if fault.Is(err, fault.NotFound) {
+		return Program{}, fault.New(invalidProgram, "")
+	}
+	return program, err
+}
+
+func invalid(message string) error {
+	var faults fault.Violations
+	faults.Add(fault.BadValue, "%s", message)
+	return faults.Err()
+}

@@ -1,0 +1,219 @@
+package engage
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"carillon/shared/httpapi"
+)
+
+const (
+	// chunkDestinations is how many destinations one chunk holds at most: what one call to the device gateway carries.
+	chunkDestinations = 500
+	// chunkBytes is how large a compressed chunk may be; an item of DynamoDB holds 400 KB.
+	chunkBytes = 300_000
+	// columnsFormat names this encoding in the item, so that a later one can be told from it.
+	columnsFormat = 1
+)
+
+// A chunk is written once, and DynamoDB charges its every KB. So its destinations are stored by column (all bNumbers,
+// all tracking ids, all texts of a variable), each a deflate block of its own: equal things compress well together.
+
+// EncodeChunks splits destinations into chunks of at most 500, fewer where their texts are long, and encodes each.
+func EncodeChunks(destinations []Destination) ([][]byte, error) {
+	var encoder columnEncoder
+	var chunks [][]byte
+	for part := range slices.Chunk(destinations, chunkDestinations) {
+		encoded, err := encoder.split(part)
+		if err != nil {
+			return nil, err
+		}
+		chunks = append(chunks, encoded...)
+	}
+	return chunks, nil
+}
+
+// columnEncoder reuses its buffers from chunk to chunk.
+type columnEncoder struct {
+	out     bytes.Buffer
+	deflate *flate.Writer
+	column  []byte
+}
+
+func (e *columnEncoder) split(part []Destination) ([][]byte, error) {
+	encoded, err := e.encode(part)
+	if err != nil {
+		return nil, err
+	}
+	if len(encoded) <= chunkBytes || len(part) == 1 {
+		return [][]byte{encoded}, nil
+	}
+	var all [][]byte
+	pieces := len(encoded)/chunkBytes + 1
+	for piece := range slices.Chunk(part, (len(part)+pieces-1)/pieces) {
+		encoded, err := e.split(piece)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, encoded...)
+	}
+	return all, nil
+}
+
+func (e *columnEncoder) encode(part []Destination) ([]byte, error) {
+	e.out.Reset()
+	if e.deflate == nil {
+		writer, err := flate.NewWriter(&e.out, flate.DefaultCompression)
+		if err != nil {
+			return nil, err
+		}
+		e.deflate = writer
+	}
+	e.deflate.Reset(&e.out)
+	names := variableNames(part)
+	e.column = binary.AppendUvarint(e.column[:0], uint64(len(part)))
+	e.column = binary.AppendUvarint(e.column, uint64(len(names)))
+	for _, name := range names {
+		e.column = appendText(e.column, name, true)
+	}
+	columns := []func(Destination) (string, bool){
+		func(d Destination) (string, bool) { return d.BNumber, true },
+		func(d Destination) (string, bool) { return d.CustomTrackingID, d.CustomTrackingID != "" },
+	}
+	for _, name := range names {
+		columns = append(columns, func(d Destination) (string, bool) { return d.text(name) })
+	}
+	for _, value := range columns {
+		for _, d := range part {
+			text, there := value(d)
+			e.column = appendText(e.column, text, there)
+		}
+		if err := e.flush(); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.deflate.Close(); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(e.out.Bytes()), nil
+}
+
+// flush ends a deflate block, so that each column gets a code table of its own.
+func (e *columnEncoder) flush() error {
+	if _, err := e.deflate.Write(e.column); err != nil {
+		return err
+	}
+	e.column = e.column[:0]
+	return e.deflate.Flush()
+}
+
+// appendText writes a text behind its length plus one, and an absent one as 0.
+func appendText(b []byte, text string, there bool) []byte {
+	if !there {
+		return append(b, 0)
+	}
+	return append(binary.AppendUvarint(b, uint64(len(text))+1), text...)
+}
+
+func variableNames(part []Destination) []string {
+	var names []string
+	for _, d := range part {
+		for _, v := range d.Personalization {
+			if !slices.Contains(names, v.Name) {
+				names = append(names, v.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (d Destination) text(variable string) (string, bool) {
+	for _, v := range d.Personalization {
+		if v.Name == variable {
+			return v.Text, true
+		}
+	}
+	return "", false
+}
+
+var errChunk = errors.New("engage: a chunk is not in the format it should be")
+
+// DecodeChunk returns the destinations of an encoded chunk, their variables sorted by name.
+func DecodeChunk(encoded []byte) ([]Destination, error) {
+	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(encoded)), httpapi.MaxBody))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errChunk, err)
+	}
+	r := columnReader{rest: text}
+	count, variables := r.uvarint(), r.uvarint()
+	if count > chunkDestinations || variables > maxVariables {
+		return nil, errChunk
+	}
+	names := make([]string, variables)
+	for i := range names {
+		names[i], _ = r.text()
+	}
+	destinations := make([]Destination, count)
+	for i := range destinations {
+		destinations[i].BNumber, _ = r.text()
+	}
+	for i := range destinations {
+		destinations[i].CustomTrackingID, _ = r.text()
+	}
+	for _, name := range names {
+		for i := range destinations {
+			if text, there := r.text(); there {
+				destinations[i].Personalization = append(destinations[i].Personalization, Variable{Name: name, Text: text})
+			}
+		}
+	}
+	if r.bad || len(r.rest) > 0 {
+		return nil, errChunk
+	}
+	return destinations, nil
+}
+
+type columnReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *columnReader) uvarint() uint64 {
+	n, size := binary.Uvarint(r.rest)
+	if size <= 0 {
+		r.bad, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *columnReader) text() (string, bool) {
+	n := r.uvarint()
+	if n == 0 {
+		return "", false
+	}
+	if n-1 > uint64(len(r.rest)) {
+		r.bad, r.rest = true, nil
+		return "", false
+	}
+	text := string(r.rest[:n-1])
+	r.rest = r.rest[n-1:]
+	return text, true
+}
+
+// encodeNumbers is one column alone. Its decoder comes with what delivers a push.
+func encodeNumbers(numbers []string) ([]byte, error) {
+	destinations := make([]Destination, len(numbers))
+	for i, number := range numbers {
+		destinations[i].BNumber = number
+	}
+	var encoder columnEncoder
+	return encoder.encode(destinations)
+}

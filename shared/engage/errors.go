@@ -1,0 +1,80 @@
+package engage
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"carillon/shared/fault"
+	"carillon/shared/httpapi"
+)
+
+// The rows of contract.md §2 that no other API has.
+const (
+	noANumbers        fault.Code = "no_anumbers"
+	invalidProgram    fault.Code = "invalid_program"
+	aNumberNotAllowed fault.Code = "anumber_not_allowed"
+)
+
+// The message of every refused batch. The guide's example for missing aNumbers lacks a word, and so does its answer.
+const (
+	pushFailed      = "Batch push could not complete push successfully."
+	noANumberFailed = "Batch could not complete push successfully."
+)
+
+// shownFaults is how many bad fields an answer names: 25,000 bad destinations would not help more.
+const shownFaults = 20
+
+// EncodeError maps an error to the status and body of POST /federated/outbound/v2/batch. A 401 has no body.
+func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
+	answer := func(status int, response, message string) *httpapi.Response {
+		if err.Message != "" {
+			response = err.Message
+		}
+		return httpapi.JSON(status, batchAnswer{Response: response, Message: &message, ErrorCode: status, RequestID: r.ID})
+	}
+	switch err.Code {
+	case fault.Unauthenticated:
+		return unauthorized()
+	case noANumbers:
+		return answer(http.StatusBadRequest, "Must send aNumbers or a valid ANumberGroupId", noANumberFailed)
+	case invalidProgram:
+		return answer(http.StatusBadRequest, "Invalid program setup on this program", pushFailed)
+	case aNumberNotAllowed:
+		return answer(http.StatusOK, "Not allowed to use one or more anumbers.", pushFailed)
+	case fault.Invalid:
+		return answer(http.StatusBadRequest, joinMessages(err.Violations), pushFailed)
+	case fault.Malformed:
+		return answer(http.StatusBadRequest, "the body is not valid JSON", pushFailed)
+	case fault.TooLarge:
+		return answer(http.StatusRequestEntityTooLarge, "the body is too large", pushFailed)
+	case fault.UnsupportedMediaType:
+		return answer(http.StatusUnsupportedMediaType, "the content encoding is not supported", pushFailed)
+	case fault.Conflict:
+		return answer(http.StatusConflict, "Idempotency-Key was used with another request", pushFailed)
+	case fault.TooManyRequests:
+		return answer(http.StatusTooManyRequests, "Too many requests", pushFailed)
+	case fault.Unavailable:
+		return answer(http.StatusServiceUnavailable, "Service unavailable", pushFailed)
+	default:
+		err.Message = "" // never an internal text
+		return answer(http.StatusInternalServerError, "Internal server error", pushFailed)
+	}
+}
+
+// unauthorized is the 401 of every endpoint that takes a token.
+func unauthorized() *httpapi.Response {
+	return httpapi.Empty(http.StatusUnauthorized).With("www-authenticate", "Bearer")
+}
+
+func joinMessages(violations []fault.Violation) string {
+	var messages []string
+	for i, v := range violations {
+		if i == shownFaults {
+			messages = append(messages, fmt.Sprintf("and %d more", len(violations)-i))
+			break
+		}
+		messages = append(messages, v.Message)
+	}
+	return strings.Join(messages, "; ")
+}

@@ -1,0 +1,65 @@
+// Package engage is the ENGAGE API: branded-call content that is pushed to handsets in batches (contract.md §2, seed 002).
+package engage
+
+import (
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Limits of a batch (contract.md §2).
+const (
+	MaxDestinations    = 25_000
+	MaxANumbers        = 400
+	MaxPersonalization = 256 // characters of one variable's text
+	MaxTrackingID      = 128 // characters
+	MaxIdempotencyKey  = 255 // characters
+	DefaultTTL         = 3600
+	MaxTTL             = 2_419_200 // seconds: 28 days
+	MaxAhead           = 30 * 24 * time.Hour
+)
+
+// Push is an accepted batch.
+type Push struct {
+	RequestID     string
+	Tenant        string // the provider
+	Program       Program
+	ANumbers      []string // as sent, or those of the group at the time
+	CreatedAt     time.Time
+	NotBefore     time.Time // CreatedAt or later
+	TTLSeconds    int
+	KeepAfterCall bool
+	Destinations  []Destination // in the order sent, no bNumber twice
+}
+
+// Destination is one handset of a push.
+type Destination struct {
+	BNumber          string // E.164
+	Personalization  []Variable
+	CustomTrackingID string // "" if none was sent
+}
+
+// Variable is a personalization variable of a destination.
+type Variable struct{ Name, Text string }
+
+// Program is what handsets show, as the Content Portal has it.
+type Program struct {
+	UUID      string
+	Name      string
+	Complete  bool
+	Variables []string       // those that a destination may personalize
+	Content   jsontext.Value // a JSON object
+}
+
+// isE164 checks a number by its syntax: + and 7 to 15 digits, no leading 0.
+func isE164(number string) bool {
+	if len(number) < 8 || len(number) > 16 || number[0] != '+' || number[1] == '0' {
+		return false
+	}
+	for _, digit := range []byte(number[1:]) {
+		if digit < '0' || digit > '9' {
+			return false
+		}
+	}
+	return true
+}

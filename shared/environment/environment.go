@@ -1,0 +1,42 @@
+// Package environment reads a function's settings from its environment variables, which template.yaml sets.
+package environment
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// Variables reads settings and remembers what is wrong, so that a function that is wired badly says all of it at once.
+type Variables struct{ faults []string }
+
+// String returns a variable that must be there and not be empty.
+func (v *Variables) String(name string) string {
+	s := os.Getenv(name)
+	if s == "" {
+		v.faults = append(v.faults, name+" is not set")
+	}
+	return s
+}
+
+// Duration returns a variable that must be a positive Go duration, such as 24h.
+func (v *Variables) Duration(name string) time.Duration {
+	s := v.String(name)
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		v.faults = append(v.faults, name+" is not a positive duration such as 24h")
+	}
+	return d
+}
+
+// Err returns one error that names every variable that is missing or wrong, or nil.
+func (v *Variables) Err() error {
+	if len(v.faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("environment: %s", strings.Join(v.faults, ", "))
+}

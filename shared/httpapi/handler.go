@@ -1,0 +1,156 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"carillon/shared/awsconfig"
+	"carillon/shared/fault"
+)
+
+// answerMargin is what is left of a function's time when its calls are given up, to answer and to log.
+const answerMargin = 500 * time.Millisecond
+
+// Handler serves one endpoint. Its error is a *fault.Error, or anything else, which the caller sees as an internal error.
+type Handler func(ctx context.Context, r *Request) (*Response, error)
+
+// ErrorEncoder maps an error to an API's own error body. It is the only place where an API does so.
+type ErrorEncoder func(r *Request, err *fault.Error) *Response
+
+// Endpoint is what a function serves.
+type Endpoint struct {
+	Handler     Handler
+	EncodeError ErrorEncoder
+}
+
+// Main is a function's main: it sets the endpoint up and serves it until Lambda ends the process. If the endpoint cannot
+// be set up, it logs why and exits with status 1, which Lambda reports as a failed init.
+func Main(setUp func() (Endpoint, error)) {
+	log := lambdacontext.NewLogger()
+	slog.SetDefault(log)
+	endpoint, err := setUp()
+	if err != nil {
+		log.Error("the function cannot start", "error", err)
+		os.Exit(1)
+	}
+	lambda.Start(Adapt(endpoint, log))
+}
+
+// Adapt makes a Lambda handler of an endpoint's: it answers each error through EncodeError, a panic as an internal error,
+// gives the handler a deadline that leaves time to answer, and writes one log line per request with its metrics in it
+// (CloudWatch embedded metric format). The Lambda handler never returns an error.
+func Adapt(endpoint Endpoint, log *slog.Logger) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (answer events.APIGatewayV2HTTPResponse, _ error) {
+		start := time.Now()
+		r := NewRequest(ctx, event)
+		defer func() {
+			if p := recover(); p != nil { // EncodeError's: a handler's own is an internal error by now
+				log.ErrorContext(ctx, "no answer could be made", "error", fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+				answer = Empty(http.StatusInternalServerError).With("x-request-id", r.ID).event()
+			}
+		}()
+		bounded, calls := awsconfig.CountCalls(ctx)
+		if deadline, ok := ctx.Deadline(); ok {
+			var cancel context.CancelFunc
+			bounded, cancel = context.WithDeadline(bounded, deadline.Add(-answerMargin))
+			defer cancel()
+		}
+		response, err := recovered(bounded, endpoint.Handler, r)
+		var failure *fault.Error
+		if err != nil {
+			failure = classify(err)
+			response = endpoint.EncodeError(r, failure)
+			if failure.RetryAfter > 0 {
+				response.With("retry-after", strconv.FormatInt(int64((failure.RetryAfter+time.Second-1)/time.Second), 10))
+			}
+		}
+		response.With("x-request-id", r.ID)
+		logRequest(ctx, log, r, response, failure, time.Since(start), calls.Load())
+		return response.event(), nil
+	}
+}
+
+func recovered(ctx context.Context, handler Handler, r *Request) (response *Response, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.Wrap(fault.Internal, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	response, err = handler(ctx, r)
+	if response == nil && err == nil {
+		err = errors.New("the handler returned neither an answer nor an error")
+	}
+	return response, err
+}
+
+func classify(err error) *fault.Error {
+	var failure *fault.Error
+	switch {
+	case errors.As(err, &failure):
+		return failure
+	case awsconfig.IsUnavailable(err):
+		return fault.Wrap(fault.Unavailable, err)
+	default:
+		return fault.Wrap(fault.Internal, err)
+	}
+}
+
+func logRequest(ctx context.Context, log *slog.Logger, r *Request, response *Response, failure *fault.Error, took time.Duration, calls int64) {
+	level, serverErrors := slog.LevelInfo, 0
+	if response.Status >= 500 {
+		level, serverErrors = slog.LevelError, 1
+	}
+	attrs := []slog.Attr{
+		slog.String("route", r.Route()),
+		slog.Int("status", response.Status),
+		slog.String("client", r.Client),
+		slog.Float64("durationMs", float64(took.Microseconds())/1000),
+		slog.Int64("awsCalls", calls),
+		slog.Int("serverErrors", serverErrors),
+		slog.Any("_aws", requestMetrics(time.Now())),
+	}
+	if failure != nil {
+		attrs = append(attrs, slog.String("error", failure.Error()))
+	}
+	log.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// embeddedMetrics tells CloudWatch which members of a log line are metrics.
+type embeddedMetrics struct {
+	Timestamp         int64             // Unix milliseconds
+	CloudWatchMetrics []metricDirective `json:"CloudWatchMetrics"`
+}
+
+type metricDirective struct {
+	Namespace  string
+	Dimensions [][]string
+	Metrics    []metric
+}
+
+type metric struct{ Name, Unit string }
+
+func requestMetrics(now time.Time) embeddedMetrics {
+	return embeddedMetrics{
+		Timestamp: now.UnixMilli(),
+		CloudWatchMetrics: []metricDirective{{
+			Namespace:  "Carillon",
+			Dimensions: [][]string{{"route"}},
+			Metrics: []metric{
+				{Name: "durationMs", Unit: "Milliseconds"},
+				{Name: "awsCalls", Unit: "Count"},
+				{Name: "serverErrors", Unit: "Count"},
+			},
+		}},
+	}
+}

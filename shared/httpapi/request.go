@@ -1,0 +1,133 @@
+// Package httpapi is what every function has in common that API Gateway's HTTP API (payload format 2.0) invokes:
+// requests, answers, and the one place where an error becomes an answer and a request becomes a log line.
+package httpapi
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"io"
+	"mime"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/google/uuid"
+
+	"carillon/shared/fault"
+)
+
+// MaxBody is how large a body may be once decoded, in bytes. Lambda itself takes 6 MB, so only a gzip body can be larger.
+const MaxBody = 32 << 20
+
+// Request is an HTTP request as API Gateway hands it to a function.
+type Request struct {
+	ID     string // a UUID, the x-request-id of the answer and the requestId of the log: Lambda's request id
+	Method string
+	Client string // who asks, for the log; set by whoever authenticates the request
+
+	event events.APIGatewayV2HTTPRequest
+}
+
+// NewRequest reads an event. The request's id is Lambda's, so that an answer leads to its log lines.
+func NewRequest(ctx context.Context, event events.APIGatewayV2HTTPRequest) *Request {
+	id := uuid.NewString()
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		if parsed, err := uuid.Parse(lc.AwsRequestID); err == nil {
+			id = parsed.String()
+		}
+	}
+	return &Request{ID: id, Method: event.RequestContext.HTTP.Method, event: event}
+}
+
+// Header returns a header's value, or "". The name is given in lower case, as API Gateway delivers it.
+func (r *Request) Header(name string) string { return r.event.Headers[name] }
+
+// PathParameter returns the part of the path that a {name} of the route stands for, unescaped.
+func (r *Request) PathParameter(name string) string { return r.event.PathParameters[name] }
+
+// QueryParameter returns the first value of a query parameter, or "".
+func (r *Request) QueryParameter(name string) string {
+	query, err := url.ParseQuery(r.event.RawQueryString)
+	if err != nil {
+		return ""
+	}
+	return query.Get(name)
+}
+
+// Route returns the route that matched, such as "POST /v2/token".
+func (r *Request) Route() string { return r.event.RouteKey }
+
+// BaseURL returns the API's own base URL as the caller sees it, without a trailing slash.
+func (r *Request) BaseURL() string {
+	scheme := "https"
+	if r.Header("x-forwarded-proto") == "http" {
+		scheme = "http"
+	}
+	return scheme + "://" + r.event.RequestContext.DomainName
+}
+
+// MediaType returns the Content-Type without its parameters, in lower case, or "" if there is none or it is malformed.
+func (r *Request) MediaType() string {
+	mediaType, _, err := mime.ParseMediaType(r.Header("content-type"))
+	if err != nil {
+		return ""
+	}
+	return mediaType
+}
+
+// BearerToken returns the token of an Authorization: Bearer header, or "".
+func (r *Request) BearerToken() string {
+	scheme, token, _ := strings.Cut(r.Header("authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// Body returns the body, decoded from base64 and gzip as it is read, at most MaxBody bytes of it: a bomb costs no memory.
+// Body and its reader return faults TooLarge, UnsupportedMediaType (an encoding that is not gzip) and Malformed.
+func (r *Request) Body() (io.Reader, error) {
+	var body io.Reader = strings.NewReader(r.event.Body)
+	if r.event.IsBase64Encoded {
+		body = base64.NewDecoder(base64.StdEncoding, body)
+	}
+	switch strings.ToLower(strings.TrimSpace(r.Header("content-encoding"))) {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		unzipped, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, malformed("the body is not gzip, as its Content-Encoding says", err)
+		}
+		body = unzipped
+	default:
+		return nil, fault.New(fault.UnsupportedMediaType, "Content-Encoding must be gzip or absent")
+	}
+	return &limitedBody{reader: body, left: MaxBody}, nil
+}
+
+func malformed(message string, cause error) error {
+	return &fault.Error{Code: fault.Malformed, Message: message, Cause: cause}
+}
+
+// limitedBody is io.LimitedReader with errors that say what is wrong with the request.
+type limitedBody struct {
+	reader io.Reader
+	left   int64
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.reader.Read(p)
+	b.left -= int64(n)
+	switch {
+	case b.left < 0:
+		return 0, fault.New(fault.TooLarge, "the body is larger than 32 MiB when decoded")
+	case err != nil && err != io.EOF: //nolint:errorlint // readers return io.EOF itself
+		return n, malformed("the body's base64 or gzip encoding is broken", err)
+	}
+	return n, err
+}

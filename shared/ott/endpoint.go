@@ -1,0 +1,100 @@
+package ott
+
+import (
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// isNumeric reports whether URL parsers read a host with this last label as an IPv4 address: 1, 0177, 0x7f (WHATWG URL, "ends in a number").
+func isNumeric(label string) bool {
+	digits, hex := strings.CutPrefix(label, "0x")
+	if hex {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return strings.Trim(label, "0123456789") == ""
+}
+
+// localSuffixes end the names of hosts that are not on the public Internet (RFC 6761, RFC 6762, RFC 8375, cloud metadata services).
+var localSuffixes = []string{".localhost", ".localdomain", ".local", ".internal", ".home.arpa", ".lan", ".intranet", ".corp", ".home", ".metadata.goog"}
+
+// isPublicHTTPS reports whether an endpointUrl may be registered: an absolute https URL without userinfo whose host is
+// neither a private, loopback, link-local, multicast or metadata address in any notation, nor a name that only resolves inside a network.
+func isPublicHTTPS(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.Opaque != "" || u.User != nil || u.Fragment != "" {
+		return false
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return false
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if address, err := netip.ParseAddr(host); err == nil {
+		return isPublicAddress(address)
+	}
+	if !isHostname(host) {
+		return false
+	}
+	labels := strings.Split(host, ".")
+	if len(labels) < 2 || isNumeric(labels[len(labels)-1]) {
+		return false // localhost and other single names; 127.1, 2130706433, 0x7f.0.0.1
+	}
+	for _, suffix := range localSuffixes {
+		if strings.HasSuffix("."+host, suffix) {
+			return false
+		}
+	}
+	return true
+}
+
+// isHostname checks a name in lower case by the DNS's own limits; the underscore is no host's but is met.
+func isHostname(host string) bool {
+	if len(host) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// specialPrefixes are the blocks beside those netip knows that are not on the public Internet (RFC 6890 and its updates).
+var specialPrefixes = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"),
+	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("168.63.129.16/32"), // Azure's metadata service
+	netip.MustParsePrefix("2001::/23"),        // Teredo, with an IPv4 address within, and others
+	netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("2002::/16"), // 6to4: an IPv4 address within
+	netip.MustParsePrefix("3fff::/20"),
+}
+
+// publicIPv6 is all of IPv6 that is given out (RFC 4291 §2.4). IPv4-compatible and NAT64 addresses, which hold an IPv4 address, are outside it.
+var publicIPv6 = netip.MustParsePrefix("2000::/3")
+
+// isPublicAddress reports whether an address is one of the public Internet; an IPv4-mapped address is judged as the IPv4 address it is.
+func isPublicAddress(address netip.Addr) bool {
+	address = address.Unmap()
+	if address.Zone() != "" || !address.IsGlobalUnicast() || address.IsPrivate() {
+		return false // loopback, link-local (with 169.254.169.254), multicast and unspecified are no global unicast
+	}
+	if address.Is6() && !publicIPv6.Contains(address) {
+		return false
+	}
+	for _, prefix := range specialPrefixes {
+		if prefix.Contains(address) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,43 @@
+package ott
+
+import (
+	"context"
+	"net/http"
+
+	"carillon/shared/apiclient"
+	"carillon/shared/fault"
+	"carillon/shared/httpapi"
+	"carillon/shared/token"
+)
+
+// RegisterHandler serves POST /ott/v1/registration.
+type RegisterHandler struct {
+	Tokens        *token.Authority
+	Registrations *RegistrationStore
+}
+
+// Serve registers a property, or overrides its registration. It answers 201 without a body once both the registration and its credentials are kept.
+func (h *RegisterHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
+	grant, err := h.Tokens.Authenticate(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if !grant.Has(apiclient.ScopeOTTRegistrationWrite) {
+		return nil, fault.New(fault.Forbidden, "")
+	}
+	if r.MediaType() != "application/json" {
+		return nil, fault.New(fault.UnsupportedMediaType, "")
+	}
+	body, err := r.Body()
+	if err != nil {
+		return nil, err
+	}
+	registration, credentials, err := DecodeRegistration(body)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Registrations.Put(ctx, grant.Tenant, r.ID, registration, credentials); err != nil {
+		return nil, err
+	}
+	return httpapi.Empty(http.StatusCreated), nil
+}

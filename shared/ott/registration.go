@@ -1,0 +1,169 @@
+// Package ott is the OTT API: Messenger pages and LINE channels that a partner registers (contract.md §1, seeds 000 and 001).
+package ott
+
+import (
+	"io"
+	"unicode/utf8"
+
+	"carillon/shared/fault"
+	"carillon/shared/jsonbody"
+	"carillon/shared/secret"
+)
+
+// Platform is an OTT network.
+type Platform string
+
+// The platforms that can be registered.
+const (
+	Messenger Platform = "messenger"
+	LINE      Platform = "line"
+)
+
+// Registration is a page or channel as it is kept and shown: without its credentials.
+type Registration struct {
+	Platform        Platform
+	PropertyID      string // Messenger's pageId, LINE's channelId
+	Name            string // pageName, channelName
+	ApplicationID   string // Messenger only
+	EndpointURL     string
+	IsActive        bool
+	IsTransactional bool // LINE only
+	IsTestChannel   bool // LINE only
+}
+
+// Credentials are the secrets of a registration. They are kept in Secrets Manager and nowhere else.
+type Credentials struct {
+	ApplicationSecret     secret.Text // Messenger
+	PageAccessToken       secret.Text // Messenger
+	CallbackVerifyToken   secret.Text // Messenger
+	ChannelSecret         secret.Text // LINE
+	CustomerConnectSecret secret.Text // LINE, optional
+}
+
+// Limits of a registration's members, in characters. Nothing in the seeds limits them; Secrets Manager and DynamoDB do.
+const (
+	maxName   = 255
+	maxURL    = 2048
+	maxSecret = 3072 // three of them, each character escaped to six bytes, fit the 64 KiB of a secret
+)
+
+type registrationBody struct {
+	OttPlatformName       jsonbody.Value                          `json:"ottPlatformName"`
+	OttPlatformAttributes jsonbody.Object[registrationAttributes] `json:"ottPlatformAttributes"`
+}
+
+type registrationAttributes struct {
+	EndpointURL           jsonbody.Value `json:"endpointUrl"`
+	IsActive              jsonbody.Value `json:"isActive"`
+	ApplicationID         jsonbody.Value `json:"applicationId"`
+	ApplicationSecret     jsonbody.Value `json:"applicationSecret"`
+	PageID                jsonbody.Value `json:"pageId"`
+	PageName              jsonbody.Value `json:"pageName"`
+	PageAccessToken       jsonbody.Value `json:"pageAccessToken"`
+	CallbackVerifyToken   jsonbody.Value `json:"callbackVerifyToken"`
+	ChannelID             jsonbody.Value `json:"channelId"`
+	ChannelName           jsonbody.Value `json:"channelName"`
+	ChannelSecret         jsonbody.Value `json:"channelSecret"`
+	CustomerConnectSecret jsonbody.Value `json:"customerConnectSecret"`
+	IsTransactional       jsonbody.Value `json:"isTransactional"`
+	IsTestChannel         jsonbody.Value `json:"isTestChannel"`
+}
+
+// DecodeRegistration reads the body of POST /ott/v1/registration. It returns a fault Malformed, or Invalid with every
+// fault in the order of contract.md §1: the attributes that every platform has, ottPlatformName and
+// ottPlatformAttributes, the platform's own attributes in the order of seed 000.
+func DecodeRegistration(body io.Reader) (Registration, Credentials, error) {
+	var b registrationBody
+	if err := jsonbody.Decode(body, &b, jsonbody.AnyCase); err != nil {
+		return Registration{}, Credentials{}, err
+	}
+	var c checker
+	var registration Registration
+	var credentials Credentials
+	attributes := b.OttPlatformAttributes.Value
+	hasAttributes := attributes != (registrationAttributes{})
+	// Where there are no attributes at all, that one fault stands for those of its members.
+	if hasAttributes {
+		registration.EndpointURL = c.endpointURL("EndpointUrl", attributes.EndpointURL)
+		registration.IsActive = c.flag("IsActive", attributes.IsActive)
+	}
+	registration.Platform = c.platform("OttPlatformName", b.OttPlatformName)
+	if !hasAttributes {
+		c.faults.Add(fault.BadValue, "OttPlatformAttributes is invalid")
+		return Registration{}, Credentials{}, c.faults.Err()
+	}
+	switch registration.Platform {
+	case Messenger:
+		registration.ApplicationID = c.text("ApplicationId", attributes.ApplicationID, maxName)
+		credentials.ApplicationSecret = c.secret("ApplicationSecret", attributes.ApplicationSecret)
+		registration.PropertyID = c.text("PageId", attributes.PageID, maxName)
+		registration.Name = c.text("PageName", attributes.PageName, maxName)
+		credentials.PageAccessToken = c.secret("PageAccessToken", attributes.PageAccessToken)
+		credentials.CallbackVerifyToken = c.secret("CallbackVerifyToken", attributes.CallbackVerifyToken)
+	case LINE:
+		registration.PropertyID = c.text("ChannelId", attributes.ChannelID, maxName)
+		registration.Name = c.text("ChannelName", attributes.ChannelName, maxName)
+		credentials.ChannelSecret = c.secret("ChannelSecret", attributes.ChannelSecret)
+		if !attributes.CustomerConnectSecret.Missing() {
+			credentials.CustomerConnectSecret = c.secret("CustomerConnectSecret", attributes.CustomerConnectSecret)
+		}
+		registration.IsTransactional = c.flag("isTransactional", attributes.IsTransactional)
+		registration.IsTestChannel = c.flag("isTestChannel", attributes.IsTestChannel)
+	}
+	return registration, credentials, c.faults.Err()
+}
+
+// checker reads members and collects what is wrong with them, under the names and in the words of seed 000.
+type checker struct{ faults fault.Violations }
+
+func (c *checker) text(name string, v jsonbody.Value, limit int) string {
+	switch {
+	case v.Missing():
+		c.faults.Add(fault.Missing, "%s must be provided", name)
+	case !v.IsString():
+		c.faults.Add(fault.WrongType, "%s is invalid", name)
+	case utf8.RuneCountInString(v.Text) > limit:
+		c.faults.Add(fault.BadValue, "%s is invalid", name)
+	default:
+		return v.Text
+	}
+	return ""
+}
+
+func (c *checker) secret(name string, v jsonbody.Value) secret.Text {
+	return secret.NewText(c.text(name, v, maxSecret))
+}
+
+// flag takes 0, 1, true and false: the seed's tables say integer, its examples have booleans.
+func (c *checker) flag(name string, v jsonbody.Value) bool {
+	switch {
+	case v.Missing():
+		c.faults.Add(fault.Missing, "%s must be provided", name)
+	case v.Kind == 't' || v.Kind == '0' && v.Text == "1":
+		return true
+	case v.Kind == 'f' || v.Kind == '0' && v.Text == "0":
+		return false
+	case v.Kind == '0':
+		c.faults.Add(fault.BadValue, "%s is invalid", name)
+	default:
+		c.faults.Add(fault.WrongType, "%s is invalid", name)
+	}
+	return false
+}
+
+func (c *checker) platform(name string, v jsonbody.Value) Platform {
+	text := c.text(name, v, maxName)
+	if text == "" || text == string(Messenger) || text == string(LINE) {
+		return Platform(text)
+	}
+	c.faults.Add(fault.BadValue, "%s is invalid", name)
+	return ""
+}
+
+func (c *checker) endpointURL(name string, v jsonbody.Value) string {
+	text := c.text(name, v, maxURL)
+	if text != "" && !isPublicHTTPS(text) {
+		c.faults.Add(fault.BadValue, "%s is invalid", name)
+	}
+	return text
+}

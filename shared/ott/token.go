@@ -1,0 +1,205 @@
+package ott
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"carillon/shared/apiclient"
+	"carillon/shared/fault"
+	"carillon/shared/httpapi"
+	"carillon/shared/jsonbody"
+	"carillon/shared/secret"
+	"carillon/shared/token"
+)
+
+// TokenAudience is the audience of this API's tokens.
+const TokenAudience = "ott"
+
+// TokenLifetime is how long a token is valid, and clockSkew how far two clocks may differ.
+const (
+	TokenLifetime = 20 * time.Minute
+	clockSkew     = time.Minute
+)
+
+// knownScopes are the scopes of this API, in the order in which a token lists them.
+var knownScopes = []string{apiclient.ScopeOTTRegistrationRead, apiclient.ScopeOTTRegistrationWrite, apiclient.ScopeOTTSend}
+
+// NewAuthority returns what issues and checks this API's tokens, with the signing key of that name.
+func NewAuthority(keys token.Keys, keyName string) *token.Authority {
+	return &token.Authority{Keys: keys, KeyName: keyName, Audience: TokenAudience, Lifetime: TokenLifetime, Leeway: clockSkew}
+}
+
+// The faults of POST /v2/token beside those that every API has: error codes of RFC 6749 §5.2.
+const (
+	unsupportedGrantType fault.Code = "unsupported_grant_type"
+	invalidScope         fault.Code = "invalid_scope"
+)
+
+// TokenHandler serves POST /v2/token: OAuth 2.0 client credentials (RFC 6749 §4.4, contract.md §1).
+type TokenHandler struct {
+	Clients *apiclient.Authenticator
+	Tokens  *token.Authority
+}
+
+type tokenRequest struct {
+	GrantType    jsonbody.Value `json:"grant_type"`
+	ClientID     jsonbody.Value `json:"client_id"`
+	ClientSecret jsonbody.Value `json:"client_secret"`
+	Scope        jsonbody.Value `json:"scope"`
+}
+
+type tokenBody struct {
+	AccessToken     string `json:"access_token"`
+	TokenType       string `json:"token_type"`
+	ExpiresIn       int64  `json:"expires_in"` // seconds
+	Scope           string `json:"scope"`
+	RESTInstanceURL string `json:"rest_instance_url"`
+}
+
+// Serve grants a token to a client that holds any of this API's scopes: for all of them, or for those that scope names.
+func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
+	request, err := decodeTokenRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	client, err := h.Clients.Authenticate(ctx, request.ClientID.Text, secret.NewText(request.ClientSecret.Text))
+	if err != nil {
+		return nil, err
+	}
+	r.Client = client.ID
+	scopes, ok := apiclient.GrantScopes(client, knownScopes, request.Scope.Text)
+	if !ok {
+		return nil, fault.New(invalidScope, "the client does not hold the requested scope")
+	}
+	signed, err := h.Tokens.Issue(ctx, client, scopes)
+	if err != nil {
+		return nil, err
+	}
+	return httpapi.JSON(http.StatusOK, tokenBody{
+		AccessToken:     signed,
+		TokenType:       "Bearer",
+		ExpiresIn:       int64(h.Tokens.Lifetime / time.Second),
+		Scope:           strings.Join(scopes, " "),
+		RESTInstanceURL: r.BaseURL() + "/",
+	}).With("cache-control", "no-store").With("pragma", "no-cache"), nil
+}
+
+// decodeTokenRequest reads a JSON or form body. It returns a fault Malformed, UnsupportedMediaType, Invalid or unsupportedGrantType.
+func decodeTokenRequest(r *httpapi.Request) (tokenRequest, error) {
+	var request tokenRequest
+	body, err := r.Body()
+	if err != nil {
+		return request, err
+	}
+	switch r.MediaType() {
+	case "application/json":
+		err = jsonbody.Decode(body, &request)
+	case "application/x-www-form-urlencoded":
+		err = decodeTokenForm(body, &request)
+	default:
+		err = fault.New(fault.UnsupportedMediaType, "Content-Type must be application/json or application/x-www-form-urlencoded")
+	}
+	if err != nil {
+		return request, err
+	}
+	var faults fault.Violations
+	for _, member := range []struct {
+		name  string
+		value jsonbody.Value
+	}{{"grant_type", request.GrantType}, {"client_id", request.ClientID}, {"client_secret", request.ClientSecret}} {
+		switch {
+		case member.value.Missing():
+			faults.Add(fault.Missing, "%s is missing", member.name)
+		case !member.value.IsString():
+			faults.Add(fault.WrongType, "%s must be a string", member.name)
+		}
+	}
+	if !request.Scope.Missing() && !request.Scope.IsString() {
+		faults.Add(fault.WrongType, "scope must be a string")
+	}
+	if err := faults.Err(); err != nil {
+		return request, err
+	}
+	if request.GrantType.Text != "client_credentials" {
+		return request, fault.New(unsupportedGrantType, "grant_type must be client_credentials")
+	}
+	return request, nil
+}
+
+// maxForm is how large a form may be, in bytes: what it holds is four short strings.
+const maxForm = 64 << 10
+
+func decodeTokenForm(body io.Reader, request *tokenRequest) error {
+	text, err := io.ReadAll(io.LimitReader(body, maxForm+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > maxForm {
+		return fault.New(fault.TooLarge, "the form is larger than 64 KiB")
+	}
+	form, err := url.ParseQuery(string(text))
+	if err != nil {
+		return &fault.Error{Code: fault.Malformed, Message: "the body is not a form", Cause: err}
+	}
+	for name, value := range map[string]*jsonbody.Value{
+		"grant_type": &request.GrantType, "client_id": &request.ClientID, "client_secret": &request.ClientSecret, "scope": &request.Scope,
+	} {
+		switch len(form[name]) {
+		case 0:
+		case 1:
+			*value = jsonbody.Value{Kind: '"', Text: form[name][0]}
+		default:
+			return fault.New(fault.Malformed, name+" is there twice") // RFC 6749 §3.2
+		}
+	}
+	return nil
+}
+
+// tokenErrorBody is the error body of RFC 6749 §5.2.
+type tokenErrorBody struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+// EncodeTokenError maps an error to the status and body of POST /v2/token.
+func EncodeTokenError(_ *httpapi.Request, err *fault.Error) *httpapi.Response {
+	answer := func(status int, code, constant string) *httpapi.Response {
+		description := err.Message
+		if description == "" {
+			description = constant
+		}
+		return httpapi.JSON(status, tokenErrorBody{Error: code, Description: description}).
+			With("cache-control", "no-store").With("pragma", "no-cache")
+	}
+	switch err.Code {
+	case fault.Unauthenticated:
+		return answer(http.StatusUnauthorized, "invalid_client", "client authentication failed")
+	case unsupportedGrantType, invalidScope:
+		return answer(http.StatusBadRequest, string(err.Code), "")
+	case fault.Invalid:
+		return answer(http.StatusBadRequest, "invalid_request", joinMessages(err.Violations))
+	case fault.Malformed:
+		return answer(http.StatusBadRequest, "invalid_request", "the request is malformed")
+	case fault.TooLarge:
+		return answer(http.StatusRequestEntityTooLarge, "invalid_request", "the request body is too large")
+	case fault.UnsupportedMediaType:
+		return answer(http.StatusUnsupportedMediaType, "invalid_request", "the media type or content encoding is not supported")
+	case fault.Unavailable:
+		return answer(http.StatusServiceUnavailable, "temporarily_unavailable", "try again later")
+	default:
+		return httpapi.JSON(http.StatusInternalServerError, tokenErrorBody{Error: "server_error", Description: "internal server error"}).
+			With("cache-control", "no-store")
+	}
+}
+
+func joinMessages(violations []fault.Violation) string {
+	messages := make([]string, len(violations))
+	for i, v := range violations {
+		messages[i] = v.Message
+	}
+	return strings.Join(messages, ", ")
+}
