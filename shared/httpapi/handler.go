@@ -108,7 +108,7 @@ func classify(err error) *fault.Error {
 
 func logRequest(ctx context.Context, log *slog.Logger, r *Request, response *Response, failure *fault.Error, took time.Duration, calls int64) {
 	level, serverErrors := slog.LevelInfo, 0
-	if response.Status >= 500 {
+	if response.Status >= 500 && !isCallers(failure) {
 		level, serverErrors = slog.LevelError, 1
 	}
 	attrs := []slog.Attr{
@@ -124,6 +124,19 @@ func logRequest(ctx context.Context, log *slog.Logger, r *Request, response *Res
 		attrs = append(attrs, slog.String("error", failure.Error()))
 	}
 	log.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// isCallers reports whether a failure is none of ours, whatever its status: ENGAGE answers 500 to wrong credentials.
+func isCallers(failure *fault.Error) bool {
+	if failure == nil {
+		return false
+	}
+	switch failure.Code {
+	case fault.Internal, fault.Unavailable, fault.BadGateway, fault.GatewayTimeout:
+		return false
+	default:
+		return true
+	}
 }
 
 // embeddedMetrics tells CloudWatch which members of a log line are metrics.

@@ -1,0 +1,280 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"carillon/local/emulator"
+	"carillon/local/stack"
+	"carillon/local/template"
+)
+
+// carillon is the built command, emulators what it provisions.
+var (
+	carillon  string
+	emulators *emulator.Set
+)
+
+const region = "us-east-1"
+
+func TestMain(m *testing.M) {
+	code, err := prepare(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// prepare builds the command and starts the emulators around run.
+func prepare(run func() int) (int, error) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "carillon")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	carillon = filepath.Join(dir, "carillon")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", carillon, ".").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("building the command: %w\n%s", err, out)
+	}
+	tools, err := emulator.Install(ctx, filepath.Join("..", "..", ".local"), func(s string) { fmt.Fprintln(os.Stderr, s) })
+	if err != nil {
+		return 0, err
+	}
+	if emulators, err = emulator.Start(ctx, tools); err != nil {
+		return 0, err
+	}
+	defer emulators.Close()
+	return run(), nil
+}
+
+// deploy creates what the template declares and returns the stack's name, which no other test uses.
+func deploy(t *testing.T) string {
+	t.Helper()
+	name := "t" + uuid.NewString()[:8]
+	declared, err := template.Load(filepath.Join("..", "..", "template.yaml"), template.Options{
+		StackName: name, Region: region, AccountID: "000000000000",
+		Parameters: map[string]string{"ProviderUrl": "https://provider.example.com"},
+	})
+	require.NoError(t, err)
+	config := aws.Config{Region: region, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
+	require.NoError(t, stack.Create(t.Context(), declared, stack.Clients{
+		DynamoDB:       dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.BaseEndpoint = &emulators.DynamoDB }),
+		SecretsManager: secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.BaseEndpoint = &emulators.AWS }),
+	}, nil))
+	return name
+}
+
+// call is one call of the command. Its environment is that of a person signed in to AWS, which the emulators stand for.
+type call struct {
+	dir         string
+	stdin       string
+	environment []string
+}
+
+type result struct {
+	stdout, stderr string
+	status         int
+}
+
+func (c call) run(t *testing.T, args ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	command := exec.CommandContext(t.Context(), carillon, args...)
+	command.Dir = c.dir
+	command.Stdin = strings.NewReader(c.stdin)
+	command.Stdout, command.Stderr = &stdout, &stderr
+	command.Env = append([]string{
+		"HOME=" + t.TempDir(), "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=" + region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_ENDPOINT_URL=" + emulators.AWS, "AWS_ENDPOINT_URL_DYNAMODB=" + emulators.DynamoDB,
+	}, c.environment...)
+	err := command.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return result{stdout.String(), stderr.String(), exit.ExitCode()}
+	}
+	require.NoError(t, err)
+	return result{stdout.String(), stderr.String(), 0}
+}
+
+// run calls the command and expects it to succeed.
+func run(t *testing.T, args ...string) result {
+	t.Helper()
+	r := call{}.run(t, args...)
+	require.Zero(t, r.status, r.stderr)
+	return r
+}
+
+func TestHelpOfEachCommand(t *testing.T) {
+	tests := map[string][]string{
+		"":              {"client add", "content apply", "--stack", "--local"},
+		"client":        {"client add", "client list", "client rotate", "client remove"},
+		"client add":    {"--tenant", "--scope", "ott_registration_read", "carillon client add acme-ott --tenant acme --scope"},
+		"client list":   {"carillon client list --output json"},
+		"client rotate": {"24h", "carillon client rotate acme-ott"},
+		"client remove": {"carillon client remove acme-ott"},
+		"content":       {"content apply"},
+		"local":         {"--port", "carillon local --port"},
+		"content apply": {"--file", "--dry-run", "carillon content apply -f content.yaml"},
+	}
+	for command, want := range tests {
+		t.Run(command, func(t *testing.T) {
+			r := run(t, append(strings.Fields(command), "--help")...)
+			assert.Empty(t, r.stderr)
+			for _, text := range want {
+				assert.Contains(t, r.stdout, text)
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	assert.Regexp(t, `^carillon .* \(go1\..*\)\n$`, run(t, "--version").stdout)
+}
+
+func TestWrongUsage(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want []string
+	}{
+		"nothing":            {nil, []string{`expected one of "client", "content", "local"`, "carillon --help"}},
+		"unknown command":    {[]string{"client", "frob"}, []string{"unexpected argument frob", "carillon client --help"}},
+		"unknown flag":       {[]string{"client", "list", "--frob"}, []string{"unknown flag --frob"}},
+		"nothing to add":     {[]string{"client", "add"}, []string{"missing flags: --scope=SCOPE,..., --tenant=TENANT"}},
+		"no id":              {[]string{"client", "add", "--tenant", "t", "--scope", "ott_send"}, []string{`expected "<id>"`}},
+		"all that is wrong":  {[]string{"client", "add", "ab", "--tenant", "a/b", "--scope", "x"}, []string{`client id "ab"`, `tenant "a/b"`, `scope "x" is unknown; known: ott_registration_read`}},
+		"no file":            {[]string{"content", "apply"}, []string{"missing flags: --file=FILE", "carillon content apply --help"}},
+		"format":             {[]string{"client", "list", "-o", "xml"}, []string{`must be one of "text","json"`}},
+		"profile with local": {[]string{"client", "list", "--local", "--profile", "p"}, []string{"can't be used together"}},
+		"window":             {[]string{"client", "rotate", "acme-ott", "--window", "1d"}, []string{"expected duration"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := call{}.run(t, test.args...)
+			assert.Equal(t, 2, r.status)
+			assert.Empty(t, r.stdout)
+			for _, text := range test.want {
+				assert.Contains(t, r.stderr, text)
+			}
+		})
+	}
+}
+
+func TestFailuresSayWhatToDo(t *testing.T) {
+	stackName := deploy(t)
+	add := []string{"client", "add", "acme-ott", "--tenant", "acme", "--scope", "ott_send"}
+	content := []string{"content", "apply", "-f", filepath.Join("..", "..", "content.example.yaml")}
+	tests := map[string]struct {
+		environment []string
+		args        []string
+		want        []string
+	}{
+		"no region":         {[]string{"AWS_REGION="}, []string{"client", "list"}, []string{"no AWS region", "--region"}},
+		"no credentials":    {[]string{"AWS_ACCESS_KEY_ID="}, []string{"client", "list"}, []string{"no AWS credentials", "--profile"}},
+		"no such profile":   {nil, []string{"client", "list", "--profile", "nobody"}, []string{"profile, nobody"}},
+		"no stack name":     {nil, []string{"client", "list", "--stack", "a/b"}, []string{`"a/b" is not a stack name`}},
+		"no such stack":     {nil, append(add, "--stack", "nowhere"), []string{`stack "nowhere": no such stack`, "sam deploy", "--stack"}},
+		"no such table":     {nil, append(content, "--stack", "nowhere"), []string{"table nowhere-content: no such stack"}},
+		"no such client":    {nil, []string{"client", "rotate", "nobody", "--stack", stackName}, []string{`client "nobody": no such client`, "carillon client list"}},
+		"nothing to remove": {nil, []string{"client", "remove", "nobody", "--stack", stackName}, []string{"carillon client list"}},
+		"no local run":      {nil, []string{"client", "list", "--local"}, []string{"make run"}},
+		"nothing answers": {[]string{"AWS_ENDPOINT_URL=http://127.0.0.1:1"}, []string{"client", "list"},
+			[]string{"nothing answers at 127.0.0.1:1"}},
+		"no such file": {nil, []string{"content", "apply", "-f", "nothing.yaml"}, []string{"nothing.yaml", "no such file"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := call{environment: test.environment}
+			if name == "no local run" {
+				c.dir = t.TempDir()
+			}
+			r := c.run(t, test.args...)
+			assert.Equal(t, 1, r.status, r.stderr)
+			assert.Empty(t, r.stdout)
+			for _, text := range test.want {
+				assert.Contains(t, r.stderr, text)
+			}
+		})
+	}
+}
+
+func TestRefusalsOfAWSSayWhatToDo(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		code string
+		want string
+	}{
+		"no permission for secrets": {[]string{"client", "list"}, "AccessDeniedException", "these credentials lack secretsmanager:ListSecrets. AWS says: as AWS has it"},
+		"no permission for tables": {[]string{"content", "apply", "-f", filepath.Join("..", "..", "content.example.yaml")},
+			"AccessDeniedException", "these credentials lack dynamodb:Query"},
+		"expired credentials": {[]string{"client", "list"}, "ExpiredTokenException", "sign in again"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = fmt.Fprintf(w, `{"__type":%q,"message":"as AWS has it"}`, test.code)
+			}))
+			t.Cleanup(server.Close)
+
+			r := call{environment: []string{"AWS_ENDPOINT_URL=" + server.URL, "AWS_ENDPOINT_URL_DYNAMODB=" + server.URL}}.run(t, test.args...)
+
+			assert.Equal(t, 1, r.status)
+			assert.Contains(t, r.stderr, test.want)
+		})
+	}
+}
+
+// The local run is found by its file, from any directory of the project.
+func TestLocal(t *testing.T) {
+	stackName, project := deploy(t), t.TempDir()
+	within := filepath.Join(project, "shared", "ott")
+	require.NoError(t, os.MkdirAll(within, 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(project, ".local"), 0o755))
+	write := func(v any) {
+		raw, err := json.Marshal(v)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(project, ".local", "demo.json"), raw, 0o600))
+	}
+	// What is set for AWS must not matter.
+	c := call{dir: within, environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL=http://127.0.0.1:1",
+		"AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "CARILLON_STACK=production"}}
+
+	write(map[string]any{"baseUrl": "http://127.0.0.1:3000"})
+	r := c.run(t, "--local", "client", "list")
+	assert.Equal(t, 1, r.status)
+	assert.Contains(t, r.stderr, "start `make run` again")
+
+	write(map[string]any{"aws": map[string]string{
+		"dynamodb": emulators.DynamoDB, "endpoint": emulators.AWS, "region": region, "stack": stackName,
+	}})
+	r = c.run(t, "--local", "client", "add", "acme-ott", "--tenant", "acme", "--scope", "ott_send")
+	require.Zero(t, r.status, r.stderr)
+	assert.Contains(t, r.stderr, "the local run")
+	r = c.run(t, "client", "list", "--local")
+	require.Zero(t, r.status, r.stderr)
+	assert.Contains(t, r.stdout, "acme-ott")
+	c.stdin = "businesses: [{id: PA, merchantAccountKey: m}]"
+	r = c.run(t, "content", "apply", "--local", "-f", "-")
+	require.Zero(t, r.status, r.stderr)
+	assert.Contains(t, r.stdout, "1 created")
+}
