@@ -27,7 +27,8 @@ type Request struct {
 	Method string
 	Client string // who asks, for the log; set by whoever authenticates the request
 
-	event events.APIGatewayV2HTTPRequest
+	event   events.APIGatewayV2HTTPRequest
+	headers map[string]string // by name in lower case
 }
 
 // NewRequest reads an event. The request's id is Lambda's, so that an answer leads to its log lines.
@@ -38,11 +39,15 @@ func NewRequest(ctx context.Context, event events.APIGatewayV2HTTPRequest) *Requ
 			id = parsed.String()
 		}
 	}
-	return &Request{ID: id, Method: event.RequestContext.HTTP.Method, event: event}
+	headers := make(map[string]string, len(event.Headers))
+	for name, value := range event.Headers {
+		headers[strings.ToLower(name)] = value // as API Gateway delivers them already, and sam local does not
+	}
+	return &Request{ID: id, Method: event.RequestContext.HTTP.Method, event: event, headers: headers}
 }
 
-// Header returns a header's value, or "". The name is given in lower case, as API Gateway delivers it.
-func (r *Request) Header(name string) string { return r.event.Headers[name] }
+// Header returns a header's value, or "". The name is given in lower case.
+func (r *Request) Header(name string) string { return r.headers[name] }
 
 // PathParameter returns the part of the path that a {name} of the route stands for, unescaped.
 func (r *Request) PathParameter(name string) string { return r.event.PathParameters[name] }
@@ -126,7 +131,7 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 	switch {
 	case b.left < 0:
 		return 0, fault.New(fault.TooLarge, "the body is larger than 32 MiB when decoded")
-	case err != nil && err != io.EOF: //nolint:errorlint // readers return io.EOF itself
+	case err != nil && err != io.EOF:
 		return n, malformed("the body's base64 or gzip encoding is broken", err)
 	}
 	return n, err

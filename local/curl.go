@@ -1,0 +1,55 @@
+package local
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Examples is a bash script that calls every endpoint with the demo clients and the seeds' own bodies. Its lines work
+// when they are pasted in order.
+func (b *Bundle) Examples() string {
+	d := b.Demo
+	const (
+		header = ` -H 'content-type: application/json'`
+		token  = ` | sed -E 's/.*"%s":"([^"]+)".*/\1/')`
+	)
+	var s strings.Builder
+	write := func(format string, args ...any) { _, _ = fmt.Fprintf(&s, format+"\n", args...) }
+
+	write("# OTT: a token, then a registration (201, no body)")
+	write(`OTT_TOKEN=$(curl -sS %s/v2/token`+header+` -d '{"grant_type":"client_credentials","client_id":"%s","client_secret":"%s"}'`+token,
+		d.BaseURL, d.OTT.ClientID, d.OTT.ClientSecret, "access_token")
+	write(`curl -sS -i -w '\n' %s/ott/v1/registration`+header+` -H "authorization: Bearer $OTT_TOKEN" -d '%s'`, d.BaseURL, ottBody)
+	write("")
+	write("# ENGAGE: a token, its health, then a push")
+	write(`ENGAGE_TOKEN=$(curl -sS %s/federated/content/v2/token`+header+` -H 'x-federated-purpose: inform' -d '{"clientId":"%s","clientSecret":"%s"}'`+token,
+		d.BaseURL, d.Engage.ClientID, d.Engage.ClientSecret, "accessToken")
+	write(`curl -sS -i -w '\n' %s/federated/content/v2/token/health`+header+` -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
+	write(`curl -sS -i -w '\n' '%s/federated/outbound/v2/batch?programContentUuid=%s'`+header+` -H "authorization: Bearer $ENGAGE_TOKEN" -d '%s'`,
+		d.BaseURL, d.Engage.ProgramContentUUID, engageBody(d.Engage))
+	write("")
+	write("# DXP: resend an activation link")
+	write(`curl -sS -i -w '\n' %s/dxp-ux/v1/%s/product`+header+` -H 'client_id: %s' -H 'client_secret: %s' -H "x-correlation-id: $(date +%%s)-$RANDOM" -d '%s'`,
+		d.BaseURL, d.Product.BusinessID, d.Product.ClientID, d.Product.ClientSecret, productBody(d.Product))
+	return s.String()
+}
+
+// The bodies are the seeds' own, on one line.
+
+const ottBody = `{"ottPlatformName":"messenger","ottPlatformAttributes":{"applicationId":"1093076390764037",` +
+	`"applicationSecret":"03d537gg656gvkbe9b430f002e9c4517","pageId":"1732555047025799","pageName":"SFMC Engineers",` +
+	`"pageAccessToken":"someaccesstoken4fasdcruib213123knubkdnfisdubnu12312ub3pijnb",` +
+	`"endpointUrl":"https://graph.facebook.com/v2.6/me/messages","callbackVerifyToken":"this_is_the_verify_token","isActive":true}}`
+
+func engageBody(d DemoEngage) string {
+	return fmt.Sprintf(`{"destinations":[{"bNumber":"+15018902005","personalization":{"%[1]s":"Put Custom Text Here"},"customTrackingId":"custom-tracking-1"},`+
+		`{"bNumber":"+14258309029","personalization":{"%[1]s":"Put Custom Text Here"},"customTrackingId":"custom-tracking-2"}],`+
+		`"aNumbers":["%[2]s"],"notBefore":"2020-02-10T16:00:00Z","ttlSeconds":"3600","keepAfterCall":"false"}`,
+		d.Variables[0], strings.Join(d.ANumbers, `","`))
+}
+
+func productBody(d DemoProduct) string {
+	return fmt.Sprintf(`{"productSpecification":{"id":"%s"},"@baseType":"product","@type":"OTT","@referredType":"%s",`+
+		`"billingAccount":{"id":"1234567890","contact":[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]}}`,
+		d.ProductID, d.ReferredType)
+}

@@ -1,0 +1,160 @@
+package local_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"carillon/local"
+)
+
+// startTime is ample for a first start, which installs the emulators and compiles everything.
+const startTime = 10 * time.Minute
+
+func start(t *testing.T, options local.Options) (*local.Bundle, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTime)
+	defer cancel()
+	if options.Root == "" {
+		options.Root = ".."
+	}
+	options.ToolsDir = filepath.Join("..", ".local")
+	options.Progress = func(line string) { t.Log(line) }
+	bundle, err := local.Start(ctx, options)
+	if bundle != nil {
+		t.Cleanup(bundle.Close)
+	}
+	return bundle, err
+}
+
+func TestBundle(t *testing.T) {
+	demoFile := filepath.Join(t.TempDir(), ".local", "demo.json")
+	bundle, err := start(t, local.Options{DemoFile: demoFile})
+	require.NoError(t, err)
+
+	t.Run("writes what a caller needs to know", func(t *testing.T) {
+		info, err := os.Stat(demoFile)
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		raw, err := os.ReadFile(demoFile)
+		require.NoError(t, err)
+		var demo local.Demo
+		require.NoError(t, json.Unmarshal(raw, &demo))
+		assert.Equal(t, bundle.Demo, demo)
+		assert.Equal(t, bundle.BaseURL, demo.BaseURL)
+		assert.Equal(t, "3e1b9b27-d1f9-4c8d-800f-bb534d6928d6", demo.Engage.ProgramContentUUID)
+		assert.Equal(t, []string{"MY_VAR"}, demo.Engage.Variables)
+		assert.Equal(t, []string{"+5014008029", "+5013509988"}, demo.Engage.ANumbers)
+		assert.Equal(t, "935b91a0-f2fb-4c43-b629-63fea6634512", demo.Engage.ANumberGroupID)
+		assert.NotEqual(t, demo.Engage.ProgramContentUUID, demo.EngageOther.ProgramContentUUID)
+		assert.Equal(t, "PA", demo.Product.BusinessID)
+		assert.Regexp(t, `^whsec_`, demo.Gateway.Secret)
+		var members struct{ Engage map[string]any }
+		require.NoError(t, json.Unmarshal(raw, &members))
+		assert.Contains(t, members.Engage, "clientSecret", "the client's members are the domain's own")
+	})
+
+	t.Run("prints lines that work when pasted", func(t *testing.T) {
+		out, err := exec.CommandContext(t.Context(), "bash", "-ec", bundle.Examples()).CombinedOutput()
+		require.NoError(t, err, string(out))
+		assert.Equal(t, 2, strings.Count(string(out), "HTTP/1.1 200 OK"), string(out))
+		assert.Equal(t, 2, strings.Count(string(out), "HTTP/1.1 201 Created"), string(out))
+		assert.Contains(t, string(out), `"message":"Healthy"`)
+		assert.Contains(t, string(out), `"response":"success"`)
+		assert.Contains(t, string(out), `"status":"created"`)
+		assert.Contains(t, get(t, bundle.BaseURL+"/_local/bango"), `"productKey":"DISNEY_PLUS_PA"`)
+		assert.Equal(t, "[]", get(t, bundle.BaseURL+"/_local/gateway"))
+	})
+
+	t.Run("answers as API Gateway without a route", func(t *testing.T) {
+		assert.JSONEq(t, `{"message":"Not Found"}`, get(t, bundle.BaseURL+"/nowhere"))
+	})
+
+	t.Run("survives a killed function", func(t *testing.T) {
+		f := bundle.Function("EngageTokenHealthFunction")
+		get(t, bundle.BaseURL+"/federated/content/v2/token/health")
+		before := len(f.ColdStarts())
+		require.NotZero(t, before)
+		assert.NotZero(t, f.Kill())
+		get(t, bundle.BaseURL+"/federated/content/v2/token/health")
+		assert.Len(t, f.ColdStarts(), before+1)
+	})
+
+	t.Run("says why when an emulator dies", func(t *testing.T) {
+		require.NoError(t, syscall.Kill(bundle.EmulatorPIDs()["dynoxide"], syscall.SIGKILL))
+		err := <-bundle.Failed()
+		assert.ErrorContains(t, err, "the emulator dynoxide ended (signal: killed)")
+		assert.ErrorContains(t, err, "listening on")
+	})
+
+	t.Run("leaves nothing behind", func(t *testing.T) {
+		pids := bundle.EmulatorPIDs()
+		bundle.Close()
+		for name, pid := range pids {
+			assert.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, name)
+		}
+		for id, f := range bundle.Functions() {
+			assert.Empty(t, f.Processes(), id)
+		}
+		assert.NoFileExists(t, demoFile)
+		_, err := net.Dial("tcp", strings.TrimPrefix(bundle.BaseURL, "http://"))
+		assert.Error(t, err)
+	})
+}
+
+func TestStartSaysWhatIsWrong(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	for _, c := range []struct {
+		name    string
+		options local.Options
+		want    []string
+	}{
+		{"port in use", local.Options{Port: listener.Addr().(*net.TCPAddr).Port}, []string{"is in use", "PORT="}},
+		{"build failure", local.Options{Root: filepath.Join("testdata", "broken")}, []string{"BrokenFunction does not build", "undefined: thisDoesNotExist"}},
+		{"no template", local.Options{Root: t.TempDir()}, []string{"template.yaml"}},
+		{"no stack name", local.Options{Stack: "no stack"}, []string{"not a stack name"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.options.BuildDir = t.TempDir()
+			_, err := start(t, c.options)
+			for _, want := range c.want {
+				assert.ErrorContains(t, err, want)
+			}
+		})
+	}
+}
+
+func TestStartNamesWhatIsMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, err := local.Start(t.Context(), local.Options{Root: "..", ToolsDir: t.TempDir(), BuildDir: t.TempDir()})
+	require.ErrorContains(t, err, "go is missing: install Go")
+	assert.ErrorContains(t, err, "make is missing")
+	assert.ErrorContains(t, err, "npm is missing: install Node.js")
+	assert.ErrorContains(t, err, "python3 is missing")
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	require.NoError(t, err)
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return string(body)
+}

@@ -1,0 +1,91 @@
+package standin
+
+import (
+	_ "embed"
+	"encoding/json"
+	"html/template"
+	"io"
+	"net/http"
+)
+
+//go:embed page.html
+var pageSource string
+
+// html/template escapes everything that is shown: what partners were sent is not to be trusted.
+var page = template.Must(template.New("page").Parse(pageSource))
+
+// section is one partner on the page.
+type section struct {
+	Name, URL string
+	Entries   []string
+}
+
+// Control serves /_local/: GET of /_local/{name} is what the partner received as a JSON array, oldest first; DELETE
+// empties it and its script; POST {"next":[Answer,…]} scripts its next answers. /_local/ is a page for a person.
+func (s *Server) Control() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_local/{$}", s.page)
+	mux.Handle("GET /_local", http.RedirectHandler("/_local/", http.StatusMovedPermanently))
+	mux.HandleFunc("GET /_local/{name}", s.named(func(w http.ResponseWriter, _ *http.Request, p *scripted) {
+		writeJSON(w, http.StatusOK, received(p))
+	}))
+	mux.HandleFunc("DELETE /_local/{name}", s.named(func(w http.ResponseWriter, _ *http.Request, p *scripted) {
+		p.clear()
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	mux.HandleFunc("POST /_local/{name}", s.named(func(w http.ResponseWriter, r *http.Request, p *scripted) {
+		var body struct {
+			Next []Answer `json:"next"`
+		}
+		raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err == nil {
+			err = json.Unmarshal(raw, &body)
+		}
+		if err == nil {
+			err = s.Script(p.Name(), body.Next...)
+		}
+		if err != nil {
+			writeJSON(w, http.StatusBadRequest, map[string]string{"message": err.Error()})
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	return mux
+}
+
+func (s *Server) named(serve func(http.ResponseWriter, *http.Request, *scripted)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		p := s.partner(r.PathValue("name"))
+		if p == nil {
+			writeJSON(w, http.StatusNotFound, map[string]string{"message": "there is no such stand-in"})
+			return
+		}
+		serve(w, r, p)
+	}
+}
+
+// received is never nil: an empty list is [] in JSON.
+func received(p Partner) []any {
+	if list := p.Received(); list != nil {
+		return list
+	}
+	return []any{}
+}
+
+func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
+	var sections []section
+	for _, p := range s.partners {
+		sec := section{Name: p.Name(), URL: s.URL(p.Name())}
+		for _, entry := range received(p) {
+			raw, err := json.MarshalIndent(entry, "", "  ")
+			if err != nil {
+				raw = []byte(err.Error())
+			}
+			sec.Entries = append(sec.Entries, string(raw))
+		}
+		sections = append(sections, sec)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	_ = page.Execute(w, sections)
+}

@@ -1,0 +1,417 @@
+package template
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// The resource types that the local run gives a meaning.
+const (
+	typeFunction = "AWS::Serverless::Function"
+	typeAPI      = "AWS::Serverless::HttpApi"
+	typeTable    = "AWS::DynamoDB::Table"
+	typeSecret   = "AWS::SecretsManager::Secret"
+	typeLogGroup = "AWS::Logs::LogGroup"
+	typeRole     = "AWS::IAM::Role"
+)
+
+// knownTypes lists the properties that each type may have. Those of a type with nil are not looked at:
+// permissions, logs and alarms do not exist on one machine.
+var knownTypes = map[string][]string{
+	typeFunction: {
+		"FunctionName", "Timeout", "MemorySize", "Environment", "Events", "LoggingConfig",
+		// The build decides about these, or they are about permissions, deployment and billing.
+		"Description", "CodeUri", "Handler", "Runtime", "Architectures", "Role", "Policies", "PermissionsBoundary",
+		"Tracing", "Tags", "PropagateTags", "EphemeralStorage", "AutoPublishAlias", "DeploymentPreference",
+		"ReservedConcurrentExecutions", "ProvisionedConcurrencyConfig", "RuntimeManagementConfig", "RecursiveLoop",
+	},
+	typeAPI: {
+		"Name", "Description", "StageName", "FailOnWarnings", "DefaultRouteSettings", "RouteSettings",
+		"AccessLogSettings", "Tags", "PropagateTags", "DisableExecuteApiEndpoint",
+	},
+	typeTable: {
+		"TableName", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode", "TimeToLiveSpecification",
+		"PointInTimeRecoverySpecification", "SSESpecification", "DeletionProtectionEnabled", "TableClass", "Tags",
+		"ContributorInsightsSpecification", "OnDemandThroughput", "WarmThroughput", "ResourcePolicy",
+	},
+	typeSecret: {
+		"Name", "Description", "GenerateSecretString", "SecretString",
+		"KmsKeyId", "Tags", "ReplicaRegions",
+	},
+	typeLogGroup:                          nil,
+	typeRole:                              nil,
+	"AWS::IAM::Policy":                    nil,
+	"AWS::IAM::ManagedPolicy":             nil,
+	"AWS::IAM::RolePolicy":                nil,
+	"AWS::Lambda::Permission":             nil,
+	"AWS::Logs::MetricFilter":             nil,
+	"AWS::Logs::ResourcePolicy":           nil,
+	"AWS::Logs::QueryDefinition":          nil,
+	"AWS::CloudWatch::Alarm":              nil,
+	"AWS::CloudWatch::CompositeAlarm":     nil,
+	"AWS::CloudWatch::Dashboard":          nil,
+	"AWS::SecretsManager::ResourcePolicy": nil,
+}
+
+// Table is an AWS::DynamoDB::Table.
+type Table struct {
+	LogicalID   string
+	Name        string
+	BillingMode string
+	Attributes  []Attribute
+	Key         []KeyPart
+	Indexes     []Index
+	// TTLAttribute is empty for a table whose items never expire.
+	TTLAttribute string
+}
+
+// Attribute is a key attribute's name and type: S, N or B.
+type Attribute struct{ Name, Type string }
+
+// KeyPart is an attribute of a key; its Type is HASH or RANGE.
+type KeyPart struct{ Name, Type string }
+
+// Index is a global secondary index; Projection is ALL, KEYS_ONLY or INCLUDE, the last with Include.
+type Index struct {
+	Name       string
+	Key        []KeyPart
+	Projection string
+	Include    []string
+}
+
+// Secret is an AWS::SecretsManager::Secret: with a value, or with one to generate.
+type Secret struct {
+	LogicalID string
+	Name      string
+	// Value is SecretString.
+	Value string
+	// Generate is nil when the template gives the value, or none.
+	Generate *GenerateSecret
+}
+
+// GenerateSecret is GenerateSecretString. With a Template, a JSON object, the password becomes its member Key.
+type GenerateSecret struct {
+	Template, Key, ExcludeCharacters                                       string
+	Length                                                                 int64
+	ExcludeLowercase, ExcludeUppercase, ExcludeNumbers, ExcludePunctuation bool
+	IncludeSpace, RequireEachIncludedType                                  bool
+}
+
+// Function is an AWS::Serverless::Function with the globals merged in.
+type Function struct {
+	LogicalID   string
+	Name        string
+	Timeout     time.Duration
+	MemoryMB    int
+	LogFormat   string // Text or JSON
+	LogLevel    string // empty when the template names none
+	Environment map[string]string
+	Routes      []Route
+}
+
+// Route is an HttpApi event. Method is upper case, or ANY; the path is as API Gateway has it, with {name} and {name+}.
+type Route struct {
+	Method, Path string
+	// Timeout is the integration's own, zero for API Gateway's 30 seconds.
+	Timeout time.Duration
+}
+
+// Tables returns the tables that this deployment has, in the template's order.
+func (t *Template) Tables() ([]Table, error) {
+	resources, err := t.live(typeTable)
+	if err != nil {
+		return nil, err
+	}
+	var tables []Table
+	for _, resource := range resources {
+		table, err := t.table(resource)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, table)
+	}
+	return tables, nil
+}
+
+func (t *Template) table(resource resource) (Table, error) {
+	r := t.read(resource.node, resource.properties,
+		"TableName", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode", "TimeToLiveSpecification")
+	table := Table{
+		LogicalID:   resource.id,
+		Name:        r.text("TableName", r.properties["TableName"], t.generatedName(resource.id)),
+		BillingMode: r.text("BillingMode", r.properties["BillingMode"], "PROVISIONED"),
+		Key:         r.key("KeySchema", r.properties["KeySchema"]),
+	}
+	for _, element := range r.list("AttributeDefinitions", r.properties["AttributeDefinitions"]) {
+		attribute := r.object("AttributeDefinitions", element)
+		r.only("AttributeDefinitions", attribute, "AttributeName", "AttributeType")
+		table.Attributes = append(table.Attributes, Attribute{text(attribute["AttributeName"]), text(attribute["AttributeType"])})
+	}
+	for _, element := range r.list("GlobalSecondaryIndexes", r.properties["GlobalSecondaryIndexes"]) {
+		index := r.object("GlobalSecondaryIndexes", element)
+		r.only("GlobalSecondaryIndexes", index, "IndexName", "KeySchema", "Projection", "ContributorInsightsSpecification", "OnDemandThroughput")
+		projection := r.object("Projection", index["Projection"])
+		r.only("Projection", projection, "ProjectionType", "NonKeyAttributes")
+		include, _ := stringsOf(projection["NonKeyAttributes"])
+		table.Indexes = append(table.Indexes, Index{
+			Name:       text(index["IndexName"]),
+			Key:        r.key("KeySchema", index["KeySchema"]),
+			Projection: text(projection["ProjectionType"]),
+			Include:    include,
+		})
+	}
+	ttl := r.object("TimeToLiveSpecification", r.properties["TimeToLiveSpecification"])
+	r.only("TimeToLiveSpecification", ttl, "AttributeName", "Enabled")
+	if r.boolean("Enabled", ttl["Enabled"], false) {
+		table.TTLAttribute = text(ttl["AttributeName"])
+	}
+	if table.BillingMode != "PAY_PER_REQUEST" {
+		r.fail("%s: the local run knows only tables with BillingMode PAY_PER_REQUEST", resource.id)
+	}
+	return table, r.err
+}
+
+func (r *reader) key(what string, value any) []KeyPart {
+	var key []KeyPart
+	for _, element := range r.list(what, value) {
+		part := r.object(what, element)
+		r.only(what, part, "AttributeName", "KeyType")
+		key = append(key, KeyPart{text(part["AttributeName"]), text(part["KeyType"])})
+	}
+	if len(key) == 0 {
+		r.fail("%s is missing", what)
+	}
+	return key
+}
+
+// Secrets returns the secrets that this deployment has, in the template's order.
+func (t *Template) Secrets() ([]Secret, error) {
+	resources, err := t.live(typeSecret)
+	if err != nil {
+		return nil, err
+	}
+	var secrets []Secret
+	for _, resource := range resources {
+		r := t.read(resource.node, resource.properties, "Name", "SecretString", "GenerateSecretString")
+		secret := Secret{
+			LogicalID: resource.id,
+			Name:      r.text("Name", r.properties["Name"], t.generatedName(resource.id)),
+			Value:     r.text("SecretString", r.properties["SecretString"], ""),
+		}
+		if g := r.object("GenerateSecretString", r.properties["GenerateSecretString"]); g != nil {
+			secret.Generate = r.generate(g)
+		}
+		if r.err != nil {
+			return nil, r.err
+		}
+		secrets = append(secrets, secret)
+	}
+	return secrets, nil
+}
+
+func (r *reader) generate(g map[string]any) *GenerateSecret {
+	r.only("GenerateSecretString", g, "SecretStringTemplate", "GenerateStringKey", "PasswordLength", "ExcludeCharacters",
+		"ExcludeLowercase", "ExcludeUppercase", "ExcludeNumbers", "ExcludePunctuation", "IncludeSpace", "RequireEachIncludedType")
+	return &GenerateSecret{
+		Template:                r.text("SecretStringTemplate", g["SecretStringTemplate"], ""),
+		Key:                     r.text("GenerateStringKey", g["GenerateStringKey"], ""),
+		ExcludeCharacters:       r.text("ExcludeCharacters", g["ExcludeCharacters"], ""),
+		Length:                  int64(r.integer("PasswordLength", g["PasswordLength"], 32)),
+		ExcludeLowercase:        r.boolean("ExcludeLowercase", g["ExcludeLowercase"], false),
+		ExcludeUppercase:        r.boolean("ExcludeUppercase", g["ExcludeUppercase"], false),
+		ExcludeNumbers:          r.boolean("ExcludeNumbers", g["ExcludeNumbers"], false),
+		ExcludePunctuation:      r.boolean("ExcludePunctuation", g["ExcludePunctuation"], false),
+		IncludeSpace:            r.boolean("IncludeSpace", g["IncludeSpace"], false),
+		RequireEachIncludedType: r.boolean("RequireEachIncludedType", g["RequireEachIncludedType"], true),
+	}
+}
+
+// FunctionIDs returns the logical ids of the functions; unlike Functions it needs nothing created.
+func (t *Template) FunctionIDs() ([]string, error) {
+	resources, err := t.live(typeFunction)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(resources))
+	for i, resource := range resources {
+		ids[i] = resource.id
+	}
+	return ids, nil
+}
+
+// Functions returns the functions that this deployment has, in the template's order. What their environment
+// refers to must have been bound.
+func (t *Template) Functions() ([]Function, error) {
+	if apis, err := t.live(typeAPI); err != nil {
+		return nil, err
+	} else if len(apis) > 1 {
+		return nil, t.errorf(apis[1].node, "%s: the local run serves one HTTP API", apis[1].id)
+	}
+	resources, err := t.live(typeFunction)
+	if err != nil {
+		return nil, err
+	}
+	globals := map[string]*yaml.Node{}
+	if node, ok := t.globals["Function"]; ok {
+		if globals, _, err = t.members(node); err != nil {
+			return nil, err
+		}
+		for _, name := range slices.Sorted(maps.Keys(globals)) {
+			if !slices.Contains(knownTypes[typeFunction], name) {
+				return nil, t.errorf(globals[name], "Globals.Function: the local run does not know property %s", name)
+			}
+		}
+	}
+	var functions []Function
+	for _, resource := range resources {
+		function, err := t.function(resource, globals)
+		if err != nil {
+			return nil, err
+		}
+		functions = append(functions, function)
+	}
+	return functions, nil
+}
+
+func (t *Template) function(resource resource, globals map[string]*yaml.Node) (Function, error) {
+	names := []string{"FunctionName", "Timeout", "MemorySize", "Environment", "Events"}
+	r := t.read(resource.node, resource.properties, names...)
+	shared := t.read(resource.node, globals, names...)
+	if r.err == nil {
+		r.err = shared.err
+	}
+	if r.err != nil {
+		return Function{}, r.err
+	}
+	merged := merge(shared.properties, r.properties)
+	function := Function{
+		LogicalID:   resource.id,
+		Name:        r.text("FunctionName", merged["FunctionName"], t.generatedName(resource.id)),
+		Timeout:     time.Duration(r.integer("Timeout", merged["Timeout"], 3)) * time.Second,
+		MemoryMB:    r.integer("MemorySize", merged["MemorySize"], 128),
+		Environment: map[string]string{},
+	}
+	logging, err := t.logging(resource, globals)
+	if err != nil {
+		return Function{}, err
+	}
+	function.LogFormat = r.text("LogFormat", logging["LogFormat"], "Text")
+	function.LogLevel = r.text("ApplicationLogLevel", logging["ApplicationLogLevel"], "")
+	environment := r.object("Environment", merged["Environment"])
+	r.only("Environment", environment, "Variables")
+	for name, value := range r.object("Environment.Variables", environment["Variables"]) {
+		function.Environment[name] = r.text("Environment.Variables."+name, value, "")
+	}
+	events := r.object("Events", merged["Events"])
+	for _, name := range slices.Sorted(maps.Keys(events)) {
+		if route := r.route(resource.id+"."+name, r.object(name, events[name])); route != nil {
+			function.Routes = append(function.Routes, *route)
+		}
+	}
+	return function, r.err
+}
+
+// logging reads format and level alone: the log group of LoggingConfig is a resource that does not exist here.
+func (t *Template) logging(resource resource, globals map[string]*yaml.Node) (map[string]any, error) {
+	result := map[string]any{}
+	for _, properties := range []map[string]*yaml.Node{globals, resource.properties} {
+		node, ok := properties["LoggingConfig"]
+		if !ok {
+			continue
+		}
+		members, _, err := t.members(node)
+		if err != nil {
+			return nil, err
+		}
+		r := t.read(node, members, "LogFormat", "ApplicationLogLevel")
+		if r.err != nil {
+			return nil, r.err
+		}
+		maps.Copy(result, r.properties)
+	}
+	return result, nil
+}
+
+func (r *reader) route(what string, event map[string]any) *Route {
+	r.only(what, event, "Type", "Properties")
+	if kind := text(event["Type"]); kind != "HttpApi" {
+		r.fail("%s: the local run does not know events of type %s", what, kind)
+		return nil
+	}
+	properties := r.object(what, event["Properties"])
+	r.only(what, properties, "ApiId", "Path", "Method", "PayloadFormatVersion", "TimeoutInMillis", "RouteSettings")
+	if version := r.text("PayloadFormatVersion", properties["PayloadFormatVersion"], "2.0"); version != "2.0" {
+		r.fail("%s: the local run speaks payload format 2.0, not %s", what, version)
+	}
+	route := &Route{
+		Method:  strings.ToUpper(r.text("Method", properties["Method"], "ANY")),
+		Path:    r.text("Path", properties["Path"], ""),
+		Timeout: time.Duration(r.integer("TimeoutInMillis", properties["TimeoutInMillis"], 0)) * time.Millisecond,
+	}
+	if !strings.HasPrefix(route.Path, "/") {
+		r.fail("%s: Path must begin with a slash", what)
+	}
+	if route.Method == "X-AMAZON-APIGATEWAY-ANY-METHOD" {
+		route.Method = "ANY"
+	}
+	return route
+}
+
+// merge does what SAM does with globals: mappings are merged, lists joined, anything else is replaced.
+func merge(globals, own map[string]any) map[string]any {
+	result := maps.Clone(globals)
+	for name, value := range own {
+		switch value := value.(type) {
+		case map[string]any:
+			if shared, ok := result[name].(map[string]any); ok {
+				result[name] = merge(shared, value)
+				continue
+			}
+		case []any:
+			if shared, ok := result[name].([]any); ok {
+				result[name] = slices.Concat(shared, value)
+				continue
+			}
+		}
+		result[name] = value
+	}
+	return result
+}
+
+// predict says what a resource answers that nothing was bound for.
+func (t *Template) predict(node *yaml.Node, r resource) (Physical, error) {
+	arn := func(service, resource string) map[string]string {
+		return map[string]string{"Arn": fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, t.options.Region, t.options.AccountID, resource)}
+	}
+	nameOf := func(property string) (string, error) {
+		reader := t.read(r.node, r.properties, property)
+		return reader.text(property, reader.properties[property], t.generatedName(r.id)), reader.err
+	}
+	var name string
+	var err error
+	switch r.kind {
+	case typeTable:
+		name, err = nameOf("TableName")
+		return Physical{name, arn("dynamodb", "table/"+name)}, err
+	case typeAPI:
+		return Physical{Ref: t.generatedName(r.id)}, nil
+	case typeFunction:
+		name, err = nameOf("FunctionName")
+		return Physical{name, arn("lambda", "function:"+name)}, err
+	case typeLogGroup:
+		name, err = nameOf("LogGroupName")
+		return Physical{name, arn("logs", "log-group:"+name+":*")}, err
+	case typeRole:
+		name, err = nameOf("RoleName")
+		return Physical{name, map[string]string{"Arn": fmt.Sprintf("arn:aws:iam::%s:role/%s", t.options.AccountID, name)}}, err
+	}
+	return Physical{}, t.errorf(node, "the local run cannot say what %s is: it was not created", r.id)
+}
+
+// generatedName stands for the name that CloudFormation makes up; a new stack every run needs no random part.
+func (t *Template) generatedName(id string) string { return t.options.StackName + "-" + id }

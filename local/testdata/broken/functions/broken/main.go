@@ -1,0 +1,4 @@
+// Command broken does not build, on purpose.
+package main
+
+func main() { thisDoesNotExist() }

@@ -1,0 +1,94 @@
+package product
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"carillon/shared/attribute"
+	"carillon/shared/fault"
+	"carillon/shared/readcache"
+)
+
+const (
+	contentLimit = 500
+	contentTTL   = time.Minute
+	maxSortKey   = 1024 // bytes, DynamoDB's limit
+)
+
+// ContentStore reads which countries are served and what the provider calls their products (package provision writes it).
+type ContentStore struct {
+	client *dynamodb.Client
+	table  string
+	items  *readcache.Cache[attribute.Item]
+}
+
+// NewContentStore returns a store on a table with the keys pk and sk. What it reads it keeps for about a minute; what it
+// does not find it looks for again.
+func NewContentStore(client *dynamodb.Client, table string) *ContentStore {
+	return &ContentStore{client: client, table: table, items: readcache.New[attribute.Item](contentLimit, contentTTL)}
+}
+
+// Business is a country that is served.
+type Business struct {
+	ID                 string // ISO 3166 alpha-2, in capital letters
+	MerchantAccountKey string // what the provider calls the operator there
+}
+
+// Business returns the country of that id. It returns a fault NotFound if it is not served, or DynamoDB's error.
+func (s *ContentStore) Business(ctx context.Context, id string) (Business, error) {
+	if !isCountryCode(id) {
+		return Business{}, fault.New(fault.NotFound, "")
+	}
+	item, err := s.find(ctx, id, "business")
+	if err != nil {
+		return Business{}, err
+	}
+	return Business{ID: id, MerchantAccountKey: attribute.GetString(item, "merchantAccountKey")}, nil
+}
+
+func isCountryCode(id string) bool {
+	return len(id) == 2 && id[0] >= 'A' && id[0] <= 'Z' && id[1] >= 'A' && id[1] <= 'Z'
+}
+
+// Offer is what the provider calls a product.
+type Offer struct{ ProductKey, OfferKey string }
+
+// Offer returns the provider's names for a product. One that it does not know is named as it was asked for, so that the
+// provider refuses it in its own words. It returns DynamoDB's error.
+func (s *ContentStore) Offer(ctx context.Context, businessID string, p Product) (Offer, error) {
+	asSent := Offer{ProductKey: p.ReferredType, OfferKey: p.SpecificationID}
+	sk := "product#" + p.ReferredType + "#" + p.SpecificationID
+	if strings.Contains(p.ReferredType, "#") || len(sk) > maxSortKey {
+		return asSent, nil // no item's key: it would be read as another product's, or refused by DynamoDB
+	}
+	item, err := s.find(ctx, businessID, sk)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return asSent, nil
+	case err != nil:
+		return Offer{}, err
+	}
+	return Offer{ProductKey: attribute.GetString(item, "productKey"), OfferKey: attribute.GetString(item, "offerKey")}, nil
+}
+
+// find returns an item of a country. It returns a fault NotFound, or DynamoDB's error.
+func (s *ContentStore) find(ctx context.Context, businessID, sk string) (attribute.Item, error) {
+	pk := "business#" + businessID
+	return s.items.Get(ctx, pk+" "+sk, 2*contentTTL, func(ctx context.Context) (attribute.Item, error) {
+		out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
+			TableName: aws.String(s.table),
+			Key:       attribute.Item{"pk": attribute.String(pk), "sk": attribute.String(sk)},
+		})
+		if err != nil {
+			return nil, err
+		}
+		if out.Item == nil {
+			return nil, fault.New(fault.NotFound, "")
+		}
+		return out.Item, nil
+	})
+}

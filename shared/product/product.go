@@ -1,0 +1,238 @@
+// Package product is the DXP product API (TMF637): streaming products that a channel creates for a customer's billing
+// account, and whose activation links it sends again (contract.md §3, seed 003).
+package product
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"carillon/shared/fault"
+	"carillon/shared/jsonbody"
+)
+
+// The values that seed 003 asks for: every product is of this type.
+const (
+	productType     = "OTT"     // @type
+	productBaseType = "product" // @baseType
+)
+
+// Product is a product as a channel asks for it.
+type Product struct {
+	SpecificationID string // productSpecification.id
+	ReferredType    string // @referredType, DISNEY for instance
+	BillingAccount  BillingAccount
+}
+
+// BillingAccount is who the product is for.
+type BillingAccount struct {
+	ID       string
+	Contacts []Contact // at least one
+	BaseType string    // @baseType, may be empty
+	Type     string    // @type, may be empty
+}
+
+// Contact is one contact of a billing account.
+type Contact struct {
+	Type   string   // contactType, may be empty
+	Emails []string // the emailAddress of each contactMedium, at least one
+}
+
+// Email returns where the activation link goes: the first contact's first address.
+func (p Product) Email() string { return p.BillingAccount.Contacts[0].Emails[0] }
+
+// idNamespace is the UUID namespace of product ids. It must never change: a resend would no longer find its product.
+var idNamespace = uuid.MustParse("6f1d2a86-0c0b-4d0e-9a55-5f0c52d3c7b1")
+
+// ID returns the id of a tenant's product: a UUID that follows from its parts, so that a resend finds the product that it
+// is about, and two creates at the same time are of one product.
+func ID(tenant, businessID string, p Product) string {
+	var data []byte
+	for _, part := range []string{tenant, businessID, p.BillingAccount.ID, p.SpecificationID, p.ReferredType} {
+		data = binary.BigEndian.AppendUint32(data, uint32(len(part))) //nolint:gosec // every part is a few hundred characters at most
+		data = append(data, part...)
+	}
+	return uuid.NewSHA1(idNamespace, data).String()
+}
+
+// Limits of a product's members. Nothing in seed 003 limits them; DynamoDB's items of 400 KB do.
+const (
+	maxID       = 256 // characters of an id
+	maxName     = 64  // characters of a type's name
+	maxContacts = 10  // contacts of an account, and media of a contact
+)
+
+type productBody struct {
+	ProductSpecification jsonbody.Object[specificationBody] `json:"productSpecification"`
+	BaseType             jsonbody.Value                     `json:"@baseType"`
+	Type                 jsonbody.Value                     `json:"@type"`
+	ReferredType         jsonbody.Value                     `json:"@referredType"`
+	BillingAccount       jsonbody.Object[accountBody]       `json:"billingAccount"`
+}
+
+type specificationBody struct {
+	ID jsonbody.Value `json:"id"`
+}
+
+type accountBody struct {
+	ID       jsonbody.Value                               `json:"id"`
+	Contact  jsonbody.Array[jsonbody.Object[contactBody]] `json:"contact"`
+	BaseType jsonbody.Value                               `json:"@baseType"`
+	Type     jsonbody.Value                               `json:"@type"`
+}
+
+type contactBody struct {
+	ContactType   jsonbody.Value                              `json:"contactType"`
+	ContactMedium jsonbody.Array[jsonbody.Object[mediumBody]] `json:"contactMedium"`
+}
+
+type mediumBody struct {
+	Characteristic jsonbody.Object[characteristicBody] `json:"characteristic"`
+}
+
+type characteristicBody struct {
+	EmailAddress jsonbody.Value `json:"emailAddress"`
+}
+
+// The faults of a product's members beside those that every API has: contract.md §3 gives them messages of their own.
+const (
+	wrongConstant fault.Code = "wrong_constant" // @type or @baseType
+	invalidEmail  fault.Code = "invalid_email"
+)
+
+// DecodeProduct reads the body of POST /dxp-ux/v1/{businessId}/product. It returns a fault Malformed, or Invalid with every
+// fault, in the order of seed 003's table. Where an object or array is missing, the mandatory members that it should hold
+// are what is reported, for those are what the seed lists. Every address is checked, also those the link does not go to.
+func DecodeProduct(body io.Reader) (Product, error) {
+	var b productBody
+	if err := jsonbody.Decode(body, &b); err != nil {
+		return Product{}, err
+	}
+	var c checker
+	var p Product
+	if c.shape("productSpecification", b.ProductSpecification.Kind, '{', "productSpecification.id") {
+		p.SpecificationID = c.text("productSpecification.id", b.ProductSpecification.Value.ID, maxID)
+	}
+	c.constant("@baseType", b.BaseType, productBaseType)
+	c.constant("@type", b.Type, productType)
+	p.ReferredType = c.text("@referredType", b.ReferredType, maxName)
+	if c.shape("billingAccount", b.BillingAccount.Kind, '{', "billingAccount.id", emailPath("billingAccount.contact[0].contactMedium[0]")) {
+		p.BillingAccount = c.account("billingAccount", b.BillingAccount.Value)
+	}
+	if err := c.faults.Err(); err != nil {
+		return Product{}, err
+	}
+	return p, nil
+}
+
+// checker reads members and collects what is wrong with them.
+type checker struct{ faults fault.Violations }
+
+// shape reports whether a member is the object or array that it should be. If it is missing, that is reported of the
+// mandatory members which it should hold.
+func (c *checker) shape(path string, kind, want jsontext.Kind, mandatory ...string) bool {
+	switch {
+	case kind == want:
+		return true
+	case kind == 0 || kind == 'n':
+		for _, member := range mandatory {
+			c.faults.Add(fault.Missing, "%s must be provided", member)
+		}
+	case want == '[':
+		c.faults.Add(fault.WrongType, "%s must be an array", path)
+	default:
+		c.faults.Add(fault.WrongType, "%s must be an object", path)
+	}
+	return false
+}
+
+func (c *checker) text(path string, v jsonbody.Value, limit int) string {
+	switch {
+	case v.Missing():
+		c.faults.Add(fault.Missing, "%s must be provided", path)
+	case !v.IsString():
+		c.faults.Add(fault.WrongType, "%s must be a string", path)
+	case utf8.RuneCountInString(v.Text) > limit:
+		c.faults.Add(fault.BadValue, "%s must be at most %d characters", path, limit)
+	case strings.ContainsFunc(v.Text, unicode.IsControl):
+		c.faults.Add(fault.BadValue, "%s must not contain control characters", path)
+	default:
+		return v.Text
+	}
+	return ""
+}
+
+func (c *checker) optionalText(path string, v jsonbody.Value, limit int) string {
+	if v.Missing() {
+		return ""
+	}
+	return c.text(path, v, limit)
+}
+
+func (c *checker) constant(path string, v jsonbody.Value, expected string) {
+	if !v.IsString() || v.Text != expected {
+		c.faults.Add(wrongConstant, "Mandatory field %s is not specified or Incorrect value is received. The expected value is %s", path, expected)
+	}
+}
+
+func (c *checker) email(path string, v jsonbody.Value) string {
+	switch {
+	case v.Missing():
+		c.faults.Add(fault.Missing, "%s must be provided", path)
+	case !v.IsString() || !isEmailAddress(v.Text):
+		c.faults.Add(invalidEmail, "%s must be an email address", path)
+	default:
+		return v.Text
+	}
+	return ""
+}
+
+func (c *checker) account(path string, b accountBody) BillingAccount {
+	account := BillingAccount{ID: c.text(path+".id", b.ID, maxID)}
+	for i, item := range present(c, path+".contact", b.Contact, emailPath(path+".contact[0].contactMedium[0]")) {
+		contactPath := fmt.Sprintf("%s.contact[%d]", path, i)
+		if c.shape(contactPath, item.Kind, '{', emailPath(contactPath+".contactMedium[0]")) {
+			account.Contacts = append(account.Contacts, c.contact(contactPath, item.Value))
+		}
+	}
+	account.BaseType = c.optionalText(path+".@baseType", b.BaseType, maxName)
+	account.Type = c.optionalText(path+".@type", b.Type, maxName)
+	return account
+}
+
+func (c *checker) contact(path string, b contactBody) Contact {
+	contact := Contact{Type: c.optionalText(path+".contactType", b.ContactType, maxName)}
+	for i, item := range present(c, path+".contactMedium", b.ContactMedium, emailPath(path+".contactMedium[0]")) {
+		mediumPath := fmt.Sprintf("%s.contactMedium[%d]", path, i)
+		characteristic := item.Value.Characteristic
+		if c.shape(mediumPath, item.Kind, '{', emailPath(mediumPath)) &&
+			c.shape(mediumPath+".characteristic", characteristic.Kind, '{', emailPath(mediumPath)) {
+			contact.Emails = append(contact.Emails, c.email(emailPath(mediumPath), characteristic.Value.EmailAddress))
+		}
+	}
+	return contact
+}
+
+// present returns an array's items, none if there is anything wrong with the array itself. An empty array is a missing one.
+func present[T any](c *checker, path string, a jsonbody.Array[jsonbody.Object[T]], mandatory string) []jsonbody.Object[T] {
+	kind := a.Kind
+	if a.IsArray() && a.Count == 0 {
+		kind = 0
+	}
+	switch {
+	case !c.shape(path, kind, '[', mandatory):
+		return nil
+	case a.Count > maxContacts:
+		c.faults.Add(fault.BadValue, "%s must have at most %d items", path, maxContacts)
+		return nil
+	}
+	return a.Items
+}
+
+func emailPath(mediumPath string) string { return mediumPath + ".characteristic.emailAddress" }

@@ -1,0 +1,94 @@
+// Package samlocal runs the bundle under `sam local`, in Docker, against the emulators of the local run: what the SAM CLI
+// does with template.yaml, samconfig.toml and events/ is then seen to work rather than believed to.
+package samlocal
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+
+	"carillon/local"
+)
+
+// Backend is all that the functions need: the emulators and stand-ins of a local run, provisioned, each reachable from a
+// container.
+type Backend struct {
+	// Environment is the functions' variables by logical id, as `sam local --env-vars` takes them.
+	Environment map[string]map[string]string
+	// Values are what FillEvent puts into the events: the members of the run's demo.json, such as ott.clientSecret.
+	Values map[string]string
+	// AWS is the emulators' endpoint on loopback.
+	AWS string
+
+	bundle    *local.Bundle
+	forwarder *Forwarder
+}
+
+// NewBackend starts it for the bundle in root. On an error nothing is left running.
+func NewBackend(ctx context.Context, root string, say func(string)) (_ *Backend, err error) {
+	b := &Backend{Environment: map[string]map[string]string{}, Values: map[string]string{}}
+	if b.bundle, err = local.Start(ctx, local.Options{Root: root, Progress: say}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	b.AWS = b.bundle.Demo.AWS.Endpoint
+	if b.forwarder, err = NewForwarder(ctx); err != nil {
+		return nil, err
+	}
+	for id, function := range b.bundle.Functions() {
+		variables := function.Environment()
+		for name, value := range variables {
+			if !strings.HasPrefix(value, "http://127.0.0.1:") {
+				continue
+			}
+			// An emulator or a stand-in: on loopback for a process of this machine, not for a container.
+			if variables[name], err = b.forwarder.Reach(value); err != nil {
+				return nil, err
+			}
+		}
+		b.Environment[id] = variables
+	}
+	demo, err := json.Marshal(b.bundle.Demo)
+	if err != nil {
+		return nil, err
+	}
+	var members map[string]any
+	if err := json.Unmarshal(demo, &members); err != nil {
+		return nil, err
+	}
+	b.flatten("", members)
+	return b, nil
+}
+
+// Close stops everything and returns when it is gone.
+func (b *Backend) Close() {
+	if b.forwarder != nil {
+		b.forwarder.Close()
+	}
+	b.bundle.Close()
+}
+
+// WriteEnvVars writes the functions' variables to a file for `sam local --env-vars`.
+func (b *Backend) WriteEnvVars(file string) error {
+	raw, err := json.MarshalIndent(b.Environment, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(raw, '\n'), 0o600)
+}
+
+func (b *Backend) flatten(prefix string, members map[string]any) {
+	for name, value := range members {
+		switch value := value.(type) {
+		case string:
+			b.Values[prefix+name] = value
+		case map[string]any:
+			b.flatten(prefix+name+".", value)
+		}
+	}
+}
