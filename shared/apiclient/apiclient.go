@@ -57,7 +57,7 @@ const (
 	refusalStep = 250 * time.Millisecond
 	// recheckAge is how old a kept secret may be when another one is presented: a client that was rotated
 	// a moment ago gets in, and guesses cost one look-up per client in that time.
-	recheckAge = 10 * time.Second
+	recheckAge = time.Second
 )
 
 // isClientID reports whether an id can be a client's: 5 to 128 characters (seed 003 has the minimum) that a secret's name can hold.

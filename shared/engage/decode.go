@@ -1,9 +1,11 @@
 package engage
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -103,7 +105,7 @@ func (c *checker) notBefore(v jsonbody.Value, now time.Time) time.Time {
 	if v.Missing() {
 		return now
 	}
-	t, err := time.Parse(time.RFC3339, v.Text)
+	t, err := parseTime(v.Text)
 	switch {
 	case !v.IsString() || err != nil:
 		c.bad("notBefore must be an RFC 3339 time with an offset, such as 2020-02-10T16:00:00Z")
@@ -115,12 +117,20 @@ func (c *checker) notBefore(v jsonbody.Value, now time.Time) time.Time {
 	return now
 }
 
+// parseTime is strict where time.Parse is not: it takes an hour of one digit, and a comma for the point.
+func parseTime(text string) (time.Time, error) {
+	if len(text) < len("2006-01-02T15:04:05Z") || text[len("2006-01-02T15")] != ':' || strings.Contains(text, ",") {
+		return time.Time{}, errors.New("engage: not an RFC 3339 time")
+	}
+	return time.Parse(time.RFC3339, text)
+}
+
 func (c *checker) ttlSeconds(v jsonbody.Value) int {
 	if v.Kind == 0 || v.Kind == 'n' {
 		return DefaultTTL
 	}
 	seconds, err := strconv.Atoi(v.Text)
-	if err != nil || seconds < 1 || seconds > MaxTTL {
+	if err != nil || strings.HasPrefix(v.Text, "+") || seconds < 1 || seconds > MaxTTL {
 		c.bad("ttlSeconds must be an integer from 1 to %d", MaxTTL)
 	}
 	return seconds

@@ -101,6 +101,8 @@ func TestCheckRefusesABadFieldAndSaysWhere(t *testing.T) {
 		"ttlSeconds a fraction":             {withMember(`"ttlSeconds":1.5`), ttl},
 		"ttlSeconds huge":                   {withMember(`"ttlSeconds":1e400`), ttl},
 		"ttlSeconds not numeric":            {withMember(`"ttlSeconds":"soon"`), ttl},
+		"ttlSeconds with a sign":            {withMember(`"ttlSeconds":"+60"`), ttl},
+		"notBefore with a comma":            {withMember(`"notBefore":"2026-11-22T10:00:00,5Z"`), notBefore},
 		"ttlSeconds empty":                  {withMember(`"ttlSeconds":""`), ttl},
 		"ttlSeconds a boolean":              {withMember(`"ttlSeconds":true`), ttl},
 		"keepAfterCall a number":            {withMember(`"keepAfterCall":1`), "keepAfterCall must be a boolean"},

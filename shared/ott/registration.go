@@ -134,7 +134,8 @@ func (c *checker) secret(name string, v jsonbody.Value) secret.Text {
 	return secret.NewText(c.text(name, v, maxSecret))
 }
 
-// flag takes 0, 1, true and false: the seed's tables say integer, its examples have booleans.
+// flag takes 0, 1, true and false: the seed's tables say integer, its examples have booleans. Any other number or text is
+// a wrong value; an object or array is of a wrong type.
 func (c *checker) flag(name string, v jsonbody.Value) bool {
 	switch {
 	case v.Missing():
@@ -143,7 +144,7 @@ func (c *checker) flag(name string, v jsonbody.Value) bool {
 		return true
 	case v.Kind == 'f' || v.Kind == '0' && v.Text == "0":
 		return false
-	case v.Kind == '0':
+	case v.Kind == '0' || v.IsString():
 		c.faults.Add(fault.BadValue, "%s is invalid", name)
 	default:
 		c.faults.Add(fault.WrongType, "%s is invalid", name)

@@ -97,7 +97,7 @@ func decodeTokenRequest(r *httpapi.Request) (tokenRequest, error) {
 	}
 	switch r.MediaType() {
 	case "application/json":
-		err = jsonbody.Decode(body, &request)
+		err = jsonbody.Decode(body, &request, jsonbody.AnyCase)
 	case "application/x-www-form-urlencoded":
 		err = decodeTokenForm(body, &request)
 	default:

@@ -36,7 +36,7 @@ type Authority struct {
 }
 
 // recheckAge is how old a kept key may be when a token names another one.
-const recheckAge = 10 * time.Second
+const recheckAge = time.Second
 
 // Grant is what a valid token says.
 type Grant struct {
@@ -97,7 +97,7 @@ func (a *Authority) Authenticate(ctx context.Context, r *httpapi.Request) (Grant
 		jwt.WithLeeway(a.Leeway),
 	)
 	switch {
-	case keyErr != nil && !errors.Is(keyErr, secret.ErrNotFound):
+	case keyErr != nil && !errors.Is(keyErr, errUnknownKey):
 		return Grant{}, keyErr
 	case err != nil:
 		return Grant{}, fault.Wrap(fault.Unauthenticated, err)
@@ -118,10 +118,14 @@ func (a *Authority) verificationKey(ctx context.Context, t *jwt.Token) ([]byte, 
 			switch {
 			case err == nil && key.ID == kid:
 				return []byte(key.Value.Reveal()), nil
-			case err != nil && !errors.Is(err, secret.ErrNotFound):
+			case stage == secret.Previous && errors.Is(err, secret.ErrNotFound):
+				// Never rotated. A key that is missing altogether is our fault, not the token's.
+			case err != nil:
 				return nil, err
 			}
 		}
 	}
-	return nil, secret.ErrNotFound
+	return nil, errUnknownKey
 }
+
+var errUnknownKey = errors.New("token: signed by no key of ours")

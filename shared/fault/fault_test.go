@@ -1,0 +1,78 @@
+package fault_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"carillon/shared/fault"
+)
+
+func TestErrorIsForTheLog(t *testing.T) {
+	cause := errors.New("connection reset")
+	var many fault.Violations
+	for i := range 12 {
+		many.Add(fault.BadValue, "row %d is wrong", i)
+	}
+	tests := map[string]struct {
+		err  *fault.Error
+		want string
+	}{
+		"code alone":    {fault.New(fault.NotFound, ""), "not_found"},
+		"message":       {fault.New(fault.NotFound, "no such page"), "not_found: no such page"},
+		"cause":         {fault.Wrap(fault.Unavailable, cause), "unavailable: connection reset"},
+		"violations":    {&fault.Error{Code: fault.Invalid, Violations: []fault.Violation{{fault.Missing, "a is missing"}, {fault.BadValue, "b is bad"}}}, "invalid; a is missing; b is bad"},
+		"all of it":     {&fault.Error{Code: fault.Invalid, Message: "wrong", Violations: []fault.Violation{{fault.Missing, "a is missing"}}, Cause: cause}, "invalid: wrong; a is missing: connection reset"},
+		"nil cause":     {fault.Wrap(fault.Internal, nil), "internal"},
+		"wrapped fault": {fault.Wrap(fault.Internal, fault.New(fault.NotFound, "x")), "internal: not_found: x"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { assert.EqualError(t, test.err, test.want) })
+	}
+	t.Run("only the first ten violations", func(t *testing.T) {
+		text := many.Err().Error()
+		assert.Contains(t, text, "row 9 is wrong; and 2 more")
+		assert.NotContains(t, text, "row 10")
+		assert.Equal(t, 11, strings.Count(text, ";"))
+	})
+}
+
+func TestCauseIsFound(t *testing.T) {
+	cause := errors.New("x")
+	assert.ErrorIs(t, fault.Wrap(fault.Internal, cause), cause)
+	assert.NoError(t, fault.New(fault.Internal, "x").Unwrap())
+}
+
+func TestIs(t *testing.T) {
+	notFound := fault.New(fault.NotFound, "")
+	tests := map[string]struct {
+		err  error
+		want bool
+	}{
+		"the fault":                   {notFound, true},
+		"within an error":             {fmt.Errorf("get: %w", notFound), true},
+		"within joined errors":        {errors.Join(errors.New("x"), notFound), true},
+		"another code":                {fault.New(fault.Conflict, ""), false},
+		"cause of a fault of another": {fault.Wrap(fault.Internal, notFound), false},
+		"another error":               {errors.New("not_found"), false},
+		"nil":                         {nil, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, fault.Is(test.err, fault.NotFound)) })
+	}
+}
+
+func TestViolations(t *testing.T) {
+	var v fault.Violations
+	require.NoError(t, v.Err(), "an empty collection is no error, nor a nil *Error in an error")
+	v.Add(fault.Missing, "%s must be provided", "EndpointUrl")
+	v.Add(fault.BadValue, "100%% of %d", 3)
+	var failure *fault.Error
+	require.ErrorAs(t, v.Err(), &failure)
+	assert.Equal(t, fault.Invalid, failure.Code)
+	assert.Equal(t, []fault.Violation{{fault.Missing, "EndpointUrl must be provided"}, {fault.BadValue, "100% of 3"}}, failure.Violations)
+}

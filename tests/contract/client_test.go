@@ -1,0 +1,244 @@
+package contract_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+// description is openapi.yaml.
+var description *openapi3.T
+
+// endpoint is an operation of openapi.yaml, and how to ask it.
+type endpoint struct {
+	operation string // the method that openapi.yaml describes
+	path      string // as in openapi.yaml
+	method    string // the method to send, if it is another one
+	target    string // path and query to send, if they are others
+}
+
+var (
+	ottToken     = endpoint{operation: http.MethodPost, path: "/v2/token"}
+	registration = endpoint{operation: http.MethodPost, path: "/ott/v1/registration"}
+	engageToken  = endpoint{operation: http.MethodPost, path: "/federated/content/v2/token"}
+	health       = endpoint{operation: http.MethodGet, path: "/federated/content/v2/token/health"}
+	batch        = endpoint{operation: http.MethodPost, path: "/federated/outbound/v2/batch"}
+	product      = endpoint{operation: http.MethodPost, path: "/dxp-ux/v1/{businessId}/product"}
+)
+
+// at returns the endpoint with another path or query to send.
+func (e endpoint) at(target string) endpoint {
+	e.target = target
+	return e
+}
+
+// with returns the endpoint with another method to send.
+func (e endpoint) with(method string) endpoint {
+	e.method = method
+	return e
+}
+
+// answer is a response whose form was checked.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	took   time.Duration
+}
+
+// requestID is the x-request-id.
+func (a answer) requestID() string { return a.header.Get("X-Request-Id") }
+
+// json decodes the body. Numbers keep their digits, so that a number is told from a string.
+func (a answer) json(t *testing.T) map[string]any {
+	t.Helper()
+	var object map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(a.body))
+	decoder.UseNumber()
+	require.NoError(t, decoder.Decode(&object), "%s", a.body)
+	return object
+}
+
+// client follows no redirect and decodes nothing.
+var client = &http.Client{
+	Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 32},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Timeout:       35 * time.Second,
+}
+
+// send asks an endpoint and fails the test if the answer's form is not the contract's. Headers are name and value in
+// turn; a Content-Type of application/json goes without saying where there is a body to take.
+func send(t *testing.T, e endpoint, body string, headers ...string) answer {
+	t.Helper()
+	a, err := exchange(e, body, headers...)
+	require.NoError(t, err)
+	return a
+}
+
+// exchange is send for goroutines, which must not end a test.
+func exchange(e endpoint, body string, headers ...string) (answer, error) {
+	method, target := e.operation, e.path
+	if e.method != "" {
+		method = e.method
+	}
+	if e.target != "" {
+		target = e.target
+	}
+	request, err := http.NewRequestWithContext(context.Background(), method, bundle.BaseURL+target, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	if method == http.MethodPost {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i+1] == "" {
+			request.Header.Del(headers[i])
+		} else {
+			request.Header.Set(headers[i], headers[i+1])
+		}
+	}
+	start := time.Now()
+	response, err := client.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	received, err := io.ReadAll(response.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{status: response.StatusCode, header: response.Header, body: received, took: time.Since(start)}
+	if err := conforms(e, request, a); err != nil {
+		return a, fmt.Errorf("%s %s answered %d %q: %w", method, target, a.status, abridged(a.body), err)
+	}
+	return a, nil
+}
+
+func abridged(body []byte) string {
+	const limit = 1000
+	if len(body) > limit {
+		return string(body[:limit]) + "…"
+	}
+	return string(body)
+}
+
+// internals are words of the inside that no caller should read.
+var internals = regexp.MustCompile(`(?i)panic|goroutine|\.go:\d|jsontext|unmarshal|dynamodb|secretsmanager|amazonaws|arn:aws|127\.0\.0\.1|deadline exceeded|context canceled|EOF`)
+
+// conforms checks what every answer has to be: one that openapi.yaml describes, with a request id, without a body where
+// it has none, without a secret, and a refusal without words of the inside.
+func conforms(e endpoint, request *http.Request, a answer) error {
+	id, err := uuid.Parse(a.requestID())
+	if err != nil || id.String() != a.requestID() {
+		return fmt.Errorf("x-request-id %q is no UUID", a.requestID())
+	}
+	item := description.Paths.Value(e.path)
+	operation := item.GetOperation(e.operation)
+	input := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{
+			Request: request,
+			Route: &routers.Route{
+				Spec: description, Path: e.path, PathItem: item, Method: e.operation, Operation: operation,
+			},
+		},
+		Status:  a.status,
+		Header:  a.header,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
+	}
+	input.SetBodyBytes(a.body)
+	if err := openapi3filter.ValidateResponse(context.Background(), input); err != nil {
+		return err
+	}
+	if described := operation.Responses.Status(a.status).Value; len(described.Content) == 0 {
+		if len(a.body) > 0 || a.header.Get("Content-Type") != "" {
+			return fmt.Errorf("there must be no body, nor a Content-Type (%q)", a.header.Get("Content-Type"))
+		}
+	}
+	for _, secret := range append(secrets.list(), activationLinks.list()...) {
+		if bytes.Contains(a.body, []byte(secret)) {
+			return fmt.Errorf("the answer holds a secret")
+		}
+	}
+	if a.status >= http.StatusBadRequest && internals.Match(a.body) {
+		return fmt.Errorf("the answer tells %q of the inside", internals.Find(a.body))
+	}
+	return nil
+}
+
+// object is a JSON object of a request.
+type object map[string]any
+
+// text marshals an object.
+func (o object) text(t testing.TB) string {
+	t.Helper()
+	raw, err := json.Marshal(o)
+	require.NoError(t, err)
+	return string(raw)
+}
+
+// without returns a copy of a JSON value that lacks the member at a path of names and indexes.
+func (o object) without(path ...any) object {
+	copied := clone(o).(object)
+	parent := dig(copied, path[:len(path)-1])
+	delete(parent.(object), path[len(path)-1].(string))
+	return copied
+}
+
+// set returns a copy with another value at the path.
+func (o object) set(value any, path ...any) object {
+	copied := clone(o).(object)
+	switch parent := dig(copied, path[:len(path)-1]).(type) {
+	case object:
+		parent[path[len(path)-1].(string)] = value
+	case []any:
+		parent[path[len(path)-1].(int)] = value
+	}
+	return copied
+}
+
+func dig(value any, path []any) any {
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			value = value.(object)[step]
+		case int:
+			value = value.([]any)[step]
+		}
+	}
+	return value
+}
+
+func clone(value any) any {
+	switch value := value.(type) {
+	case object:
+		copied := object{}
+		for name, member := range value {
+			copied[name] = clone(member)
+		}
+		return copied
+	case []any:
+		copied := make([]any, len(value))
+		for i, item := range value {
+			copied[i] = clone(item)
+		}
+		return copied
+	}
+	return value
+}
+
+// unique makes an id that no other test has.
+func unique() string { return uuid.NewString() }

@@ -1,0 +1,240 @@
+package contract_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// entitlement is what the stand-in of Bango shows of one.
+type entitlement struct {
+	EntitlementID, CustomerIdentifier, ProductKey, Status, URL string
+	Creates                                                    int
+}
+
+// entitlements asks the stand-in for those of a customer.
+func entitlements(t *testing.T, customer string) []entitlement {
+	t.Helper()
+	response, err := http.Get(bundle.BaseURL + "/_local/bango") //nolint:noctx // a call within this machine
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }()
+	raw, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	var all, own []entitlement
+	require.NoError(t, json.Unmarshal(raw, &all), "%s", raw)
+	for _, e := range all {
+		activationLinks.add(e.URL)
+		if e.CustomerIdentifier == customer {
+			own = append(own, e)
+		}
+	}
+	return own
+}
+
+// contract.md §3: the operation resends. The same billing account, product and @referredType is the same product id; the
+// link is renewed, never a second entitlement.
+func TestProductIsResent(t *testing.T) {
+	t.Parallel()
+	body := demoProduct()
+	first := create(t, body.text(t))
+	require.Equal(t, 201, first.status, "%s", first.body)
+	before := entitlements(t, customerOf(body))
+	require.Len(t, before, 1)
+
+	renamed := body.set("another@example.com", "billingAccount", "contact", 0, "contactMedium", 0, "characteristic", "emailAddress")
+	second := create(t, renamed.text(t))
+	require.Equal(t, 201, second.status, "%s", second.body)
+	require.Equal(t, first.json(t)["id"], second.json(t)["id"])
+	require.Equal(t, "another@example.com", dig2(second.json(t), "billingAccount", "contact", 0, "contactMedium", 0, "characteristic", "emailAddress"))
+	after := entitlements(t, customerOf(body))
+	require.Len(t, after, 1, "never a second entitlement")
+	assert.Equal(t, before[0].EntitlementID, after[0].EntitlementID)
+	assert.NotEqual(t, before[0].URL, after[0].URL, "the link is renewed")
+	assert.Equal(t, 2, after[0].Creates)
+
+	for name, other := range map[string]object{
+		"another billing account": body.set("other-"+unique(), "billingAccount", "id"),
+	} {
+		a := create(t, other.text(t))
+		require.Equal(t, 201, a.status)
+		require.NotEqual(t, first.json(t)["id"], a.json(t)["id"], name)
+	}
+}
+
+// dig2 is dig in a decoded answer.
+func dig2(value any, path ...any) any {
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			value = value.(map[string]any)[step]
+		case int:
+			value = value.([]any)[step]
+		}
+	}
+	return value
+}
+
+// contract.md §3: same client, business, correlation id and body → the first answer again; other body → 409.
+func TestProductCorrelationID(t *testing.T) {
+	t.Parallel()
+	demo := bundle.Demo.Product.DemoClient
+	t.Run("replay and conflict", func(t *testing.T) {
+		t.Parallel()
+		id, body := unique(), demoProduct()
+		first := createAs(t, demo, inPanama(), id, body.text(t))
+		require.Equal(t, 201, first.status)
+		again := createAs(t, demo, inPanama(), id, body.text(t))
+		require.Equal(t, 201, again.status)
+		require.Equal(t, string(first.body), string(again.body))
+		require.Equal(t, first.header.Get("Location"), again.header.Get("Location"))
+		require.NotEqual(t, first.requestID(), again.requestID(), "x-request-id is each request's own")
+		require.Len(t, provider.requests(customerOf(body)), 1, "the provider is not asked again")
+
+		other := demoProduct()
+		conflict := createAs(t, demo, inPanama(), id, other.text(t))
+		requireProductErrors(t, conflict, 409, productFault{Code: 409, Message: "APIKIT:CONFLICT"})
+		require.Empty(t, provider.requests(customerOf(other)))
+		require.Equal(t, string(first.body), string(createAs(t, demo, inPanama(), id, body.text(t)).body), "a conflict changes nothing")
+	})
+	t.Run("another client's", func(t *testing.T) {
+		t.Parallel()
+		id := unique()
+		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).status)
+		body := demoProduct().set(otherProduct, "productSpecification", "id")
+		requireProductErrors(t, createAs(t, dxpTrinidad, in(otherCountry), id, body.text(t)), 400,
+			productFault{Code: 400, Message: "Bango: Error while creating an entitlement", Description: "BAD_REQUEST-ProductKey is invalid."})
+	})
+	t.Run("another business", func(t *testing.T) {
+		t.Parallel()
+		id := unique()
+		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).status)
+		body := demoProduct().set(otherProduct, "productSpecification", "id")
+		require.Equal(t, 400, createAs(t, demo, in(otherCountry), id, body.text(t)).status, "the provider's refusal, no conflict")
+	})
+	t.Run("a refused body leaves it to a corrected one", func(t *testing.T) {
+		t.Parallel()
+		id, body := unique(), demoProduct()
+		require.Equal(t, 400, createAs(t, demo, inPanama(), id, body.without("@type").text(t)).status)
+		require.Equal(t, 201, createAs(t, demo, inPanama(), id, body.text(t)).status)
+	})
+	t.Run("20 at the same time", func(t *testing.T) {
+		t.Parallel()
+		id, body := unique(), demoProduct()
+		sent, headers := body.text(t), productHeaders(demo, id)
+		bodies := map[string]bool{}
+		for _, a := range atOnce(t, 20, func(int) (answer, error) { return exchange(inPanama(), sent, headers...) }) {
+			require.Equal(t, 201, a.status, "%s", a.body)
+			bodies[string(a.body)] = true
+		}
+		require.Len(t, bodies, 1)
+		own := entitlements(t, customerOf(body))
+		require.Len(t, own, 1)
+		require.Equal(t, 1, own[0].Creates)
+	})
+}
+
+// contract.md §3: creates of one product at the same time, each with its own correlation id, are of one product and one entitlement.
+func TestProductConcurrentCreates(t *testing.T) {
+	t.Parallel()
+	body := demoProduct()
+	sent, ids := body.text(t), map[any]bool{}
+	for _, a := range atOnce(t, 10, func(int) (answer, error) {
+		return exchange(inPanama(), sent, productHeaders(bundle.Demo.Product.DemoClient, unique())...)
+	}) {
+		require.Equal(t, 201, a.status, "%s", a.body)
+		ids[a.json(t)["id"]] = true
+	}
+	require.Len(t, ids, 1)
+	require.Len(t, entitlements(t, customerOf(body)), 1)
+}
+
+// contract.md §3, row "provider down / slow": 502 / 504, nothing is lost: the same request again completes it.
+func TestProductProviderFaults(t *testing.T) {
+	t.Parallel()
+	const granted = `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED","responseMessage":"","parameters":{"url":"https://activate.example.com/1"}}`
+	for name, test := range map[string]struct {
+		fault  http.HandlerFunc
+		status int
+	}{
+		"hangs":                              {hangs, 504},
+		"says that it was too slow":          {answers(504, "<html>504</html>", "Content-Type", "text/html"), 504},
+		"hangs up in its first line":         {hangsUp, 502},
+		"503":                                {answers(503, `{"responseCode":"SERVICE_UNAVAILABLE","responseMessage":"Down for maintenance."}`), 502},
+		"503 without a body":                 {answers(503, ""), 502},
+		"500":                                {answers(500, `{"responseCode":"INTERNAL_ERROR","responseMessage":"NullPointerException at com.bango"}`), 502},
+		"500 that says OK":                   {answers(500, granted), 502},
+		"does not take our credentials":      {answers(401, `{"responseCode":"UNAUTHORIZED","responseMessage":"The credentials are invalid."}`), 502},
+		"garbage":                            {answers(200, "this is not JSON"), 502},
+		"garbage in JSON":                    {answers(200, `[{"entitlementId":5}]`), 502},
+		"an empty 200":                       {answers(200, ""), 502},
+		"a 200 without an entitlement":       {answers(200, `{"responseCode":"OK","responseMessage":""}`), 502},
+		"a 200 without a link":               {answers(200, `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED","responseMessage":""}`), 502},
+		"a 200 with a link that is none":     {answers(200, strings.Replace(granted, "https:", "javascript:", 1)), 502},
+		"a 200 with another code":            {answers(200, strings.Replace(granted, "CLIENT_ACTION_REQUIRED", "MAYBE", 1)), 502},
+		"an answer of 2 MB":                  {answers(200, granted+strings.Repeat(" ", 2_000_000)), 502},
+		"sends us elsewhere":                 {answers(307, "", "Location", "/resale/elsewhere"), 502},
+		"a compressed answer that is none":   {answers(200, "not gzip", "Content-Encoding", "gzip"), 502},
+		"an answer that ends before its end": {answers(200, granted, "Content-Length", "5000"), 502},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			id, body := unique(), demoProduct()
+			demo := bundle.Demo.Product.DemoClient
+			provider.misbehave(customerOf(body), test.fault)
+			a := createAs(t, demo, inPanama(), id, body.text(t))
+			message := map[int]string{502: "APIKIT:BAD_GATEWAY", 504: "APIKIT:GATEWAY_TIMEOUT"}[test.status]
+			requireProductErrors(t, a, test.status, productFault{Code: test.status, Message: message})
+			for _, word := range []string{"maintenance", "NullPointer", "credentials"} {
+				require.NotContains(t, string(a.body), word, "what the provider says of its faults stays inside")
+			}
+			completed := createAs(t, demo, inPanama(), id, body.text(t))
+			require.Equal(t, 201, completed.status, "the same request again completes it: %s", completed.body)
+			require.Len(t, entitlements(t, customerOf(body)), 1)
+			asked := provider.requests(customerOf(body))
+			require.Len(t, asked, 2)
+			require.Equal(t, asked[0], asked[1], "the same request, under the same X-RequestIdentifier")
+		})
+	}
+}
+
+// The provider's own limit: the caller is told when to ask again.
+func TestProductProviderIsAskedTooOften(t *testing.T) {
+	t.Parallel()
+	id, body := unique(), demoProduct()
+	provider.misbehave(customerOf(body), answers(429, `{"responseCode":"TOO_MANY_REQUESTS","responseMessage":""}`, "Retry-After", "7"))
+	a := createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t))
+	requireProductErrors(t, a, 503, productFault{Code: 503, Message: "APIKIT:SERVICE_UNAVAILABLE"})
+	require.Equal(t, "7", a.header.Get("Retry-After"))
+	require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t)).status)
+}
+
+// The stand-in's own script, as a person would use it. Not parallel: its next answer is whoever's asks next.
+func TestProductProviderFaultsByScript(t *testing.T) {
+	for name, next := range map[string]string{
+		"503":     `{"status":503,"delayMs":0,"headers":{"content-type":"text/plain"},"body":"Service Unavailable"}`,
+		"garbage": `{"status":200,"delayMs":20,"headers":{},"body":"<html>"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			id, body := unique(), demoProduct()
+			script(t, `{"next":[`+next+`]}`)
+			a := createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t))
+			requireProductErrors(t, a, 502, productFault{Code: 502, Message: "APIKIT:BAD_GATEWAY"})
+			require.Empty(t, entitlements(t, customerOf(body)))
+			require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t)).status)
+			require.Len(t, entitlements(t, customerOf(body)), 1)
+		})
+	}
+}
+
+func script(t *testing.T, next string) {
+	t.Helper()
+	response, err := http.Post(bundle.BaseURL+"/_local/bango", "application/json", strings.NewReader(next)) //nolint:noctx // a call within this machine
+	require.NoError(t, err)
+	_ = response.Body.Close()
+	require.Less(t, response.StatusCode, 300)
+}
