@@ -42,7 +42,7 @@ vet: ## go vet
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint
-	$(GOLANGCI_LINT) run
+	$(GOLANGCI_LINT) run --allow-parallel-runners
 
 .PHONY: lint-template
 lint-template: $(SAM_INSTALLED) ## cfn-lint and sam validate --lint
