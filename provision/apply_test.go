@@ -1,11 +1,8 @@
 package provision_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -18,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
 	"carillon/provision"
 )
 
@@ -50,9 +48,15 @@ func parse(t *testing.T, file string) provision.Content {
 	return content
 }
 
+// newTable makes a content table of its own for a test.
+func newTable(t *testing.T) string {
+	t.Helper()
+	return provision.ContentTable(emulatortest.Deploy(t))
+}
+
 func apply(t *testing.T, table, file string) provision.Summary {
 	t.Helper()
-	summary, err := provision.ApplyContent(t.Context(), dynamoDB(emulators.dynamodb), table, parse(t, file))
+	summary, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), table, parse(t, file))
 	require.NoError(t, err)
 	return summary
 }
@@ -61,7 +65,7 @@ func apply(t *testing.T, table, file string) provision.Summary {
 func read(t *testing.T, table string) map[string]map[string]types.AttributeValue {
 	t.Helper()
 	items := map[string]map[string]types.AttributeValue{}
-	pages := dynamodb.NewScanPaginator(dynamoDB(emulators.dynamodb), &dynamodb.ScanInput{TableName: &table})
+	pages := dynamodb.NewScanPaginator(emulatortest.DynamoDB(), &dynamodb.ScanInput{TableName: &table})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
 		require.NoError(t, err)
@@ -115,14 +119,14 @@ func TestApplyContentTwiceChangesNothing(t *testing.T) {
 	apply(t, table, full)
 	before := read(t, table)
 	writes := atomic.Int32{}
-	endpoint := between(t, emulators.dynamodb, func(operation string, _ http.ResponseWriter, _ *http.Request) bool {
-		if operation != "Query" {
+	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "Query" {
 			writes.Add(1)
 		}
 		return false
 	})
 
-	summary, err := provision.ApplyContent(t.Context(), dynamoDB(endpoint), table, parse(t, full))
+	summary, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDBAt(endpoint), table, parse(t, full))
 
 	require.NoError(t, err)
 	assert.Equal(t, len(summary.Steps), summary.Count(provision.Keep))
@@ -163,7 +167,7 @@ businesses:
 func TestPlanContentChangesNothing(t *testing.T) {
 	table := newTable(t)
 
-	plan, err := provision.PlanContent(t.Context(), dynamoDB(emulators.dynamodb), table, parse(t, full))
+	plan, err := provision.PlanContent(t.Context(), emulatortest.DynamoDB(), table, parse(t, full))
 
 	require.NoError(t, err)
 	assert.Equal(t, 6, plan.Count(provision.Create))
@@ -180,7 +184,7 @@ func TestApplyContentTakesTheLargestItems(t *testing.T) {
 		UUID: program1, Name: "largest", Content: `{"a":"` + strings.Repeat("x", provision.MaxProgramContent-8) + `"}`,
 	}}}
 	content := provision.Content{Providers: []provision.Provider{provider}}
-	ddb := dynamoDB(emulators.dynamodb)
+	ddb := emulatortest.DynamoDB()
 
 	first, err := provision.ApplyContent(t.Context(), ddb, table, content)
 	require.NoError(t, err)
@@ -200,7 +204,7 @@ func TestApplyContentTakesMoreThanOneBatchAndPage(t *testing.T) {
 		})
 	}
 	content := provision.Content{Providers: []provision.Provider{provider}}
-	ddb := dynamoDB(emulators.dynamodb)
+	ddb := emulatortest.DynamoDB()
 
 	first, err := provision.ApplyContent(t.Context(), ddb, table, content)
 	require.NoError(t, err)
@@ -219,17 +223,21 @@ func TestApplyContentSendsAgainWhatIsLeftUnprocessed(t *testing.T) {
 	table := newTable(t)
 	var calls atomic.Int32
 	// DynamoDB under load: of the first two batches it does only the first item.
-	endpoint := between(t, emulators.dynamodb, func(operation string, w http.ResponseWriter, r *http.Request) bool {
-		if operation != "BatchWriteItem" || calls.Add(1) > 2 {
+	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "BatchWriteItem" || calls.Add(1) > 2 {
 			return false
 		}
 		var batch struct{ RequestItems map[string][]json.RawMessage }
-		if !assert.NoError(t, json.NewDecoder(r.Body).Decode(&batch)) {
+		if !assert.NoError(t, json.Unmarshal([]byte(call.Body), &batch)) {
 			return false
 		}
 		rest := batch.RequestItems[table][1:]
 		batch.RequestItems[table] = batch.RequestItems[table][:1]
-		if !assert.NoError(t, forward(r.Context(), r, batch)) {
+		less, err := json.Marshal(batch)
+		if !assert.NoError(t, err) {
+			return false
+		}
+		if sent := call.Send(string(less)); !assert.Equal(t, http.StatusOK, sent.Code, sent.Body) {
 			return false
 		}
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
@@ -237,39 +245,14 @@ func TestApplyContentSendsAgainWhatIsLeftUnprocessed(t *testing.T) {
 		return true
 	})
 
-	_, err := provision.ApplyContent(t.Context(), dynamoDB(endpoint), table, parse(t, full))
+	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDBAt(endpoint), table, parse(t, full))
 
 	require.NoError(t, err)
 	assert.EqualValues(t, 3, calls.Load())
 	assert.Len(t, read(t, table), 6)
 }
 
-// forward sends r with another body to the emulator.
-func forward(ctx context.Context, r *http.Request, body any) error {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, r.Method, emulators.dynamodb, bytes.NewReader(raw))
-	if err != nil {
-		return err
-	}
-	for _, name := range []string{"X-Amz-Target", "Content-Type", "Authorization", "X-Amz-Date"} {
-		request.Header.Set(name, r.Header.Get(name))
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		answer, _ := io.ReadAll(response.Body)
-		return fmt.Errorf("%s: %s", response.Status, answer)
-	}
-	return nil
-}
-
 func TestApplyContentOnAStackThatIsNotThere(t *testing.T) {
-	_, err := provision.ApplyContent(t.Context(), dynamoDB(emulators.dynamodb), provision.ContentTable(newStack()), parse(t, full))
+	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), provision.ContentTable(emulatortest.StackName()), parse(t, full))
 	assert.ErrorIs(t, err, provision.ErrNoStack)
 }

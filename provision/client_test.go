@@ -14,9 +14,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
 	"carillon/provision"
 	"carillon/shared/apiclient"
 )
+
+func TestMain(m *testing.M) { emulatortest.Main(m) }
 
 var acme = provision.Client{
 	ID: "acme@example.com", Tenant: "acme",
@@ -41,7 +44,7 @@ func document(secret string) string {
 }
 
 func TestAddStoresTheClientAsTheFunctionsReadIt(t *testing.T) {
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 
 	secret, err := provision.NewClients(sm, stack).Add(t.Context(), acme)
 
@@ -52,7 +55,7 @@ func TestAddStoresTheClientAsTheFunctionsReadIt(t *testing.T) {
 }
 
 func TestAddRefusesAnIdThatIsTaken(t *testing.T) {
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	clients := provision.NewClients(sm, stack)
 	secret, err := clients.Add(t.Context(), acme)
 	require.NoError(t, err)
@@ -83,7 +86,7 @@ func TestAddRefusesWhatCannotBeAClient(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := provision.NewClients(secretsManager(emulators.endpoint), newStack()).Add(t.Context(), test.client)
+			_, err := provision.NewClients(emulatortest.SecretsManager(), emulatortest.StackName()).Add(t.Context(), test.client)
 			require.ErrorAs(t, err, new(provision.Faults))
 			for _, want := range test.want {
 				assert.ErrorContains(t, err, want)
@@ -93,7 +96,7 @@ func TestAddRefusesWhatCannotBeAClient(t *testing.T) {
 }
 
 func TestListShowsTheStacksClientsInOrder(t *testing.T) {
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	clients := provision.NewClients(sm, stack)
 	var want []string
 	for i := range 120 { // more than a page
@@ -125,18 +128,18 @@ func TestListShowsTheStacksClientsInOrder(t *testing.T) {
 
 func TestListNeedsNoRightToReadSecrets(t *testing.T) {
 	var operations []string
-	endpoint := between(t, emulators.endpoint, func(operation string, _ http.ResponseWriter, _ *http.Request) bool {
-		operations = append(operations, operation)
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
+		operations = append(operations, call.Operation)
 		return false
 	})
-	stack := newStack()
-	clients := provision.NewClients(secretsManager(emulators.endpoint), stack)
+	stack := emulatortest.StackName()
+	clients := provision.NewClients(emulatortest.SecretsManager(), stack)
 	_, err := clients.Add(t.Context(), acme)
 	require.NoError(t, err)
 	_, err = clients.Rotate(t.Context(), acme.ID)
 	require.NoError(t, err)
 
-	list, err := provision.NewClients(secretsManager(endpoint), stack).List(t.Context())
+	list, err := provision.NewClients(emulatortest.SecretsManagerAt(endpoint), stack).List(t.Context())
 
 	require.NoError(t, err)
 	require.Len(t, list, 1)
@@ -145,7 +148,7 @@ func TestListNeedsNoRightToReadSecrets(t *testing.T) {
 }
 
 func TestListShowsAClientMadeByHand(t *testing.T) {
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
 		Name: aws.String(stack + "/client/by-hand"), Description: aws.String("of the shop"), SecretString: aws.String(document("s")),
 	})
@@ -159,7 +162,7 @@ func TestListShowsAClientMadeByHand(t *testing.T) {
 }
 
 func TestRotateKeepsThePreviousSecretAlive(t *testing.T) {
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	clients := provision.NewClients(sm, stack)
 	first, err := clients.Add(t.Context(), acme)
 	require.NoError(t, err)
@@ -184,7 +187,7 @@ func TestRotateKeepsThePreviousSecretAlive(t *testing.T) {
 }
 
 func TestRotateDoesNotQuoteWhatIsNoClient(t *testing.T) {
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
 		Name: aws.String(stack + "/client/by-hand"), SecretString: aws.String("hunter2"),
 	})
@@ -197,7 +200,7 @@ func TestRotateDoesNotQuoteWhatIsNoClient(t *testing.T) {
 }
 
 func TestAClientThatIsNotThere(t *testing.T) {
-	clients := provision.NewClients(secretsManager(emulators.endpoint), newStack())
+	clients := provision.NewClients(emulatortest.SecretsManager(), emulatortest.StackName())
 	_, err := clients.Rotate(t.Context(), acme.ID)
 	require.ErrorIs(t, err, provision.ErrNotFound)
 	_, err = clients.Rotated(t.Context(), acme.ID)
@@ -209,7 +212,7 @@ func TestAClientThatIsNotThere(t *testing.T) {
 }
 
 func TestARemovedClientComesBackAsAnother(t *testing.T) {
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	clients := provision.NewClients(sm, stack)
 	_, err := clients.Add(t.Context(), acme)
 	require.NoError(t, err)
@@ -231,20 +234,20 @@ func TestARemovedClientComesBackAsAnother(t *testing.T) {
 // InvalidRequestException, and goes on doing so for a moment after the name was freed for good.
 func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 	var refusals atomic.Int32
-	endpoint := between(t, emulators.endpoint, func(operation string, w http.ResponseWriter, _ *http.Request) bool {
-		if operation != "CreateSecret" || refusals.Add(1) > 2 {
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "CreateSecret" || refusals.Add(1) > 2 {
 			return false
 		}
 		refuse(w, "InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
 		return true
 	})
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := provision.NewClients(sm, stack).Add(t.Context(), acme)
 	require.NoError(t, err)
 	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stack + "/client/" + acme.ID)})
 	require.NoError(t, err)
 
-	secret, err := provision.NewClients(secretsManager(endpoint), stack).Add(t.Context(), acme)
+	secret, err := provision.NewClients(emulatortest.SecretsManagerAt(endpoint), stack).Add(t.Context(), acme)
 
 	require.NoError(t, err)
 	assert.JSONEq(t, document(secret), stored(t, sm, stack, acme.ID, "AWSCURRENT"))
@@ -253,7 +256,7 @@ func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 
 // The same as the emulator itself answers it: ResourceExistsException.
 func TestAddTakesTheNameThatTheEmulatorStillHolds(t *testing.T) {
-	sm, stack := secretsManager(emulators.endpoint), newStack()
+	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	clients := provision.NewClients(sm, stack)
 	_, err := clients.Add(t.Context(), acme)
 	require.NoError(t, err)
@@ -268,9 +271,9 @@ func TestAddTakesTheNameThatTheEmulatorStillHolds(t *testing.T) {
 }
 
 func TestStackExists(t *testing.T) {
-	sm := secretsManager(emulators.endpoint)
-	require.NoError(t, provision.NewClients(sm, deploy(t)).StackExists(t.Context()))
-	require.ErrorIs(t, provision.NewClients(sm, newStack()).StackExists(t.Context()), provision.ErrNoStack)
+	sm := emulatortest.SecretsManager()
+	require.NoError(t, provision.NewClients(sm, emulatortest.Deploy(t)).StackExists(t.Context()))
+	require.ErrorIs(t, provision.NewClients(sm, emulatortest.StackName()).StackExists(t.Context()), provision.ErrNoStack)
 	require.ErrorAs(t, provision.NewClients(sm, "a/b").StackExists(t.Context()), new(provision.Faults))
 }
 

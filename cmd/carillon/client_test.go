@@ -8,10 +8,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/local/emulatortest"
 )
 
 func TestTheLifeOfAClient(t *testing.T) {
-	stackName := deploy(t)
+	stackName := emulatortest.Deploy(t)
 	flags := []string{"--stack", stackName}
 	add := append([]string{"client", "add", "acme-ott", "--tenant", "acme", "--scope", "ott_registration_write", "--scope=dxp_product:PA"}, flags...)
 
@@ -62,7 +64,7 @@ func TestTheLifeOfAClient(t *testing.T) {
 }
 
 func TestCredentialsAsJSON(t *testing.T) {
-	stackName := deploy(t)
+	stackName := emulatortest.Deploy(t)
 	type issued struct {
 		ClientID, ClientSecret, Tenant string
 		Scopes                         []string

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/local/emulatortest"
 )
 
 const smaller = `
@@ -18,7 +20,7 @@ businesses:
 `
 
 func TestContentApply(t *testing.T) {
-	stackName := deploy(t)
+	stackName := emulatortest.Deploy(t)
 	example := []string{"content", "apply", "--stack", stackName, "-f", filepath.Join("..", "..", "content.example.yaml")}
 
 	r := run(t, append(example, "--dry-run")...)
@@ -44,7 +46,7 @@ Applied to stack `+stackName+` in us-east-1: 0 created, 2 updated, 3 removed, 0 
 }
 
 func TestContentApplyAsJSON(t *testing.T) {
-	r := call{stdin: smaller}.run(t, "content", "apply", "--stack", deploy(t), "-f", "-", "--dry-run", "-o", "json")
+	r := call{stdin: smaller}.run(t, "content", "apply", "--stack", emulatortest.Deploy(t), "-f", "-", "--dry-run", "-o", "json")
 
 	require.Zero(t, r.status, r.stderr)
 	var out struct {

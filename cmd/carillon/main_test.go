@@ -14,29 +14,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/local/emulator"
-	"carillon/local/stack"
-	"carillon/local/template"
+	"carillon/local/emulatortest"
 )
 
-// carillon is the built command, emulators what it provisions.
-var (
-	carillon  string
-	emulators *emulator.Set
-)
-
-const region = "us-east-1"
+// carillon is the built command.
+var carillon string
 
 func TestMain(m *testing.M) {
-	code, err := prepare(m.Run)
+	code, err := withCarillon(func() int { return emulatortest.Run(m.Run) })
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -44,44 +32,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// prepare builds the command and starts the emulators around run.
-func prepare(run func() int) (int, error) {
-	ctx := context.Background()
+// withCarillon builds the command for as long as run takes.
+func withCarillon(run func() int) (int, error) {
 	dir, err := os.MkdirTemp("", "carillon")
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	carillon = filepath.Join(dir, "carillon")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", carillon, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", carillon, ".").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("building the command: %w\n%s", err, out)
 	}
-	tools, err := emulator.Install(ctx, filepath.Join("..", "..", ".local"), func(s string) { fmt.Fprintln(os.Stderr, s) })
-	if err != nil {
-		return 0, err
-	}
-	if emulators, err = emulator.Start(ctx, tools); err != nil {
-		return 0, err
-	}
-	defer emulators.Close()
 	return run(), nil
-}
-
-// deploy creates what the template declares and returns the stack's name, which no other test uses.
-func deploy(t *testing.T) string {
-	t.Helper()
-	name := "t" + uuid.NewString()[:8]
-	declared, err := template.Load(filepath.Join("..", "..", "template.yaml"), template.Options{
-		StackName: name, Region: region, AccountID: "000000000000",
-		Parameters: map[string]string{"ProviderUrl": "https://provider.example.com"},
-	})
-	require.NoError(t, err)
-	config := aws.Config{Region: region, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
-	require.NoError(t, stack.Create(t.Context(), declared, stack.Clients{
-		DynamoDB:       dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.BaseEndpoint = &emulators.DynamoDB }),
-		SecretsManager: secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.BaseEndpoint = &emulators.AWS }),
-	}, nil))
-	return name
 }
 
 // call is one call of the command. Its environment is that of a person signed in to AWS, which the emulators stand for.
@@ -104,8 +66,8 @@ func (c call) run(t *testing.T, args ...string) result {
 	command.Stdin = strings.NewReader(c.stdin)
 	command.Stdout, command.Stderr = &stdout, &stderr
 	command.Env = append([]string{
-		"HOME=" + t.TempDir(), "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=" + region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
-		"AWS_ENDPOINT_URL=" + emulators.AWS, "AWS_ENDPOINT_URL_DYNAMODB=" + emulators.DynamoDB,
+		"HOME=" + t.TempDir(), "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=" + emulatortest.Region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_ENDPOINT_URL=" + emulatortest.AWSEndpoint(), "AWS_ENDPOINT_URL_DYNAMODB=" + emulatortest.DynamoDBEndpoint(),
 	}, c.environment...)
 	err := command.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -179,7 +141,7 @@ func TestWrongUsage(t *testing.T) {
 }
 
 func TestFailuresSayWhatToDo(t *testing.T) {
-	stackName := deploy(t)
+	stackName := emulatortest.Deploy(t)
 	add := []string{"client", "add", "acme-ott", "--tenant", "acme", "--scope", "ott_send"}
 	content := []string{"content", "apply", "-f", filepath.Join("..", "..", "content.example.yaml")}
 	tests := map[string]struct {
@@ -246,7 +208,7 @@ func TestRefusalsOfAWSSayWhatToDo(t *testing.T) {
 
 // The local run is found by its file, from any directory of the project.
 func TestLocal(t *testing.T) {
-	stackName, project := deploy(t), t.TempDir()
+	stackName, project := emulatortest.Deploy(t), t.TempDir()
 	within := filepath.Join(project, "shared", "ott")
 	require.NoError(t, os.MkdirAll(within, 0o755))
 	require.NoError(t, os.Mkdir(filepath.Join(project, ".local"), 0o755))
@@ -265,7 +227,7 @@ func TestLocal(t *testing.T) {
 	assert.Contains(t, r.stderr, "start `make run` again")
 
 	write(map[string]any{"aws": map[string]string{
-		"dynamodb": emulators.DynamoDB, "endpoint": emulators.AWS, "region": region, "stack": stackName,
+		"dynamodb": emulatortest.DynamoDBEndpoint(), "endpoint": emulatortest.AWSEndpoint(), "region": emulatortest.Region, "stack": stackName,
 	}})
 	r = c.run(t, "--local", "client", "add", "acme-ott", "--tenant", "acme", "--scope", "ott_send")
 	require.Zero(t, r.status, r.stderr)

@@ -157,10 +157,8 @@ func same(kept string, presented secret.Text) bool {
 
 func waitUntilMultiple(ctx context.Context, start time.Time, step time.Duration) error {
 	spent := time.Since(start)
-	timer := time.NewTimer(step - spent%step)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(step - spent%step):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -72,8 +72,10 @@ func (s *Store) Begin(ctx context.Context, key string, bodyHash [32]byte, id str
 				return operation, err
 			}
 		}
-		if err := wait(ctx, pollPeriod); err != nil {
-			return nil, &fault.Error{Code: fault.Unavailable, RetryAfter: time.Second, Cause: err}
+		select {
+		case <-time.After(pollPeriod):
+		case <-ctx.Done():
+			return nil, &fault.Error{Code: fault.Unavailable, RetryAfter: time.Second, Cause: ctx.Err()}
 		}
 	}
 }
@@ -145,14 +147,10 @@ func (o *Operation) Abandon(ctx context.Context) error {
 	_, err := o.store.client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
 		TableName:                 aws.String(o.store.table),
 		Key:                       attribute.Item{"key": attribute.String(o.key)},
-		ConditionExpression:       aws.String("requestId = :id AND attribute_not_exists(answer)"),
+		ConditionExpression:       aws.String(underWay),
 		ExpressionAttributeValues: attribute.Item{":id": attribute.String(o.ID)},
 	})
-	var gone *types.ConditionalCheckFailedException
-	if errors.As(err, &gone) {
-		return nil
-	}
-	return err
+	return unlessPast(err)
 }
 
 // Release ends the lock of a request that failed midway, so that the same request again goes on at once.
@@ -161,23 +159,21 @@ func (o *Operation) Release(ctx context.Context) error {
 		TableName:                 aws.String(o.store.table),
 		Key:                       attribute.Item{"key": attribute.String(o.key)},
 		UpdateExpression:          aws.String("SET lockedUntil = :now"),
-		ConditionExpression:       aws.String("requestId = :id AND attribute_not_exists(answer)"),
+		ConditionExpression:       aws.String(underWay),
 		ExpressionAttributeValues: attribute.Item{":id": attribute.String(o.ID), ":now": attribute.Int(int64(0))},
 	})
-	var gone *types.ConditionalCheckFailedException
-	if errors.As(err, &gone) {
+	return unlessPast(err)
+}
+
+// underWay is the condition that a request is still the one with :id, and not done.
+const underWay = "requestId = :id AND attribute_not_exists(answer)"
+
+// unlessPast returns the error of a call on the condition underWay, or nil if the condition no longer held: then there is
+// nothing left to do.
+func unlessPast(err error) error {
+	var past *types.ConditionalCheckFailedException
+	if errors.As(err, &past) {
 		return nil
 	}
 	return err
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

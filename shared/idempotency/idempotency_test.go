@@ -16,12 +16,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
 	"carillon/shared/attribute"
 	"carillon/shared/awsconfig"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotency"
 )
+
+func TestMain(m *testing.M) { emulatortest.Main(m) }
 
 // records is a table of records of its own.
 type records struct {
@@ -33,8 +36,8 @@ type records struct {
 
 func newRecords(t *testing.T) records {
 	t.Helper()
-	table := deploy(t) + "-idempotency"
-	client := dynamoDB(emulators.dynamodb)
+	table := emulatortest.Deploy(t) + "-idempotency"
+	client := emulatortest.DynamoDB()
 	return records{idempotency.NewStore(client, table), t, client, table}
 }
 
@@ -302,7 +305,7 @@ func TestClaimThatWasSentTwice(t *testing.T) {
 }
 
 func TestTableThatIsNotThere(t *testing.T) {
-	_, err := idempotency.NewStore(dynamoDB(emulators.dynamodb), "no-such-table").Begin(t.Context(), "k", body("a"), "id-1")
+	_, err := idempotency.NewStore(emulatortest.DynamoDB(), "no-such-table").Begin(t.Context(), "k", body("a"), "id-1")
 	var failure *fault.Error
 	require.Error(t, err)
 	assert.NotErrorAs(t, err, &failure)

@@ -1,16 +1,11 @@
 package ott_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -22,11 +17,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
 	"carillon/shared/attribute"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
 )
+
+func TestMain(m *testing.M) { emulatortest.Main(m) }
 
 // registry is a stack of its own with its registrations.
 type registry struct {
@@ -40,8 +38,8 @@ type registry struct {
 
 func newRegistry(t *testing.T) *registry {
 	t.Helper()
-	stack := deploy(t)
-	r := &registry{t: t, items: dynamoDB(emulators.dynamodb), secrets: secretsManager(emulators.endpoint), table: stack + "-registrations", prefix: stack + "/ott/"}
+	stack := emulatortest.Deploy(t)
+	r := &registry{t: t, items: emulatortest.DynamoDB(), secrets: emulatortest.SecretsManager(), table: stack + "-registrations", prefix: stack + "/ott/"}
 	r.RegistrationStore = ott.NewRegistrationStore(r.items, r.table, r.secrets, r.prefix)
 	return r
 }
@@ -215,35 +213,23 @@ func TestPutOfTheLongestCredentials(t *testing.T) {
 	assert.LessOrEqual(t, len(*out.SecretString), 65536)
 }
 
-// between is an AWS endpoint that fails one operation: before it is carried out, or after it, when only the answer is lost.
-func between(t *testing.T, endpoint, operation, when string) string {
+// failing is an AWS endpoint that fails one operation: before it is carried out, or after it, when only the answer is lost.
+func failing(t *testing.T, endpoint, operation, when string) string {
 	t.Helper()
-	target, err := url.Parse(endpoint)
-	require.NoError(t, err)
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		text, err := io.ReadAll(r.Body)
-		if err != nil {
-			return // the client has gone
-		}
-		r.Body = io.NopCloser(bytes.NewReader(text))
-		if !strings.HasSuffix(r.Header.Get("X-Amz-Target"), "."+operation) {
-			proxy.ServeHTTP(w, r)
-			return
+	return emulatortest.Between(t, endpoint, func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != operation {
+			return false
 		}
 		if when == "after" {
-			proxy.ServeHTTP(httptest.NewRecorder(), r)
+			call.Send(call.Body)
 		}
 		w.WriteHeader(http.StatusServiceUnavailable)
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
+		return true
+	})
 }
 
 // Wherever a call fails, the old registration or the new one stands whole, and the same request again mends the rest.
 func TestPutThatFailsMidway(t *testing.T) {
-	once := config
-	once.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	for _, operation := range []string{"CreateSecret", "UpdateItem", "DeleteSecret"} {
 		for _, when := range []string{"before", "after"} {
 			t.Run(operation+" "+when, func(t *testing.T) {
@@ -251,12 +237,8 @@ func TestPutThatFailsMidway(t *testing.T) {
 				registration, credentials := decoded(t, seedLINE)
 				require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
 
-				items := dynamodb.NewFromConfig(once, func(o *dynamodb.Options) {
-					o.BaseEndpoint = aws.String(between(t, emulators.dynamodb, operation, when))
-				})
-				secrets := secretsmanager.NewFromConfig(once, func(o *secretsmanager.Options) {
-					o.BaseEndpoint = aws.String(between(t, emulators.endpoint, operation, when))
-				})
+				items := emulatortest.DynamoDBAt(failing(t, emulatortest.DynamoDBEndpoint(), operation, when))
+				secrets := emulatortest.SecretsManagerAt(failing(t, emulatortest.AWSEndpoint(), operation, when))
 				registration.Name, credentials = "New", ott.Credentials{ChannelSecret: secret.NewText("new-secret")}
 				err := ott.NewRegistrationStore(items, r.table, secrets, r.prefix).Put(t.Context(), "tenant-1", "version-2", registration, credentials)
 				if operation == "DeleteSecret" {

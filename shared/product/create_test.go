@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
 	"carillon/provision"
 	"carillon/shared/apiclient"
 	"carillon/shared/attribute"
@@ -192,17 +193,15 @@ func TestTheSameRequestAgainMendsWhatACrashLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var broken atomic.Bool
 			broken.Store(true)
-			b := deploy(t, func(endpoint string) string {
-				return between(t, endpoint, func(operation, body string, w http.ResponseWriter, pass func()) bool {
-					if !broken.Load() || operation != "UpdateItem" || !strings.Contains(body, "activationUrl") {
-						return false
-					}
-					if test.carriedOut {
-						pass()
-					}
-					fail(w)
-					return true
-				})
+			b := deploy(t, func(w http.ResponseWriter, call emulatortest.Call) bool {
+				if !broken.Load() || call.Operation != "UpdateItem" || !strings.Contains(call.Body, "activationUrl") {
+					return false
+				}
+				if test.carriedOut {
+					call.Send(call.Body)
+				}
+				fail(w)
+				return true
 			})
 			assert.Equal(t, http.StatusServiceUnavailable, b.post("c-1", validBody).StatusCode)
 			broken.Store(false)
@@ -219,14 +218,12 @@ func TestTheSameRequestAgainMendsWhatACrashLeft(t *testing.T) {
 
 // An answer that cannot be kept is given all the same.
 func TestCreateAnswersThoughItsAnswerIsNotKept(t *testing.T) {
-	b := deploy(t, func(endpoint string) string {
-		return between(t, endpoint, func(operation, body string, w http.ResponseWriter, _ func()) bool {
-			if operation != "UpdateItem" || !strings.Contains(body, "if_not_exists(answer") {
-				return false
-			}
-			w.WriteHeader(http.StatusInternalServerError)
-			return true
-		})
+	b := deploy(t, func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "UpdateItem" || !strings.Contains(call.Body, "if_not_exists(answer") {
+			return false
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
 	})
 	assert.Equal(t, http.StatusCreated, b.post("c-1", validBody).StatusCode)
 }

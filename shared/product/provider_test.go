@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
 	"carillon/shared/fault"
 	"carillon/shared/product"
 	"carillon/shared/secret"
@@ -41,9 +42,9 @@ type providerCredentials struct {
 
 func newProviderCredentials(t *testing.T, value string) *providerCredentials {
 	t.Helper()
-	c := &providerCredentials{t: t, name: newStack() + "/provider/bango"}
-	c.manager = secretsManager(between(t, emulators.endpoint, func(operation, _ string, _ http.ResponseWriter, _ func()) bool {
-		if operation == "GetSecretValue" {
+	c := &providerCredentials{t: t, name: emulatortest.StackName() + "/provider/bango"}
+	c.manager = emulatortest.SecretsManagerAt(emulatortest.Between(t, emulatortest.AWSEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation == "GetSecretValue" {
 			c.reads.Add(1)
 		}
 		return false

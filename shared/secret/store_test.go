@@ -13,13 +13,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
 	"carillon/shared/awsconfig"
 	"carillon/shared/secret"
 )
 
+func TestMain(m *testing.M) { emulatortest.Main(m) }
+
 func TestStoreReadsWhatTheTemplateDeclares(t *testing.T) {
-	stack := deploy(t)
-	store := secret.NewStore(secretsManager(emulators.endpoint))
+	stack := emulatortest.Deploy(t)
+	store := secret.NewStore(emulatortest.SecretsManager())
 	key, err := store.Get(t.Context(), stack+"/token-signing-key", secret.Current)
 	require.NoError(t, err)
 	assert.Len(t, key.Value.Reveal(), 64)
@@ -30,8 +33,8 @@ func TestStoreReadsWhatTheTemplateDeclares(t *testing.T) {
 }
 
 func TestStoreReadsBothVersionsOfARotatedSecret(t *testing.T) {
-	client := secretsManager(emulators.endpoint)
-	name := deploy(t) + "/client/rotated"
+	client := emulatortest.SecretsManager()
+	name := emulatortest.Deploy(t) + "/client/rotated"
 	made, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("first")})
 	require.NoError(t, err)
 	versions := []string{*made.VersionId}
@@ -54,8 +57,8 @@ func TestStoreReadsBothVersionsOfARotatedSecret(t *testing.T) {
 }
 
 func TestStoreOfSecretsThatAreNotThere(t *testing.T) {
-	client := secretsManager(emulators.endpoint)
-	name := deploy(t) + "/client/deleted"
+	client := emulatortest.SecretsManager()
+	name := emulatortest.Deploy(t) + "/client/deleted"
 	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(value)})
 	require.NoError(t, err)
 	_, err = client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: &name, RecoveryWindowInDays: aws.Int64(7)})
@@ -92,10 +95,7 @@ func TestStoreOfAWSErrors(t *testing.T) {
 				_, _ = io.WriteString(w, test.answer)
 			}))
 			defer server.Close()
-			once := config
-			once.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-			client := secretsmanager.NewFromConfig(once, func(o *secretsmanager.Options) { o.BaseEndpoint = &server.URL })
-			_, err := secret.NewStore(client).Get(t.Context(), "x", secret.Current)
+			_, err := secret.NewStore(emulatortest.SecretsManagerAt(server.URL)).Get(t.Context(), "x", secret.Current)
 			require.Error(t, err)
 			if test.missing {
 				assert.ErrorIs(t, err, secret.ErrNotFound)
@@ -109,8 +109,8 @@ func TestStoreOfAWSErrors(t *testing.T) {
 
 // A secret of bytes, which nothing here writes, reads as an empty one.
 func TestStoreOfABinarySecret(t *testing.T) {
-	client := secretsManager(emulators.endpoint)
-	name := deploy(t) + "/client/binary"
+	client := emulatortest.SecretsManager()
+	name := emulatortest.Deploy(t) + "/client/binary"
 	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretBinary: []byte("x")})
 	require.NoError(t, err)
 	version, err := secret.NewStore(client).Get(t.Context(), name, secret.Current)
@@ -120,8 +120,8 @@ func TestStoreOfABinarySecret(t *testing.T) {
 
 // A cache in front of the store sees a rotation as soon as a caller asks for a fresh version.
 func TestCacheOfAStore(t *testing.T) {
-	client := secretsManager(emulators.endpoint)
-	name := deploy(t) + "/client/cached"
+	client := emulatortest.SecretsManager()
+	name := emulatortest.Deploy(t) + "/client/cached"
 	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("old")})
 	require.NoError(t, err)
 	cache := secret.NewCache(secret.NewStore(client))

@@ -2,35 +2,24 @@ package product_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"carillon/local/emulator"
-	"carillon/local/stack"
+	"carillon/local/emulatortest"
 	"carillon/local/standin"
-	"carillon/local/template"
 	"carillon/provision"
 	"carillon/shared/apiclient"
 	"carillon/shared/attribute"
@@ -40,68 +29,7 @@ import (
 	"carillon/shared/secret"
 )
 
-// emulators are AWS for the tests of this package; CARILLON_TEST_DYNAMODB takes another DynamoDB API for one of them.
-var emulators struct{ endpoint, dynamodb string }
-
-func TestMain(m *testing.M) { os.Exit(withEmulators(m.Run)) }
-
-func withEmulators(run func() int) int {
-	ctx := context.Background()
-	say := func(progress string) { fmt.Fprintln(os.Stderr, progress) }
-	tools, err := emulator.Install(ctx, filepath.Join("..", "..", ".local"), say)
-	if err != nil {
-		say(err.Error())
-		return 1
-	}
-	set, err := emulator.Start(ctx, tools)
-	if err != nil {
-		say(err.Error())
-		return 1
-	}
-	defer set.Close()
-	emulators.endpoint, emulators.dynamodb = set.AWS, cmp.Or(os.Getenv("CARILLON_TEST_DYNAMODB"), set.DynamoDB)
-	return run()
-}
-
-// config tries each call once, so that a test that breaks a call sees what its one failure does.
-var config = aws.Config{
-	Region:      "us-east-1",
-	Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
-	Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
-}
-
-func secretsManager(endpoint string) *secretsmanager.Client {
-	return secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.BaseEndpoint = &endpoint })
-}
-
-func dynamoDB(endpoint string) *dynamodb.Client {
-	return dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.BaseEndpoint = &endpoint })
-}
-
-// newStack is a name that no other test uses: the emulators are shared.
-func newStack() string { return "t" + uuid.NewString()[:8] }
-
-// between is an AWS endpoint that answers as a test has it, and passes on to endpoint where the test does not answer.
-// answer gets the operation, such as PutItem, and the request's body.
-func between(t *testing.T, endpoint string, answer func(operation, body string, w http.ResponseWriter, pass func()) bool) string {
-	t.Helper()
-	target, err := url.Parse(endpoint)
-	require.NoError(t, err)
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return // the client has gone
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-		if !answer(operation, string(body), w, func() { proxy.ServeHTTP(httptest.NewRecorder(), r) }) {
-			proxy.ServeHTTP(w, r)
-		}
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
-}
+func TestMain(m *testing.M) { emulatortest.Main(m) }
 
 const (
 	tenant           = "demo-channel"
@@ -149,19 +77,16 @@ func (b *lockedBuffer) String() string {
 	return b.text.String()
 }
 
-// deploy makes a bundle. dynamodbAt, if it is not nil, is given the emulator's endpoint and returns the one to use.
-func deploy(t *testing.T, dynamodbAt func(endpoint string) string) *bundle {
+// deploy makes a bundle. dynamoDBAnswer, if it is not nil, stands between the endpoint and DynamoDB.
+func deploy(t *testing.T, dynamoDBAnswer func(w http.ResponseWriter, call emulatortest.Call) bool) *bundle {
 	t.Helper()
 	ctx := t.Context()
-	b := &bundle{t: t, name: newStack(), log: &lockedBuffer{}, secrets: secretsManager(emulators.endpoint), items: dynamoDB(emulators.dynamodb)}
-	declared, err := template.Load(filepath.Join("..", "..", "template.yaml"), template.Options{
-		StackName: b.name, Region: config.Region, AccountID: "000000000000",
-		Parameters: map[string]string{"ProviderUrl": "https://provider.example.com"},
+	b := &bundle{t: t, name: emulatortest.Deploy(t), log: &lockedBuffer{}, secrets: emulatortest.SecretsManager(), items: emulatortest.DynamoDB()}
+	_, err := b.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId:     aws.String(b.name + "/provider/bango"),
+		SecretString: aws.String(`{"username":"` + providerUsername + `","password":"` + providerPassword + `"}`),
 	})
 	require.NoError(t, err)
-	require.NoError(t, stack.Create(ctx, declared, stack.Clients{DynamoDB: b.items, SecretsManager: b.secrets}, map[string]string{
-		b.name + "/provider/bango": `{"username":"` + providerUsername + `","password":"` + providerPassword + `"}`,
-	}))
 	_, err = provision.ApplyContent(ctx, b.items, provision.ContentTable(b.name), provision.Content{Businesses: []provision.Business{
 		{ID: "PA", MerchantAccountKey: "demo-merchant-pa", Products: []provision.Product{
 			{ReferredType: "DISNEY", ProductSpecification: "disney-plus", ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_PA_MONTHLY"},
@@ -179,8 +104,8 @@ func deploy(t *testing.T, dynamodbAt func(endpoint string) string) *bundle {
 	provider, err := product.NewProviderClient(server.URL, secret.NewCache(store), b.name+"/provider/bango", 5*time.Second)
 	require.NoError(t, err)
 	items := b.items
-	if dynamodbAt != nil {
-		items = dynamoDB(dynamodbAt(emulators.dynamodb))
+	if dynamoDBAnswer != nil {
+		items = emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), dynamoDBAnswer))
 	}
 	handler := &product.CreateHandler{
 		Clients:     &apiclient.Authenticator{Secrets: secret.NewCache(store), Prefix: b.name + "/client/", RotationWindow: time.Hour},
