@@ -3,6 +3,7 @@ package local
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Examples is a bash script that calls every endpoint with the demo clients and the seeds' own bodies. Its lines work
@@ -26,7 +27,13 @@ func (b *Bundle) Examples() string {
 		d.BaseURL, d.Engage.ClientID, d.Engage.ClientSecret, "accessToken")
 	write(`curl -sS -i -w '\n' %s/federated/content/v2/token/health`+header+` -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
 	write(`curl -sS -i -w '\n' '%s/federated/outbound/v2/batch?programContentUuid=%s'`+header+` -H "authorization: Bearer $ENGAGE_TOKEN" -d '%s'`,
-		d.BaseURL, d.Engage.ProgramContentUUID, engageBody(d.Engage))
+		d.BaseURL, d.Engage.ProgramContentUUID, engageBody(d.Engage, seedTime))
+	write("")
+	write("# ENGAGE: a push for tomorrow, how it stands, and its end")
+	write(`ENGAGE_PUSH=$(curl -sS '%s/federated/outbound/v2/batch?programContentUuid=%s'`+header+` -H "authorization: Bearer $ENGAGE_TOKEN" -d '%s'`+token,
+		d.BaseURL, d.Engage.ProgramContentUUID, engageBody(d.Engage, time.Now().Add(24*time.Hour)), "requestId")
+	write(`curl -sS -i -w '\n' %s/federated/outbound/v2/batch/$ENGAGE_PUSH -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
+	write(`curl -sS -i -w '\n' -X DELETE %s/federated/outbound/v2/batch/$ENGAGE_PUSH -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
 	write("")
 	write("# DXP: resend an activation link")
 	write(`curl -sS -i -w '\n' %s/dxp-ux/v1/%s/product`+header+` -H 'client_id: %s' -H 'client_secret: %s' -H "x-correlation-id: $(date +%%s)-$RANDOM" -d '%s'`,
@@ -41,11 +48,14 @@ const ottBody = `{"ottPlatformName":"messenger","ottPlatformAttributes":{"applic
 	`"pageAccessToken":"someaccesstoken4fasdcruib213123knubkdnfisdubnu12312ub3pijnb",` +
 	`"endpointUrl":"https://graph.facebook.com/v2.6/me/messages","callbackVerifyToken":"this_is_the_verify_token","isActive":true}}`
 
-func engageBody(d DemoEngage) string {
+// seedTime is the seed's own notBefore; it is past, so the push leaves at once.
+var seedTime = time.Date(2020, 2, 10, 16, 0, 0, 0, time.UTC)
+
+func engageBody(d DemoEngage, notBefore time.Time) string {
 	return fmt.Sprintf(`{"destinations":[{"bNumber":"+15018902005","personalization":{"%[1]s":"Put Custom Text Here"},"customTrackingId":"custom-tracking-1"},`+
 		`{"bNumber":"+14258309029","personalization":{"%[1]s":"Put Custom Text Here"},"customTrackingId":"custom-tracking-2"}],`+
-		`"aNumbers":["%[2]s"],"notBefore":"2020-02-10T16:00:00Z","ttlSeconds":"3600","keepAfterCall":"false"}`,
-		d.Variables[0], strings.Join(d.ANumbers, `","`))
+		`"aNumbers":["%[2]s"],"notBefore":"%[3]s","ttlSeconds":"3600","keepAfterCall":"false"}`,
+		d.Variables[0], strings.Join(d.ANumbers, `","`), notBefore.UTC().Format(time.RFC3339))
 }
 
 func productBody(d DemoProduct) string {

@@ -40,7 +40,7 @@ import (
 const (
 	defaultStack = "carillon-local"
 	region       = "us-east-1"
-	accountID    = "000000000000"
+	accountID    = emulator.AccountID
 	apiID        = "local"
 )
 
@@ -69,8 +69,11 @@ type Options struct {
 	Parameters map[string]string
 	// Environment overlays variables of every function: AWS_ENDPOINT_URL_DYNAMODB of a proxy, for instance.
 	Environment map[string]string
-	// MaxProcesses bounds the processes of each function, 16 by default.
+	// MaxProcesses bounds the processes of each function, and the invocations of its queues with them. By default there
+	// are 16, and as many more as the template wants for a function's queues.
 	MaxProcesses int
+	// ManualSchedules runs schedules only by TriggerSchedules, until ResumeSchedules.
+	ManualSchedules bool
 	// DemoFile is written once the bundle serves and removed when it closes, none if empty.
 	DemoFile string
 	// Progress takes what the start does, Log what happens while it serves, a line at a time and from several
@@ -84,8 +87,9 @@ type Bundle struct {
 	BaseURL string
 	// Demo is the content of demo.json: clients, content, endpoints.
 	Demo Demo
-	// Partners are the stand-ins.
+	// Partners are the stand-ins, Gateway is the device gateway among them.
 	Partners *standin.Server
+	Gateway  *standin.Gateway
 	// ProviderUsername and ProviderPassword are what the bundle shows the entitlement provider.
 	ProviderUsername, ProviderPassword string
 
@@ -96,9 +100,11 @@ type Bundle struct {
 	server    *http.Server
 	emulators *emulator.Set
 	functions map[string]*lambda.Function
-	failed    chan error
-	closed    chan struct{}
-	closing   sync.Once
+	// background starts last and ends first.
+	background background
+	failed     chan error
+	closed     chan struct{}
+	closing    sync.Once
 }
 
 // Start installs what is missing, builds, provisions and serves. It returns when the bundle serves, or with the reason
@@ -238,12 +244,12 @@ func (b *Bundle) listen() (err error) {
 // standIn starts the partners.
 func (b *Bundle) standIn(productKeys []string) error {
 	b.Demo.Gateway.Secret = standin.NewWebhookSecret()
-	gateway, err := standin.NewGateway(b.Demo.Gateway.Secret)
-	if err != nil {
+	var err error
+	if b.Gateway, err = standin.NewGateway(b.Demo.Gateway.Secret); err != nil {
 		return err
 	}
 	b.ProviderUsername, b.ProviderPassword = "demo", rand.Text()
-	b.Partners, err = standin.Start(gateway, standin.NewBango(b.ProviderUsername, b.ProviderPassword, productKeys))
+	b.Partners, err = standin.Start(b.Gateway, standin.NewBango(b.ProviderUsername, b.ProviderPassword, productKeys))
 	return err
 }
 
@@ -278,9 +284,10 @@ func (b *Bundle) provision(ctx context.Context, t *template.Template, content pr
 		return err
 	}
 	ddb, sm := b.DynamoDB(), b.SecretsManager()
-	b.progressf("creating tables, secrets, clients and content")
-	err = stack.Create(ctx, t, stack.Clients{DynamoDB: ddb, SecretsManager: sm}, map[string]string{
+	b.progressf("creating tables, queues, secrets, clients and content")
+	err = stack.Create(ctx, t, stack.Clients{DynamoDB: ddb, SecretsManager: sm, SQS: b.SQS()}, map[string]string{
 		b.options.Stack + "/provider/bango": string(credentials),
+		b.options.Stack + "/gateway":        b.Demo.Gateway.Secret,
 	})
 	if err != nil {
 		return err
@@ -317,7 +324,7 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 			Name: f.Name, Label: label(f.LogicalID), Bootstrap: bootstraps[f.LogicalID],
 			Timeout: f.Timeout, MemoryMB: f.MemoryMB, LogFormat: f.LogFormat, LogLevel: f.LogLevel,
 			Region: region, AccountID: accountID,
-			Environment: environment, MaxProcesses: b.options.MaxProcesses, Log: b.options.Log,
+			Environment: environment, MaxProcesses: b.processes(f), Log: b.options.Log,
 		})
 		b.functions[f.LogicalID] = function
 		for _, route := range f.Routes {
@@ -347,6 +354,9 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 		case <-b.closed:
 		}
 	}()
+	if err := b.feed(t, functions); err != nil {
+		return err
+	}
 	if b.options.DemoFile == "" {
 		return nil
 	}
@@ -381,6 +391,7 @@ func (b *Bundle) Close() {
 		if b.options.DemoFile != "" && b.Demo.BaseURL != "" {
 			b.Demo.remove(b.options.DemoFile)
 		}
+		b.background.close()
 		if b.server != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 			defer cancel()

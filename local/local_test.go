@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -69,13 +72,39 @@ func TestBundle(t *testing.T) {
 	t.Run("prints lines that work when pasted", func(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "bash", "-ec", bundle.Examples()).CombinedOutput()
 		require.NoError(t, err, string(out))
-		assert.Equal(t, 2, strings.Count(string(out), "HTTP/1.1 200 OK"), string(out))
+		assert.Equal(t, 4, strings.Count(string(out), "HTTP/1.1 200 OK"), string(out))
 		assert.Equal(t, 2, strings.Count(string(out), "HTTP/1.1 201 Created"), string(out))
 		assert.Contains(t, string(out), `"message":"Healthy"`)
 		assert.Contains(t, string(out), `"response":"success"`)
+		assert.Contains(t, string(out), `"state":"scheduled"`)
+		assert.Contains(t, string(out), `"state":"cancelled"`)
 		assert.Contains(t, string(out), `"status":"created"`)
 		assert.Contains(t, get(t, bundle.BaseURL+"/_local/bango"), `"productKey":"DISNEY_PLUS_PA"`)
-		assert.Equal(t, "[]", get(t, bundle.BaseURL+"/_local/gateway"))
+	})
+
+	t.Run("feeds functions from queues and schedules", func(t *testing.T) {
+		require.Eventually(t, func() bool { return len(bundle.Gateway.Pushes()) > 0 }, 20*time.Second, 10*time.Millisecond)
+		push := bundle.Gateway.Pushes()[0]
+		assert.Empty(t, push.Refused, "the secret that the template declares is the stand-in's")
+		assert.Contains(t, get(t, bundle.BaseURL+"/_local/gateway"), push.WebhookID())
+		require.NoError(t, bundle.TriggerSchedules(t.Context()))
+		assert.NotEmpty(t, bundle.Function("EngageScheduleFunction").ColdStarts())
+	})
+
+	t.Run("lets a test hold and purge a queue", func(t *testing.T) {
+		bundle.PauseQueues()
+		url := aws.String(bundle.QueueURL("DeliveryQueue"))
+		_, err := bundle.SQS().SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: url, MessageBody: aws.String("no message")})
+		require.NoError(t, err)
+		for range 2 { // more often than AWS would
+			require.NoError(t, bundle.PurgeQueue(t.Context(), "DeliveryQueue"))
+		}
+		bundle.ResumeQueues()
+		out, err := bundle.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: url, AttributeNames: []types.QueueAttributeName{"All"}})
+		require.NoError(t, err)
+		assert.Equal(t, "0", out.Attributes["ApproximateNumberOfMessages"])
+		assert.Equal(t, "360", out.Attributes["VisibilityTimeout"])
+		assert.JSONEq(t, `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:carillon-local-delivery-dead","maxReceiveCount":5}`, out.Attributes["RedrivePolicy"])
 	})
 
 	t.Run("answers as API Gateway without a route", func(t *testing.T) {

@@ -23,6 +23,9 @@ import (
 // carillon is the built command.
 var carillon string
 
+// somePush is the request id of no push.
+const somePush = "329f83c4-38ca-4760-a18a-3fb44962c536"
+
 func TestMain(m *testing.M) {
 	code, err := withCarillon(func() int { return emulatortest.Run(m.Run) })
 	if err != nil {
@@ -61,20 +64,27 @@ type result struct {
 func (c call) run(t *testing.T, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	command := exec.CommandContext(t.Context(), carillon, args...)
-	command.Dir = c.dir
-	command.Stdin = strings.NewReader(c.stdin)
+	command := c.command(t, args...)
 	command.Stdout, command.Stderr = &stdout, &stderr
-	command.Env = append([]string{
-		"HOME=" + t.TempDir(), "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=" + emulatortest.Region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
-		"AWS_ENDPOINT_URL=" + emulatortest.AWSEndpoint(), "AWS_ENDPOINT_URL_DYNAMODB=" + emulatortest.DynamoDBEndpoint(),
-	}, c.environment...)
 	err := command.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return result{stdout.String(), stderr.String(), exit.ExitCode()}
 	}
 	require.NoError(t, err)
 	return result{stdout.String(), stderr.String(), 0}
+}
+
+// command is the call, not yet begun and writing nowhere.
+func (c call) command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), carillon, args...)
+	command.Dir = c.dir
+	command.Stdin = strings.NewReader(c.stdin)
+	command.Env = append([]string{
+		"HOME=" + t.TempDir(), "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=" + emulatortest.Region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_ENDPOINT_URL=" + emulatortest.AWSEndpoint(), "AWS_ENDPOINT_URL_DYNAMODB=" + emulatortest.DynamoDBEndpoint(),
+	}, c.environment...)
+	return command
 }
 
 // run calls the command and expects it to succeed.
@@ -87,7 +97,7 @@ func run(t *testing.T, args ...string) result {
 
 func TestHelpOfEachCommand(t *testing.T) {
 	tests := map[string][]string{
-		"":              {"client add", "content apply", "--stack", "--local"},
+		"":              {"client add", "content apply", "push redrive", "--stack", "--local"},
 		"client":        {"client add", "client list", "client rotate", "client remove"},
 		"client add":    {"--tenant", "--scope", "ott_registration_read", "carillon client add acme-ott --tenant acme --scope"},
 		"client list":   {"carillon client list --output json"},
@@ -95,6 +105,11 @@ func TestHelpOfEachCommand(t *testing.T) {
 		"client remove": {"carillon client remove acme-ott"},
 		"content":       {"content apply"},
 		"local":         {"--port", "carillon local --port"},
+		"push":          {"push status", "push cancel", "push watch", "push redrive"},
+		"push status":   {"--limit", "--next", "--all", "carillon push status 329f83c4"},
+		"push cancel":   {"claimed", "carillon push cancel 329f83c4"},
+		"push watch":    {"--every", "Ctrl-C", "carillon push watch 329f83c4"},
+		"push redrive":  {"--dry-run", "--sample", "sqs:GetQueueUrl", "carillon push redrive --dry-run"},
 		"content apply": {"--file", "--dry-run", "carillon content apply -f content.yaml"},
 	}
 	for command, want := range tests {
@@ -117,7 +132,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"nothing":            {nil, []string{`expected one of "client", "content", "local"`, "carillon --help"}},
+		"nothing":            {nil, []string{`expected one of "client", "content", "push", "local"`, "carillon --help"}},
 		"unknown command":    {[]string{"client", "frob"}, []string{"unexpected argument frob", "carillon client --help"}},
 		"unknown flag":       {[]string{"client", "list", "--frob"}, []string{"unknown flag --frob"}},
 		"nothing to add":     {[]string{"client", "add"}, []string{"missing flags: --scope=SCOPE,..., --tenant=TENANT"}},
@@ -126,6 +141,12 @@ func TestWrongUsage(t *testing.T) {
 		"no file":            {[]string{"content", "apply"}, []string{"missing flags: --file=FILE", "carillon content apply --help"}},
 		"format":             {[]string{"client", "list", "-o", "xml"}, []string{`must be one of "text","json"`}},
 		"profile with local": {[]string{"client", "list", "--local", "--profile", "p"}, []string{"can't be used together"}},
+		"no push":            {[]string{"push", "status"}, []string{`expected "<request-id>"`, "carillon push status --help"}},
+		"no request id":      {[]string{"push", "cancel", "12"}, []string{`"12" is not a request id`}},
+		"two ways to page":   {[]string{"push", "status", somePush, "--all", "--next", "Ag"}, []string{"can't be used together"}},
+		"page":               {[]string{"push", "status", somePush, "--limit", "0"}, []string{"--limit is a number from 1 to 1000"}},
+		"no pause":           {[]string{"push", "watch", somePush, "--every", "0s"}, []string{"--every is a duration of at least 10ms"}},
+		"sample":             {[]string{"push", "redrive", "--sample", "101"}, []string{"--sample is a number from 0 to 100"}},
 		"window":             {[]string{"client", "rotate", "acme-ott", "--window", "1d"}, []string{"expected duration"}},
 	}
 	for name, test := range tests {
@@ -157,6 +178,11 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		"no such table":     {nil, append(content, "--stack", "nowhere"), []string{"table nowhere-content: no such stack"}},
 		"no such client":    {nil, []string{"client", "rotate", "nobody", "--stack", stackName}, []string{`client "nobody": no such client`, "carillon client list"}},
 		"nothing to remove": {nil, []string{"client", "remove", "nobody", "--stack", stackName}, []string{"carillon client list"}},
+		"no such push":      {nil, []string{"push", "status", somePush, "--stack", stackName}, []string{"no push " + somePush, "requestId", "--region"}},
+		"nothing to cancel": {nil, []string{"push", "cancel", somePush, "--stack", stackName}, []string{"no push " + somePush}},
+		"nothing to watch":  {nil, []string{"push", "watch", somePush, "--stack", stackName}, []string{"no push " + somePush}},
+		"no pushes":         {nil, []string{"push", "status", somePush, "--stack", "nowhere"}, []string{"table nowhere-pushes: no such stack"}},
+		"no queue":          {nil, []string{"push", "redrive", "--stack", "nowhere"}, []string{"queue nowhere-delivery-dead: no such stack", "sam deploy"}},
 		"no local run":      {nil, []string{"client", "list", "--local"}, []string{"make run"}},
 		"nothing answers": {[]string{"AWS_ENDPOINT_URL=http://127.0.0.1:1"}, []string{"client", "list"},
 			[]string{"nothing answers at 127.0.0.1:1"}},
@@ -187,7 +213,9 @@ func TestRefusalsOfAWSSayWhatToDo(t *testing.T) {
 		"no permission for secrets": {[]string{"client", "list"}, "AccessDeniedException", "these credentials lack secretsmanager:ListSecrets. AWS says: as AWS has it"},
 		"no permission for tables": {[]string{"content", "apply", "-f", filepath.Join("..", "..", "content.example.yaml")},
 			"AccessDeniedException", "these credentials lack dynamodb:Query"},
-		"expired credentials": {[]string{"client", "list"}, "ExpiredTokenException", "sign in again"},
+		"no permission for queues": {[]string{"push", "redrive"}, "AccessDenied", "these credentials lack sqs:GetQueueUrl"},
+		"no permission for pushes": {[]string{"push", "status", somePush}, "AccessDeniedException", "these credentials lack dynamodb:GetItem"},
+		"expired credentials":      {[]string{"client", "list"}, "ExpiredTokenException", "sign in again"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

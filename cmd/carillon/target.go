@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"carillon/provision"
 )
@@ -30,6 +31,7 @@ type Target struct {
 type bundle struct {
 	clients *provision.Clients
 	ddb     *dynamodb.Client
+	sqs     *sqs.Client
 	stack   string
 	// where says where the bundle is, for a message.
 	where string
@@ -61,6 +63,7 @@ func (t *Target) open(ctx context.Context) (bundle, error) {
 	return bundle{
 		clients: provision.NewClients(sm, t.Stack),
 		ddb:     dynamodb.NewFromConfig(cfg),
+		sqs:     sqs.NewFromConfig(cfg),
 		stack:   t.Stack,
 		where:   fmt.Sprintf("stack %s in %s", t.Stack, cfg.Region),
 	}, nil
@@ -97,6 +100,7 @@ func openLocal() (bundle, error) {
 	return bundle{
 		clients: provision.NewClients(sm, d.AWS.Stack),
 		ddb:     dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) { o.BaseEndpoint = &d.AWS.DynamoDB }),
+		sqs:     sqs.NewFromConfig(cfg, func(o *sqs.Options) { o.BaseEndpoint = &d.AWS.Endpoint }),
 		stack:   d.AWS.Stack,
 		where:   "the local run",
 	}, nil

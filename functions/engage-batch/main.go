@@ -6,8 +6,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"carillon/shared/awsconfig"
+	"carillon/shared/contenttable"
 	"carillon/shared/engage"
 	"carillon/shared/environment"
 	"carillon/shared/httpapi"
@@ -23,6 +25,7 @@ func setUp() (httpapi.Endpoint, error) {
 	contentTable := env.String("CONTENT_TABLE")
 	pushesTable := env.String("PUSHES_TABLE")
 	idempotencyTable := env.String("IDEMPOTENCY_TABLE")
+	queueURL := env.String("DELIVERY_QUEUE_URL")
 	config, err := awsconfig.FromEnvironment()
 	if err := errors.Join(env.Err(), err); err != nil {
 		return httpapi.Endpoint{}, err
@@ -32,9 +35,10 @@ func setUp() (httpapi.Endpoint, error) {
 	tables := dynamodb.NewFromConfig(config)
 	handler := &engage.BatchHandler{
 		Tokens:      engage.NewAuthority(keys, signingKey),
-		Content:     engage.NewContentStore(tables, contentTable),
+		Content:     engage.NewContentStore(contenttable.New(tables, contentTable)),
 		Pushes:      engage.NewPushStore(tables, pushesTable),
 		Idempotency: idempotency.NewStore(tables, idempotencyTable),
+		Queue:       engage.NewDeliveryQueue(sqs.NewFromConfig(config), queueURL),
 	}
 	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: engage.EncodeError}, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"carillon/shared/apiclient"
 	"carillon/shared/awsconfig"
+	"carillon/shared/contenttable"
 	"carillon/shared/environment"
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotency"
@@ -40,7 +41,7 @@ func setUp() (httpapi.Endpoint, error) {
 	credentials.Warm(secret.Current, providerSecret)
 	handler := &product.CreateHandler{
 		Clients:     &apiclient.Authenticator{Secrets: secret.NewCache(store), Prefix: clientPrefix, RotationWindow: rotationWindow},
-		Content:     product.NewContentStore(items, contentTable),
+		Content:     product.NewContentStore(contenttable.New(items, contentTable)),
 		Idempotency: idempotency.NewStore(items, idempotencyTable),
 		Provider:    provider,
 		Products:    product.NewStore(items, productsTable),

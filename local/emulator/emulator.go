@@ -4,6 +4,7 @@ package emulator
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"net"
@@ -28,6 +29,14 @@ const (
 	// portTries bounds how often another port is tried: dynoxide cannot say which free port it took.
 	portTries = 5
 )
+
+// AccountID is the AWS account that the emulators are: part of every ARN and of the queues' URLs.
+const AccountID = "000000000000"
+
+// motoLauncher is a Python program that runs moto's server.
+//
+//go:embed moto.py
+var motoLauncher string
 
 // Set is the running emulators.
 type Set struct {
@@ -125,7 +134,12 @@ func start(name, path string, args ...string) (*child, error) {
 		}
 	})
 	// Credentials or proxies of the person who runs this have no place in an emulator.
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LANG=C.UTF-8", "PYTHONUNBUFFERED=1"}
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LANG=C.UTF-8", "PYTHONUNBUFFERED=1",
+		"MOTO_ACCOUNT_ID=" + AccountID,
+		// AWS purges a queue once a minute; tests cannot wait for that.
+		"MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR=false",
+	}
 	var err error
 	c.process, err = process.Start(process.Spec{Path: path, Args: args, Env: env, Output: output})
 	return c, err
@@ -160,7 +174,7 @@ func startDynoxide(ctx context.Context, tools Tools) (*child, string, error) {
 var motoAddress = regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
 
 func startMoto(ctx context.Context, tools Tools) (*child, string, error) {
-	c, err := start("moto", tools.python, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0")
+	c, err := start("moto", tools.python, "-c", motoLauncher, "-H", "127.0.0.1", "-p", "0")
 	if err != nil {
 		return nil, "", err
 	}

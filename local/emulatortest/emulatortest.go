@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -112,6 +113,11 @@ func SecretsManager() *secretsmanager.Client {
 	return secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.BaseEndpoint = aws.String(AWSEndpoint()) })
 }
 
+// SQS returns a client of the emulator.
+func SQS() *sqs.Client {
+	return sqs.NewFromConfig(config, func(o *sqs.Options) { o.BaseEndpoint = aws.String(AWSEndpoint()) })
+}
+
 // SecretsManagerAt returns a client of an endpoint that a test made. It tries each call once, as DynamoDBAt's does.
 func SecretsManagerAt(endpoint string) *secretsmanager.Client {
 	return secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
@@ -120,15 +126,15 @@ func SecretsManagerAt(endpoint string) *secretsmanager.Client {
 // StackName returns a name that no other test uses. Nothing is deployed under it.
 func StackName() string { return "t" + uuid.NewString()[:8] }
 
-// Deploy creates the tables and secrets that template.yaml declares, and returns the name of their stack, which no other
+// Deploy creates the tables, queues and secrets that template.yaml declares, and returns the name of their stack, which no other
 // test uses.
-func Deploy(t *testing.T) (stackName string) {
+func Deploy(t testing.TB) (stackName string) {
 	t.Helper()
-	clients := stack.Clients{DynamoDB: DynamoDB(), SecretsManager: SecretsManager()}
+	clients := stack.Clients{DynamoDB: DynamoDB(), SecretsManager: SecretsManager(), SQS: SQS()}
 	name := StackName()
 	declared, err := template.Load(filepath.Join(running.root, "template.yaml"), template.Options{
 		StackName: name, Region: Region, AccountID: "000000000000",
-		Parameters: map[string]string{"ProviderUrl": "https://provider.example.com"},
+		Parameters: map[string]string{"ProviderUrl": "https://provider.example.com", "GatewayUrl": "https://gateway.example.com"},
 	})
 	require.NoError(t, err)
 	require.NoError(t, stack.Create(t.Context(), declared, clients, nil))

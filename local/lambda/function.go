@@ -16,6 +16,9 @@ import (
 	"carillon/local/process"
 )
 
+// DefaultMaxProcesses is how many processes a function has at most unless its Config says otherwise.
+const DefaultMaxProcesses = 16
+
 // Lambda's own limits.
 const (
 	// MaxRequest and MaxResponse are the payloads' sizes in bytes.
@@ -65,7 +68,7 @@ type Config struct {
 	Region, AccountID   string
 	// Environment is the function's own variables and the endpoints of what stands for AWS.
 	Environment map[string]string
-	// MaxProcesses bounds the requests served at once (default 16); more wait.
+	// MaxProcesses bounds the requests served at once (default DefaultMaxProcesses); more wait.
 	MaxProcesses int
 	// IdleAfter is how long an unused process is kept (default 5 minutes).
 	IdleAfter time.Duration
@@ -91,7 +94,7 @@ type Function struct {
 // New makes a function; it starts no process yet.
 func New(config Config) *Function {
 	if config.MaxProcesses == 0 {
-		config.MaxProcesses = 16
+		config.MaxProcesses = DefaultMaxProcesses
 	}
 	if config.IdleAfter == 0 {
 		config.IdleAfter = 5 * time.Minute

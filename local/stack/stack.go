@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"golang.org/x/sync/errgroup"
 
 	"carillon/local/template"
@@ -23,20 +24,27 @@ const atOnce = 8
 type Clients struct {
 	DynamoDB       *dynamodb.Client
 	SecretsManager *secretsmanager.Client
+	SQS            *sqs.Client
 }
 
-// Create makes every table and secret of the template and binds the secrets' ARNs in it. Values, by secret name,
+// Create makes every table, queue and secret of the template, and binds the queues' URLs and the secrets' ARNs in it. Values, by secret name,
 // replace what the template generates for a secret: the local run knows the credentials of its own stand-ins. A value
 // for a secret that the template does not declare is not used. Errors: what the template or AWS refuses.
 func Create(ctx context.Context, t *template.Template, clients Clients, values map[string]string) error {
 	tables, terr := t.Tables()
 	secrets, serr := t.Secrets()
-	if err := errors.Join(terr, serr); err != nil {
+	queues, qerr := t.Queues()
+	if err := errors.Join(terr, serr, qerr); err != nil {
 		return err
 	}
 	arns := make([]string, len(secrets))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
+	var queuesMade map[string]template.Physical
+	group.Go(func() (err error) {
+		queuesMade, err = createQueues(gctx, clients.SQS, queues)
+		return err
+	})
 	for _, table := range tables {
 		group.Go(func() error {
 			if err := createTable(gctx, clients.DynamoDB, table); err != nil {
@@ -60,6 +68,9 @@ func Create(ctx context.Context, t *template.Template, clients Clients, values m
 	}
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	for id, queue := range queuesMade {
+		t.Bind(id, queue)
 	}
 	for i, secret := range secrets {
 		t.Bind(secret.LogicalID, template.Physical{Ref: arns[i], Attributes: map[string]string{"Id": arns[i]}})

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"net/http"
+	"strings"
 )
 
 //go:embed page.html
@@ -14,10 +15,19 @@ var pageSource string
 // html/template escapes everything that is shown: what partners were sent is not to be trusted.
 var page = template.Must(template.New("page").Parse(pageSource))
 
+const (
+	// entriesShown is how many of a partner's entries the page shows, the newest ones.
+	entriesShown = 20
+	// entryShown is how much of one it shows, in bytes.
+	entryShown = 4 << 10
+)
+
 // section is one partner on the page.
 type section struct {
 	Name, URL string
+	Handsets  []Handset
 	Entries   []string
+	More      int // entries that are not shown
 }
 
 // Control serves /_local/: GET of /_local/{name} is what the partner received as a JSON array, oldest first; DELETE
@@ -76,16 +86,31 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 	var sections []section
 	for _, p := range s.partners {
 		sec := section{Name: p.Name(), URL: s.URL(p.Name())}
-		for _, entry := range received(p) {
+		if viewer, is := p.Partner.(interface{ Handsets(n int) []Handset }); is {
+			sec.Handsets = viewer.Handsets(handsetsShown)
+		}
+		entries := received(p)
+		if sec.More = max(0, len(entries)-entriesShown); sec.More > 0 {
+			entries = entries[sec.More:]
+		}
+		for _, entry := range entries {
 			raw, err := json.MarshalIndent(entry, "", "  ")
 			if err != nil {
 				raw = []byte(err.Error())
 			}
-			sec.Entries = append(sec.Entries, string(raw))
+			sec.Entries = append(sec.Entries, shortened(string(raw)))
 		}
 		sections = append(sections, sec)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	_ = page.Execute(w, sections)
+}
+
+// shortened cuts a long text, between two characters.
+func shortened(s string) string {
+	if len(s) <= entryShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:entryShown], "") + " …"
 }

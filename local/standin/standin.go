@@ -3,12 +3,16 @@
 package standin
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -29,13 +33,33 @@ type Partner interface {
 	Empty()
 }
 
+// Request is one that a partner got.
+type Request struct {
+	// At is when its head had arrived.
+	At     time.Time
+	Method string
+	// Path is relative to the partner's base URL.
+	Path   string
+	Header http.Header
+	Body   []byte
+}
+
 // Answer is one scripted answer. With Status 0 the partner answers as ever, after the delay.
 type Answer struct {
 	Status  int               `json:"status"`
 	DelayMS int               `json:"delayMs"`
 	Headers map[string]string `json:"headers"`
 	Body    string            `json:"body"`
+	// Hang never answers: the connection stays open until the caller gives up.
+	Hang bool `json:"hang"`
+	// Half lets the gateway give a result to the first half of the destinations alone; it wants Status 0.
+	Half bool `json:"half"`
+	// Cut breaks the connection off in the middle of the answer's body.
+	Cut bool `json:"cut"`
 }
+
+// Hook decides about the answer to a request; nil lets the partner answer as ever.
+type Hook func(Request) *Answer
 
 // Server mounts the partners on one loopback listener.
 type Server struct {
@@ -49,6 +73,7 @@ type scripted struct {
 	Partner
 	mu   sync.Mutex
 	next []Answer
+	hook Hook
 }
 
 // Start serves the partners, each below its name, on a free port of 127.0.0.1.
@@ -87,14 +112,15 @@ func (s *Server) partner(name string) *scripted {
 }
 
 // Script queues answers that the partner of that name gives to its next requests, before it answers by itself again.
+// Errors: there is no such partner, or an answer that it cannot give.
 func (s *Server) Script(name string, answers ...Answer) error {
 	p := s.partner(name)
 	if p == nil {
 		return fmt.Errorf("there is no stand-in %q", name)
 	}
 	for _, a := range answers {
-		if a.Status != 0 && (a.Status < 200 || a.Status > 599) || a.DelayMS < 0 {
-			return errors.New("status must be 0 or 200 to 599, delayMs not negative")
+		if err := p.check(a); err != nil {
+			return err
 		}
 	}
 	p.mu.Lock()
@@ -103,15 +129,43 @@ func (s *Server) Script(name string, answers ...Answer) error {
 	return nil
 }
 
-func (p *scripted) pop() (Answer, bool) {
+// Hook lets a function decide about the answers of the partner of that name, after what is scripted and until the next
+// call of Hook; nil ends it. The hook is called from several goroutines. It panics when there is no such partner.
+func (s *Server) Hook(name string, hook Hook) {
+	p := s.partner(name)
+	if p == nil {
+		panic("standin: there is no " + name)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.next) == 0 {
-		return Answer{}, false
+	p.hook = hook
+}
+
+func (p *scripted) check(a Answer) error {
+	if a.Status != 0 && (a.Status < 200 || a.Status > 599) || a.DelayMS < 0 {
+		return errors.New("status must be 0 or 200 to 599, delayMs not negative")
 	}
-	a := p.next[0]
-	p.next = p.next[1:]
-	return a, true
+	if _, can := p.Partner.(Halver); a.Half && (a.Status != 0 || !can) {
+		return fmt.Errorf("half is for status 0 and the gateway, not for %d of %s", a.Status, p.Name())
+	}
+	return nil
+}
+
+// answer returns what is to be done with a request, nil to let the partner answer.
+func (p *scripted) answer(r Request) *Answer {
+	p.mu.Lock()
+	if len(p.next) > 0 {
+		a := p.next[0]
+		p.next = p.next[1:]
+		p.mu.Unlock()
+		return &a
+	}
+	hook := p.hook
+	p.mu.Unlock()
+	if hook == nil {
+		return nil
+	}
+	return hook(r)
 }
 
 func (p *scripted) clear() {
@@ -123,39 +177,112 @@ func (p *scripted) clear() {
 
 // Witness is a Partner that keeps requests as such, and so sees those that a script answers too.
 type Witness interface {
-	// Witness is called with a request whose answer is scripted, and its body.
-	Witness(r *http.Request, body []byte)
+	// Witness is called with every request before it is answered. What it returns is called just before the answer is
+	// sent, or with status 0 if there is none, or none that is whole.
+	Witness(r Request) (answered func(status int, body []byte))
 }
 
-// ServeHTTP gives the scripted answer if there is one.
+// Halver is a Partner that can answer half.
+type Halver interface {
+	// ServeHalf answers as ServeHTTP does, but for half of what was asked.
+	ServeHalf(w http.ResponseWriter, r *http.Request)
+}
+
+// ServeHTTP gives the scripted answer if there is one, or that of the hook.
 func (p *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer, ok := p.pop()
-	if !ok {
-		p.Partner.ServeHTTP(w, r)
+	request := Request{At: time.Now().UTC(), Method: r.Method, Path: r.URL.Path, Header: r.Header}
+	var body bytes.Buffer
+	body.Grow(int(max(0, min(r.ContentLength, maxBody))) + bytes.MinRead)
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+		writeJSON(w, http.StatusRequestEntityTooLarge, map[string]string{"message": "the body is too large or broken"})
 		return
 	}
-	if answer.Status != 0 {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-		if witness, is := p.Partner.(Witness); is && err == nil {
-			witness.Witness(r, body)
-		}
+	request.Body = body.Bytes()
+	r.Body = io.NopCloser(&body)
+	answered := func(int, []byte) {}
+	if witness, is := p.Partner.(Witness); is {
+		answered = witness.Witness(request)
 	}
-	timer := time.NewTimer(time.Duration(answer.DelayMS) * time.Millisecond)
+	out := &answer{header: http.Header{}}
+	told := p.answer(request)
+	if told == nil {
+		told = &Answer{}
+	}
+	if !told.wait(r.Context()) {
+		answered(0, nil)
+		panic(http.ErrAbortHandler)
+	}
+	switch half, can := p.Partner.(Halver); {
+	case told.Status != 0:
+		for name, value := range told.Headers {
+			out.header.Set(name, value)
+		}
+		out.status = told.Status
+		out.body.WriteString(told.Body)
+	case told.Half && can:
+		half.ServeHalf(out, r)
+	default:
+		p.Partner.ServeHTTP(out, r)
+	}
+	out.status = max(out.status, http.StatusOK) // as net/http has it
+	if told.Cut {
+		answered(0, nil)
+	} else {
+		answered(out.status, out.body.Bytes())
+	}
+	out.send(w, told.Cut)
+}
+
+// wait returns false if there is to be no answer: the caller gave up.
+func (a *Answer) wait(ctx context.Context) bool {
+	if a.Hang {
+		<-ctx.Done()
+		return false
+	}
+	if a.DelayMS == 0 {
+		return true
+	}
+	timer := time.NewTimer(time.Duration(a.DelayMS) * time.Millisecond)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-r.Context().Done():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// answer is a response that is known as a whole before any of it is sent.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header { return a.header }
+
+func (a *answer) WriteHeader(status int) { a.status = status }
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.body.Write(p)
+}
+
+// send writes the response, or half of its body with the promise of all of it.
+func (a *answer) send(w http.ResponseWriter, cut bool) {
+	maps.Copy(w.Header(), a.header)
+	body := a.body.Bytes()
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(a.status)
+	if !cut {
+		_, _ = w.Write(body) // a caller that hung up is not our trouble
 		return
 	}
-	if answer.Status == 0 {
-		p.Partner.ServeHTTP(w, r)
-		return
-	}
-	for name, value := range answer.Headers {
-		w.Header().Set(name, value)
-	}
-	w.WriteHeader(answer.Status)
-	_, _ = io.WriteString(w, answer.Body)
+	_, _ = w.Write(body[:len(body)/2])
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler) // net/http breaks the connection off
 }
 
 // flat joins a request's headers into one object, names in lower case.

@@ -24,6 +24,7 @@ const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 type partners struct {
 	*standin.Server
+	gateway *standin.Gateway
 	control string
 }
 
@@ -35,7 +36,7 @@ func start(t *testing.T) partners {
 	require.NoError(t, err)
 	control := httptest.NewServer(server.Control())
 	t.Cleanup(func() { control.Close(); server.Close() })
-	return partners{server, control.URL + "/_local/"}
+	return partners{server, gateway, control.URL + "/_local/"}
 }
 
 func do(t *testing.T, method, url, body string, header http.Header) (*http.Response, string) {

@@ -174,6 +174,9 @@ func (t *Template) ref(node *yaml.Node, name string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Ref == "" {
+		return nil, t.errorf(node, "the local run cannot say what %s is: it was not created", name)
+	}
 	return p.Ref, nil
 }
 

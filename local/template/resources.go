@@ -2,10 +2,6 @@ package template
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -16,6 +12,7 @@ const (
 	typeAPI      = "AWS::Serverless::HttpApi"
 	typeTable    = "AWS::DynamoDB::Table"
 	typeSecret   = "AWS::SecretsManager::Secret"
+	typeQueue    = "AWS::SQS::Queue"
 	typeLogGroup = "AWS::Logs::LogGroup"
 	typeRole     = "AWS::IAM::Role"
 )
@@ -29,6 +26,8 @@ var knownTypes = map[string][]string{
 		"Description", "CodeUri", "Handler", "Runtime", "Architectures", "Role", "Policies", "PermissionsBoundary",
 		"Tracing", "Tags", "PropagateTags", "EphemeralStorage", "AutoPublishAlias", "DeploymentPreference",
 		"ReservedConcurrentExecutions", "ProvisionedConcurrencyConfig", "RuntimeManagementConfig", "RecursiveLoop",
+		// Retries of asynchronous invocations: a schedule's next run is soon enough here.
+		"EventInvokeConfig",
 	},
 	typeAPI: {
 		"Name", "Description", "StageName", "FailOnWarnings", "DefaultRouteSettings", "RouteSettings",
@@ -43,6 +42,12 @@ var knownTypes = map[string][]string{
 		"Name", "Description", "GenerateSecretString", "SecretString",
 		"KmsKeyId", "Tags", "ReplicaRegions",
 	},
+	typeQueue: {
+		"QueueName", "VisibilityTimeout", "MessageRetentionPeriod", "DelaySeconds", "MaximumMessageSize",
+		"ReceiveMessageWaitTimeSeconds", "RedrivePolicy",
+		// About permissions, encryption and billing.
+		"RedriveAllowPolicy", "SqsManagedSseEnabled", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "Tags",
+	},
 	typeLogGroup:                          nil,
 	typeRole:                              nil,
 	"AWS::IAM::Policy":                    nil,
@@ -56,6 +61,7 @@ var knownTypes = map[string][]string{
 	"AWS::CloudWatch::CompositeAlarm":     nil,
 	"AWS::CloudWatch::Dashboard":          nil,
 	"AWS::SecretsManager::ResourcePolicy": nil,
+	"AWS::SQS::QueuePolicy":               nil,
 }
 
 // Table is an AWS::DynamoDB::Table.
@@ -100,25 +106,6 @@ type GenerateSecret struct {
 	Length                                                                 int64
 	ExcludeLowercase, ExcludeUppercase, ExcludeNumbers, ExcludePunctuation bool
 	IncludeSpace, RequireEachIncludedType                                  bool
-}
-
-// Function is an AWS::Serverless::Function with the globals merged in.
-type Function struct {
-	LogicalID   string
-	Name        string
-	Timeout     time.Duration
-	MemoryMB    int
-	LogFormat   string // Text or JSON
-	LogLevel    string // empty when the template names none
-	Environment map[string]string
-	Routes      []Route
-}
-
-// Route is an HttpApi event. Method is upper case, or ANY; the path is as API Gateway has it, with {name} and {name+}.
-type Route struct {
-	Method, Path string
-	// Timeout is the integration's own, zero for API Gateway's 30 seconds.
-	Timeout time.Duration
 }
 
 // Tables returns the tables that this deployment has, in the template's order.
@@ -231,158 +218,6 @@ func (r *reader) generate(g map[string]any) *GenerateSecret {
 	}
 }
 
-// FunctionIDs returns the logical ids of the functions; unlike Functions it needs nothing created.
-func (t *Template) FunctionIDs() ([]string, error) {
-	resources, err := t.live(typeFunction)
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]string, len(resources))
-	for i, resource := range resources {
-		ids[i] = resource.id
-	}
-	return ids, nil
-}
-
-// Functions returns the functions that this deployment has, in the template's order. What their environment
-// refers to must have been bound.
-func (t *Template) Functions() ([]Function, error) {
-	if apis, err := t.live(typeAPI); err != nil {
-		return nil, err
-	} else if len(apis) > 1 {
-		return nil, t.errorf(apis[1].node, "%s: the local run serves one HTTP API", apis[1].id)
-	}
-	resources, err := t.live(typeFunction)
-	if err != nil {
-		return nil, err
-	}
-	globals := map[string]*yaml.Node{}
-	if node, ok := t.globals["Function"]; ok {
-		if globals, _, err = t.members(node); err != nil {
-			return nil, err
-		}
-		for _, name := range slices.Sorted(maps.Keys(globals)) {
-			if !slices.Contains(knownTypes[typeFunction], name) {
-				return nil, t.errorf(globals[name], "Globals.Function: the local run does not know property %s", name)
-			}
-		}
-	}
-	var functions []Function
-	for _, resource := range resources {
-		function, err := t.function(resource, globals)
-		if err != nil {
-			return nil, err
-		}
-		functions = append(functions, function)
-	}
-	return functions, nil
-}
-
-func (t *Template) function(resource resource, globals map[string]*yaml.Node) (Function, error) {
-	names := []string{"FunctionName", "Timeout", "MemorySize", "Environment", "Events"}
-	r := t.read(resource.node, resource.properties, names...)
-	shared := t.read(resource.node, globals, names...)
-	if r.err == nil {
-		r.err = shared.err
-	}
-	if r.err != nil {
-		return Function{}, r.err
-	}
-	merged := merge(shared.properties, r.properties)
-	function := Function{
-		LogicalID:   resource.id,
-		Name:        r.text("FunctionName", merged["FunctionName"], t.generatedName(resource.id)),
-		Timeout:     time.Duration(r.integer("Timeout", merged["Timeout"], 3)) * time.Second,
-		MemoryMB:    r.integer("MemorySize", merged["MemorySize"], 128),
-		Environment: map[string]string{},
-	}
-	logging, err := t.logging(resource, globals)
-	if err != nil {
-		return Function{}, err
-	}
-	function.LogFormat = r.text("LogFormat", logging["LogFormat"], "Text")
-	function.LogLevel = r.text("ApplicationLogLevel", logging["ApplicationLogLevel"], "")
-	environment := r.object("Environment", merged["Environment"])
-	r.only("Environment", environment, "Variables")
-	for name, value := range r.object("Environment.Variables", environment["Variables"]) {
-		function.Environment[name] = r.text("Environment.Variables."+name, value, "")
-	}
-	events := r.object("Events", merged["Events"])
-	for _, name := range slices.Sorted(maps.Keys(events)) {
-		if route := r.route(resource.id+"."+name, r.object(name, events[name])); route != nil {
-			function.Routes = append(function.Routes, *route)
-		}
-	}
-	return function, r.err
-}
-
-// logging reads format and level alone: the log group of LoggingConfig is a resource that does not exist here.
-func (t *Template) logging(resource resource, globals map[string]*yaml.Node) (map[string]any, error) {
-	result := map[string]any{}
-	for _, properties := range []map[string]*yaml.Node{globals, resource.properties} {
-		node, ok := properties["LoggingConfig"]
-		if !ok {
-			continue
-		}
-		members, _, err := t.members(node)
-		if err != nil {
-			return nil, err
-		}
-		r := t.read(node, members, "LogFormat", "ApplicationLogLevel")
-		if r.err != nil {
-			return nil, r.err
-		}
-		maps.Copy(result, r.properties)
-	}
-	return result, nil
-}
-
-func (r *reader) route(what string, event map[string]any) *Route {
-	r.only(what, event, "Type", "Properties")
-	if kind := text(event["Type"]); kind != "HttpApi" {
-		r.fail("%s: the local run does not know events of type %s", what, kind)
-		return nil
-	}
-	properties := r.object(what, event["Properties"])
-	r.only(what, properties, "ApiId", "Path", "Method", "PayloadFormatVersion", "TimeoutInMillis", "RouteSettings")
-	if version := r.text("PayloadFormatVersion", properties["PayloadFormatVersion"], "2.0"); version != "2.0" {
-		r.fail("%s: the local run speaks payload format 2.0, not %s", what, version)
-	}
-	route := &Route{
-		Method:  strings.ToUpper(r.text("Method", properties["Method"], "ANY")),
-		Path:    r.text("Path", properties["Path"], ""),
-		Timeout: time.Duration(r.integer("TimeoutInMillis", properties["TimeoutInMillis"], 0)) * time.Millisecond,
-	}
-	if !strings.HasPrefix(route.Path, "/") {
-		r.fail("%s: Path must begin with a slash", what)
-	}
-	if route.Method == "X-AMAZON-APIGATEWAY-ANY-METHOD" {
-		route.Method = "ANY"
-	}
-	return route
-}
-
-// merge does what SAM does with globals: mappings are merged, lists joined, anything else is replaced.
-func merge(globals, own map[string]any) map[string]any {
-	result := maps.Clone(globals)
-	for name, value := range own {
-		switch value := value.(type) {
-		case map[string]any:
-			if shared, ok := result[name].(map[string]any); ok {
-				result[name] = merge(shared, value)
-				continue
-			}
-		case []any:
-			if shared, ok := result[name].([]any); ok {
-				result[name] = slices.Concat(shared, value)
-				continue
-			}
-		}
-		result[name] = value
-	}
-	return result
-}
-
 // predict says what a resource answers that nothing was bound for.
 func (t *Template) predict(node *yaml.Node, r resource) (Physical, error) {
 	arn := func(service, resource string) map[string]string {
@@ -406,6 +241,11 @@ func (t *Template) predict(node *yaml.Node, r resource) (Physical, error) {
 	case typeLogGroup:
 		name, err = nameOf("LogGroupName")
 		return Physical{name, arn("logs", "log-group:"+name+":*")}, err
+	case typeQueue:
+		name, err = nameOf("QueueName")
+		attributes := arn("sqs", name)
+		attributes["QueueName"] = name
+		return Physical{Attributes: attributes}, err // its URL is known once it exists
 	case typeRole:
 		name, err = nameOf("RoleName")
 		return Physical{name, map[string]string{"Arn": fmt.Sprintf("arn:aws:iam::%s:role/%s", t.options.AccountID, name)}}, err

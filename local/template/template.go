@@ -1,5 +1,5 @@
-// Package template reads what the local run needs from a SAM template: tables, secrets, and functions with
-// their environment, limits and routes. It evaluates CloudFormation's intrinsic functions the way a
+// Package template reads what the local run needs from a SAM template: tables, secrets, queues, and functions with
+// their environment, limits and events. It evaluates CloudFormation's intrinsic functions the way a
 // deployment would.
 //
 // It is strict on purpose: a resource type, property or intrinsic that it does not know is an error with its
@@ -155,9 +155,15 @@ func (t *Template) readParameters(section *yaml.Node) error {
 }
 
 // Bind tells what Ref and GetAtt of a created resource answer from now on. Only what AWS names itself needs it:
-// a secret's ARN ends in random characters.
+// a secret's ARN ends in random characters, a queue's URL is its server's.
 func (t *Template) Bind(logicalID string, p Physical) {
 	t.physical[logicalID] = p
+}
+
+// Bound returns what Bind was told.
+func (t *Template) Bound(logicalID string) (Physical, bool) {
+	p, ok := t.physical[logicalID]
+	return p, ok
 }
 
 // resource is one that exists in this deployment: its condition, if any, holds.

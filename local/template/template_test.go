@@ -134,11 +134,21 @@ func TestIntrinsicsThatFailSayWhere(t *testing.T) {
 func TestWhatItDoesNotKnowIsAnError(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"section":         {"Hooks: {}", "section Hooks is unknown"},
-		"resource type":   {"Resources: {Q: {Type: 'AWS::SQS::Queue'}}", "Q: the local run does not know resources of type AWS::SQS::Queue"},
+		"resource type":   {"Resources: {Q: {Type: 'AWS::SNS::Topic'}}", "Q: the local run does not know resources of type AWS::SNS::Topic"},
 		"property":        {"Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {Layers: [a]}}}", "does not know property Layers"},
 		"global property": {"Globals: {Function: {Layers: [a]}}\nResources: {F: {Type: 'AWS::Serverless::Function'}}", "does not know property Layers"},
 		"attribute":       {"Resources: {F: {Type: 'AWS::Serverless::Function', CreationPolicy: {}}}", "F.CreationPolicy is unknown"},
-		"event type":      {"Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {Events: {E: {Type: SQS, Properties: {}}}}}}", "does not know events of type SQS"},
+		"event type":      {"Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {Events: {E: {Type: SNS, Properties: {}}}}}}", "does not know events of type SNS"},
+		"queue property":  {"Resources: {Q: {Type: 'AWS::SQS::Queue', Properties: {FifoQueue: true}}}", "does not know property FifoQueue"},
+		"no queue":        {function("SQS", "{}"), "F.E: Queue is missing"},
+		"large batch":     {function("SQS", "{Queue: arn, BatchSize: 11}"), "BatchSize of 1 to 10"},
+		"batching window": {function("SQS", "{Queue: arn, MaximumBatchingWindowInSeconds: 1}"), "MaximumBatchingWindowInSeconds must be 0"},
+		"response type":   {function("SQS", "{Queue: arn, FunctionResponseTypes: [Other]}"), "does not know the response type Other"},
+		"filter":          {function("SQS", "{Queue: arn, FilterCriteria: {}}"), "does not know F.E.FilterCriteria"},
+		"cron":            {function("ScheduleV2", "{ScheduleExpression: 'cron(0 * * * ? *)'}"), "such as rate(1 minute)"},
+		"no rate":         {function("ScheduleV2", "{ScheduleExpression: rate(0 minutes)}"), "such as rate(1 minute)"},
+		"flexible window": {function("ScheduleV2", "{ScheduleExpression: rate(1 minute), FlexibleTimeWindow: {Mode: FLEXIBLE}}"), "must be OFF"},
+		"schedule state":  {function("ScheduleV2", "{ScheduleExpression: rate(1 minute), State: OFF}"), "neither ENABLED nor DISABLED"},
 		"event property":  {"Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {Events: {E: {Type: HttpApi, Properties: {Path: /, Auth: {}}}}}}}", "does not know F.E.Auth"},
 		"payload format":  {"Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {Events: {E: {Type: HttpApi, Properties: {Path: /, PayloadFormatVersion: '1.0'}}}}}}", "speaks payload format 2.0"},
 		"second API":      {"Resources: {A: {Type: 'AWS::Serverless::HttpApi'}, B: {Type: 'AWS::Serverless::HttpApi'}}", "serves one HTTP API"},
@@ -155,6 +165,11 @@ func TestWhatItDoesNotKnowIsAnError(t *testing.T) {
 			assert.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+// function is a template with one function and its event E.
+func function(kind, properties string) string {
+	return "Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {Events: {E: {Type: " + kind + ", Properties: " + properties + "}}}}}"
 }
 
 func TestParameters(t *testing.T) {
@@ -264,4 +279,76 @@ Resources:
 		}},
 		{LogicalID: "Given", Name: "shop-Given", Value: "value"},
 	}, secrets)
+}
+
+func TestQueues(t *testing.T) {
+	tpl, err := load(t, `
+Resources:
+  Work:
+    Type: AWS::SQS::Queue
+    Properties:
+      QueueName: !Sub "${AWS::StackName}-work"
+      VisibilityTimeout: 360
+      DelaySeconds: 5
+      SqsManagedSseEnabled: true
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 5}
+  Dead: {Type: AWS::SQS::Queue, Properties: {RedriveAllowPolicy: {redrivePermission: denyAll}}}
+  F: {Type: AWS::Serverless::Function, Properties: {Environment: {Variables: {URL: !Ref Work, NAME: !GetAtt Work.QueueName}}}}
+`, nil)
+	require.NoError(t, err)
+	queues, err := tpl.Queues()
+	require.NoError(t, err)
+	assert.Equal(t, []template.Queue{
+		{
+			LogicalID: "Work", Name: "shop-work", Attributes: map[string]string{"VisibilityTimeout": "360", "DelaySeconds": "5"},
+			DeadLetterARN: "arn:aws:sqs:eu-west-1:123456789012:shop-Dead", MaxReceiveCount: 5,
+		},
+		{LogicalID: "Dead", Name: "shop-Dead", Attributes: map[string]string{}},
+	}, queues)
+
+	_, err = tpl.Functions()
+	require.ErrorContains(t, err, "cannot say what Work is: it was not created", "only a queue that exists has a URL")
+	bound := template.Physical{Ref: "http://sqs/work", Attributes: map[string]string{"QueueName": "shop-work"}}
+	tpl.Bind("Work", bound)
+	functions, err := tpl.Functions()
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"URL": "http://sqs/work", "NAME": "shop-work"}, functions[0].Environment)
+	physical, ok := tpl.Bound("Work")
+	assert.True(t, ok)
+	assert.Equal(t, bound, physical)
+}
+
+func TestFunctionsOfQueuesAndSchedules(t *testing.T) {
+	tpl, err := load(t, `
+Parameters: {Most: {Type: Number, Default: 20}}
+Resources:
+  Work: {Type: AWS::SQS::Queue}
+  F:
+    Type: AWS::Serverless::Function
+    Properties:
+      EventInvokeConfig: {MaximumRetryAttempts: 0}
+      Events:
+        A:
+          Type: SQS
+          Properties:
+            Queue: !GetAtt Work.Arn
+            BatchSize: 3
+            MaximumBatchingWindowInSeconds: 0
+            FunctionResponseTypes: [ReportBatchItemFailures]
+            ScalingConfig: {MaximumConcurrency: !Ref Most}
+        B: {Type: SQS, Properties: {Queue: "arn:aws:sqs:eu-west-1:123456789012:other", Enabled: false}}
+        C: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 minute), RetryPolicy: {MaximumRetryAttempts: 2}}}
+        D: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(2 hours), Name: daily, Input: '{"a":1}', State: DISABLED, FlexibleTimeWindow: {Mode: "OFF"}}}
+`, nil)
+	require.NoError(t, err)
+	functions, err := tpl.Functions()
+	require.NoError(t, err)
+	assert.Equal(t, []template.Mapping{
+		{QueueARN: "arn:aws:sqs:eu-west-1:123456789012:shop-Work", BatchSize: 3, MaximumConcurrency: 20, ReportBatchItemFailures: true},
+		{QueueARN: "arn:aws:sqs:eu-west-1:123456789012:other", BatchSize: 10, Disabled: true},
+	}, functions[0].Mappings)
+	assert.Equal(t, []template.Schedule{
+		{Name: "FC", Every: time.Minute},
+		{Name: "daily", Every: 2 * time.Hour, Input: `{"a":1}`, Disabled: true},
+	}, functions[0].Schedules)
 }

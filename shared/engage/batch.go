@@ -25,6 +25,7 @@ type BatchHandler struct {
 	Content     *ContentStore
 	Pushes      *PushStore
 	Idempotency *idempotency.Store
+	Queue       *DeliveryQueue
 }
 
 type batchAnswer struct {
@@ -113,10 +114,27 @@ func (h *BatchHandler) accept(ctx context.Context, r *httpapi.Request, grant tok
 			return nil, fault.New(aNumberNotAllowed, "")
 		}
 	}
-	if err := h.Pushes.Put(ctx, push); err != nil {
+	due, enqueue := FirstDue(push.CreatedAt, push.NotBefore)
+	chunks, err := h.Pushes.Put(ctx, push, due)
+	if err != nil {
 		return nil, err
 	}
+	if enqueue {
+		h.enqueue(ctx, push, chunks)
+	}
 	return httpapi.JSON(http.StatusOK, batchAnswer{Response: "success", ErrorCode: "", RequestID: requestID}), nil
+}
+
+// enqueue sends the messages of a push that is due within minutes. The push is durable: if SQS does not take them,
+// engage-schedule sends them.
+func (h *BatchHandler) enqueue(ctx context.Context, push *Push, chunks int) {
+	messages := make([]Message, chunks)
+	for i := range messages {
+		messages[i] = Message{RequestID: push.RequestID, Chunk: i, NotBefore: millis(push.NotBefore)}
+	}
+	if err := h.Queue.Send(ctx, time.Now(), messages...); err != nil {
+		slog.WarnContext(ctx, "a push is left to engage-schedule", "pushId", push.RequestID, "error", err)
+	}
 }
 
 // groupNumbers returns the numbers of the group that a batch names. It returns a fault noANumbers if the batch names
@@ -128,11 +146,11 @@ func (h *BatchHandler) groupNumbers(ctx context.Context, tenant string, batch *B
 	case batch.HasANumbers():
 		return nil, nil
 	}
-	id, err := uuid.Parse(batch.GroupID())
-	if err != nil {
+	id, ok := parseUUID(batch.GroupID())
+	if !ok {
 		return nil, fault.New(noANumbers, "")
 	}
-	numbers, err := h.Content.Group(ctx, tenant, id.String())
+	numbers, err := h.Content.Group(ctx, tenant, id)
 	if fault.Is(err, fault.NotFound) || err == nil && len(numbers) == 0 {
 		return nil, fault.New(noANumbers, "")
 	}
@@ -140,15 +158,21 @@ func (h *BatchHandler) groupNumbers(ctx context.Context, tenant string, batch *B
 }
 
 func (h *BatchHandler) program(ctx context.Context, tenant, text string) (Program, error) {
-	id, err := uuid.Parse(text)
-	if err != nil || len(text) != len(id.String()) { // Parse takes urn: and {} as well
+	id, ok := parseUUID(text)
+	if !ok {
 		return Program{}, fault.New(invalidProgram, "")
 	}
-	program, err := h.Content.Program(ctx, tenant, id.String())
+	program, err := h.Content.Program(ctx, tenant, id)
 	if fault.Is(err, fault.NotFound) {
 		return Program{}, fault.New(invalidProgram, "")
 	}
 	return program, err
+}
+
+// parseUUID returns a UUID in lower case. It takes the plain form alone, not the urn: and {} that uuid.Parse takes as well.
+func parseUUID(text string) (string, bool) {
+	id, err := uuid.Parse(text)
+	return id.String(), err == nil && len(text) == len(id.String())
 }
 
 func invalid(message string) error {

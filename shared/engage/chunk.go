@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"carillon/shared/httpapi"
 )
@@ -24,10 +25,17 @@ const (
 // A chunk is written once, and DynamoDB charges its every KB. So its destinations are stored by column (all bNumbers,
 // all tracking ids, all texts of a variable), each a deflate block of its own: equal things compress well together.
 
+// Chunk is an encoded part of a push.
+type Chunk struct {
+	Size    int // destinations
+	Encoded []byte
+}
+
 // EncodeChunks splits destinations into chunks of at most 500, fewer where their texts are long, and encodes each.
-func EncodeChunks(destinations []Destination) ([][]byte, error) {
-	var encoder columnEncoder
-	var chunks [][]byte
+func EncodeChunks(destinations []Destination) ([]Chunk, error) {
+	encoder := getEncoder()
+	defer encoders.Put(encoder)
+	var chunks []Chunk
 	for part := range slices.Chunk(destinations, chunkDestinations) {
 		encoded, err := encoder.split(part)
 		if err != nil {
@@ -38,22 +46,26 @@ func EncodeChunks(destinations []Destination) ([][]byte, error) {
 	return chunks, nil
 }
 
-// columnEncoder reuses its buffers from chunk to chunk.
+// encoders are kept from chunk to chunk: the deflater of each is more than a megabyte.
+var encoders = sync.Pool{New: func() any { return new(columnEncoder) }}
+
+func getEncoder() *columnEncoder { return encoders.Get().(*columnEncoder) }
+
 type columnEncoder struct {
 	out     bytes.Buffer
 	deflate *flate.Writer
 	column  []byte
 }
 
-func (e *columnEncoder) split(part []Destination) ([][]byte, error) {
+func (e *columnEncoder) split(part []Destination) ([]Chunk, error) {
 	encoded, err := e.encode(part)
 	if err != nil {
 		return nil, err
 	}
 	if len(encoded) <= chunkBytes || len(part) == 1 {
-		return [][]byte{encoded}, nil
+		return []Chunk{{Size: len(part), Encoded: encoded}}, nil
 	}
-	var all [][]byte
+	var all []Chunk
 	pieces := len(encoded)/chunkBytes + 1
 	for piece := range slices.Chunk(part, (len(part)+pieces-1)/pieces) {
 		encoded, err := e.split(piece)
@@ -66,6 +78,22 @@ func (e *columnEncoder) split(part []Destination) ([][]byte, error) {
 }
 
 func (e *columnEncoder) encode(part []Destination) ([]byte, error) {
+	names := variableNames(part)
+	columns := []column{
+		func(i int) (string, bool) { return part[i].BNumber, true },
+		func(i int) (string, bool) { return part[i].CustomTrackingID, part[i].CustomTrackingID != "" },
+	}
+	for _, name := range names {
+		columns = append(columns, func(i int) (string, bool) { return part[i].text(name) })
+	}
+	return e.encodeColumns(len(part), names, columns)
+}
+
+// column returns the text of a row, and whether there is one.
+type column func(row int) (text string, there bool)
+
+// encodeColumns writes the number of rows, names, and each column behind the other.
+func (e *columnEncoder) encodeColumns(rows int, names []string, columns []column) ([]byte, error) {
 	e.out.Reset()
 	if e.deflate == nil {
 		writer, err := flate.NewWriter(&e.out, flate.DefaultCompression)
@@ -75,22 +103,14 @@ func (e *columnEncoder) encode(part []Destination) ([]byte, error) {
 		e.deflate = writer
 	}
 	e.deflate.Reset(&e.out)
-	names := variableNames(part)
-	e.column = binary.AppendUvarint(e.column[:0], uint64(len(part)))
+	e.column = binary.AppendUvarint(e.column[:0], uint64(rows)) //nolint:gosec // a length
 	e.column = binary.AppendUvarint(e.column, uint64(len(names)))
 	for _, name := range names {
 		e.column = appendText(e.column, name, true)
 	}
-	columns := []func(Destination) (string, bool){
-		func(d Destination) (string, bool) { return d.BNumber, true },
-		func(d Destination) (string, bool) { return d.CustomTrackingID, d.CustomTrackingID != "" },
-	}
-	for _, name := range names {
-		columns = append(columns, func(d Destination) (string, bool) { return d.text(name) })
-	}
 	for _, value := range columns {
-		for _, d := range part {
-			text, there := value(d)
+		for row := range rows {
+			text, there := value(row)
 			e.column = appendText(e.column, text, there)
 		}
 		if err := e.flush(); err != nil {
@@ -146,20 +166,11 @@ var errChunk = errors.New("engage: a chunk is not in the format it should be")
 
 // DecodeChunk returns the destinations of an encoded chunk, their variables sorted by name.
 func DecodeChunk(encoded []byte) ([]Destination, error) {
-	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(encoded)), httpapi.MaxBody))
+	r, rows, names, err := readColumns(encoded)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errChunk, err)
+		return nil, err
 	}
-	r := columnReader{rest: text}
-	count, variables := r.uvarint(), r.uvarint()
-	if count > chunkDestinations || variables > maxVariables {
-		return nil, errChunk
-	}
-	names := make([]string, variables)
-	for i := range names {
-		names[i], _ = r.text()
-	}
-	destinations := make([]Destination, count)
+	destinations := make([]Destination, rows)
 	for i := range destinations {
 		destinations[i].BNumber, _ = r.text()
 	}
@@ -173,15 +184,38 @@ func DecodeChunk(encoded []byte) ([]Destination, error) {
 			}
 		}
 	}
-	if r.bad || len(r.rest) > 0 {
-		return nil, errChunk
+	return destinations, r.end()
+}
+
+// readColumns returns a reader of the columns that encodeColumns wrote, behind their names.
+func readColumns(encoded []byte) (r *columnReader, rows int, names []string, err error) {
+	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(encoded)), httpapi.MaxBody))
+	if err != nil {
+		return nil, 0, nil, fmt.Errorf("%w: %w", errChunk, err)
 	}
-	return destinations, nil
+	r = &columnReader{rest: text}
+	count, named := r.uvarint(), r.uvarint()
+	if count > chunkDestinations || named > maxVariables {
+		return nil, 0, nil, errChunk
+	}
+	for range named {
+		name, _ := r.text()
+		names = append(names, name)
+	}
+	return r, int(count), names, nil
 }
 
 type columnReader struct {
 	rest []byte
 	bad  bool
+}
+
+// end returns an error unless all was read and all was there.
+func (r *columnReader) end() error {
+	if r.bad || len(r.rest) > 0 {
+		return errChunk
+	}
+	return nil
 }
 
 func (r *columnReader) uvarint() uint64 {
@@ -208,12 +242,26 @@ func (r *columnReader) text() (string, bool) {
 	return text, true
 }
 
-// encodeNumbers is one column alone. Its decoder comes with what delivers a push.
+// encodeNumbers is a column alone. It takes any number of rows.
 func encodeNumbers(numbers []string) ([]byte, error) {
-	destinations := make([]Destination, len(numbers))
-	for i, number := range numbers {
-		destinations[i].BNumber = number
+	encoder := getEncoder()
+	defer encoders.Put(encoder)
+	return encoder.encodeColumns(len(numbers), nil, []column{func(i int) (string, bool) { return numbers[i], true }})
+}
+
+// decodeNumbers reads what encodeNumbers wrote.
+func decodeNumbers(encoded []byte) ([]string, error) {
+	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(encoded)), httpapi.MaxBody))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errChunk, err)
 	}
-	var encoder columnEncoder
-	return encoder.encode(destinations)
+	r := columnReader{rest: text}
+	count := r.uvarint()
+	r.uvarint() // no names
+	var numbers []string
+	for ; count > 0 && !r.bad; count-- {
+		number, _ := r.text()
+		numbers = append(numbers, number)
+	}
+	return numbers, r.end()
 }

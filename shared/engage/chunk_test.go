@@ -14,13 +14,14 @@ import (
 	"carillon/shared/engage"
 )
 
-func decodeAll(t require.TestingT, chunks [][]byte) []engage.Destination {
+func decodeAll(t require.TestingT, chunks []engage.Chunk) []engage.Destination {
 	var all []engage.Destination
 	for _, chunk := range chunks {
-		assert.LessOrEqual(t, len(chunk), 400_000, "an item of DynamoDB")
-		part, err := engage.DecodeChunk(chunk)
+		assert.LessOrEqual(t, len(chunk.Encoded), 400_000, "an item of DynamoDB")
+		part, err := engage.DecodeChunk(chunk.Encoded)
 		require.NoError(t, err)
 		assert.LessOrEqual(t, len(part), 500)
+		assert.Len(t, part, chunk.Size)
 		all = append(all, part...)
 	}
 	return all
@@ -78,9 +79,9 @@ func TestChunksAreSplitWhereTextsAreLong(t *testing.T) {
 func FuzzDecodeChunk(f *testing.F) {
 	chunks, err := engage.EncodeChunks(realisticDestinations(20))
 	require.NoError(f, err)
-	f.Add(chunks[0])
-	f.Add(slices.Concat(chunks[0], []byte("x")))
-	f.Add(chunks[0][:len(chunks[0])/2])
+	f.Add(chunks[0].Encoded)
+	f.Add(slices.Concat(chunks[0].Encoded, []byte("x")))
+	f.Add(chunks[0].Encoded[:len(chunks[0].Encoded)/2])
 	f.Fuzz(func(t *testing.T, encoded []byte) {
 		part, err := engage.DecodeChunk(encoded)
 		if err == nil {
@@ -121,7 +122,7 @@ func BenchmarkEncodeChunks(b *testing.B) {
 		require.NoError(b, err)
 		bytes = 0
 		for _, chunk := range chunks {
-			bytes += len(chunk)
+			bytes += len(chunk.Encoded)
 		}
 	}
 	b.ReportMetric(float64(bytes)/float64(len(destinations)), "bytes/destination")

@@ -5,33 +5,21 @@ import (
 	"slices"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"carillon/shared/attribute"
+	"carillon/shared/contenttable"
 	"carillon/shared/fault"
-	"carillon/shared/readcache"
 )
 
-const (
-	contentLimit = 500
-	contentTTL   = time.Minute
-	// recheckAge is how old kept content may be when it is about to cause a refusal: it may have been provisioned a moment ago.
-	recheckAge = 2 * time.Second
-)
+// recheckAge is how old kept content may be when it is about to cause a refusal: it may have been provisioned a moment ago.
+const recheckAge = 2 * time.Second
 
 // ContentStore reads what the Content Portal holds: programs, a provider's aNumbers and groups (package provision writes them).
-type ContentStore struct {
-	client *dynamodb.Client
-	table  string
-	items  *readcache.Cache[attribute.Item]
-}
+type ContentStore struct{ table *contenttable.Table }
 
-// NewContentStore returns a store on a table with the keys pk and sk. What it reads it keeps for about a minute.
-func NewContentStore(client *dynamodb.Client, table string) *ContentStore {
-	return &ContentStore{client: client, table: table, items: readcache.New[attribute.Item](contentLimit, contentTTL)}
-}
+// NewContentStore returns a store on the content table.
+func NewContentStore(table *contenttable.Table) *ContentStore { return &ContentStore{table: table} }
 
 // Program returns a complete program of a provider. It returns a fault NotFound if there is none or it is not complete, or DynamoDB's error.
 func (s *ContentStore) Program(ctx context.Context, tenant, uuid string) (Program, error) {
@@ -74,28 +62,11 @@ func (s *ContentStore) OwnsANumbers(ctx context.Context, tenant string, numbers 
 
 // find returns an item that is as wanted. One that is not, and was read a while ago, is read again.
 func (s *ContentStore) find(ctx context.Context, tenant, sk string, wanted func(attribute.Item) bool) (attribute.Item, error) {
-	pk := "provider#" + tenant
-	for _, maxAge := range []time.Duration{contentTTL * 2, recheckAge} {
-		item, err := s.items.Get(ctx, pk+" "+sk, maxAge, func(ctx context.Context) (attribute.Item, error) {
-			return s.read(ctx, pk, sk)
-		})
+	for _, maxAge := range []time.Duration{contenttable.AnyAge, recheckAge} {
+		item, err := s.table.Get(ctx, "provider#"+tenant, sk, maxAge)
 		if err != nil || wanted(item) {
 			return item, err
 		}
 	}
 	return nil, fault.New(fault.NotFound, "")
-}
-
-func (s *ContentStore) read(ctx context.Context, pk, sk string) (attribute.Item, error) {
-	out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
-		TableName: aws.String(s.table),
-		Key:       attribute.Item{"pk": attribute.String(pk), "sk": attribute.String(sk)},
-	})
-	if err != nil {
-		return nil, err
-	}
-	if out.Item == nil {
-		return nil, fault.New(fault.NotFound, "")
-	}
-	return out.Item, nil
 }

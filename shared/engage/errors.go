@@ -25,7 +25,7 @@ const (
 // shownFaults is how many bad fields an answer names: 25,000 bad destinations would not help more.
 const shownFaults = 20
 
-// EncodeError maps an error to the status and body of POST /federated/outbound/v2/batch. A 401 has no body.
+// EncodeError maps an error to the status and body of /federated/outbound/v2/batch and of a push below it. A 401 has no body.
 func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 	answer := func(status int, response, message string) *httpapi.Response {
 		if err.Message != "" {
@@ -50,6 +50,8 @@ func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 		return answer(http.StatusRequestEntityTooLarge, "the body is too large", pushFailed)
 	case fault.UnsupportedMediaType:
 		return answer(http.StatusUnsupportedMediaType, "the content encoding is not supported", pushFailed)
+	case fault.NotFound:
+		return answer(http.StatusNotFound, "Unknown request", pushFailed)
 	case fault.Conflict:
 		return answer(http.StatusConflict, "Idempotency-Key was used with another request", pushFailed)
 	case fault.TooManyRequests:

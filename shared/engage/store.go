@@ -33,7 +33,8 @@ const (
 	partContent = "content"
 )
 
-func partChunk(i int) string { return fmt.Sprintf("chunk#%05d", i) }
+func partChunk(i int) string  { return fmt.Sprintf("chunk#%05d", i) }
+func partResult(i int) string { return fmt.Sprintf("result#%05d", i) }
 
 // PushStore keeps pushes in DynamoDB: what handsets show and the chunks of destinations, which are written once and never
 // change, then meta, which is small. Meta is the commit point: without it the rest is nothing, and expires.
@@ -47,17 +48,18 @@ func NewPushStore(client *dynamodb.Client, table string) *PushStore {
 	return &PushStore{client: client, table: table}
 }
 
-// Put makes a push durable. Doing it again under the same request id writes the same parts again and leaves meta as it
-// is, so a crash anywhere in between is mended by a repeat. It returns DynamoDB's error, or the context's.
-func (s *PushStore) Put(ctx context.Context, push *Push) error {
+// Put makes a push durable and returns how many chunks it has. dueAt is when engage-schedule shall look at it. Doing it
+// again under the same request id writes the same parts again and leaves meta as it is, so a crash anywhere in between
+// is mended by a repeat. It returns DynamoDB's error, or the context's.
+func (s *PushStore) Put(ctx context.Context, push *Push, dueAt time.Time) (int, error) {
 	chunks, err := EncodeChunks(push.Destinations)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	expires := attribute.EpochSeconds(push.NotBefore.Add(time.Duration(push.TTLSeconds)*time.Second + retention))
 	aNumbers, err := encodeNumbers(push.ANumbers)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	parts := []attribute.Item{{
 		"requestId":   attribute.String(push.RequestID),
@@ -73,16 +75,16 @@ func (s *PushStore) Put(ctx context.Context, push *Push) error {
 			"requestId":    attribute.String(push.RequestID),
 			"part":         attribute.String(partChunk(i)),
 			"format":       attribute.Int(columnsFormat),
-			"destinations": attribute.Bytes(chunk),
+			"destinations": attribute.Bytes(chunk.Encoded),
 			"expiresAt":    expires,
 		})
 	}
 	for group := range slices.Chunk(parts, partsPerWrite) {
 		if err := s.write(ctx, group); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return s.commit(ctx, push, len(chunks), expires)
+	return len(chunks), s.commit(ctx, push, chunks, dueAt, expires)
 }
 
 // write writes items whose content depends on their key alone, so writing one twice is harmless.
@@ -110,25 +112,32 @@ func (s *PushStore) write(ctx context.Context, items []attribute.Item) error {
 	}
 }
 
-func (s *PushStore) commit(ctx context.Context, push *Push, chunks int, expires types.AttributeValue) error {
+func (s *PushStore) commit(ctx context.Context, push *Push, chunks []Chunk, dueAt time.Time, expires types.AttributeValue) error {
+	item := attribute.Item{
+		"requestId":     attribute.String(push.RequestID),
+		"part":          attribute.String(partMeta),
+		"tenant":        attribute.String(push.Tenant),
+		"programUuid":   attribute.String(push.Program.UUID),
+		"createdAt":     attribute.Int(millis(push.CreatedAt)),
+		"notBefore":     attribute.Int(millis(push.NotBefore)),
+		"ttlSeconds":    attribute.Int(push.TTLSeconds),
+		"keepAfterCall": attribute.Bool(push.KeepAfterCall),
+		"chunks":        attribute.Int(len(chunks)),
+		"total":         attribute.Int(len(push.Destinations)),
+		"duePartition":  attribute.String(duePartition(push.RequestID)),
+		"dueAt":         attribute.Int(millis(dueAt)),
+		"expiresAt":     expires,
+	}
+	sizes := make([]int, len(chunks))
+	for i, chunk := range chunks {
+		sizes[i] = chunk.Size
+	}
+	if text := encodeSizes(sizes); text != "" {
+		item["sizes"] = attribute.String(text)
+	}
 	_, err := s.client.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: aws.String(s.table),
-		Item: attribute.Item{
-			"requestId":     attribute.String(push.RequestID),
-			"part":          attribute.String(partMeta),
-			"tenant":        attribute.String(push.Tenant),
-			"programUuid":   attribute.String(push.Program.UUID),
-			"createdAt":     attribute.Int(push.CreatedAt.UnixMilli()),
-			"notBefore":     attribute.Int(push.NotBefore.UnixMilli()),
-			"ttlSeconds":    attribute.Int(push.TTLSeconds),
-			"keepAfterCall": attribute.Bool(push.KeepAfterCall),
-			"chunks":        attribute.Int(chunks),
-			"total":         attribute.Int(len(push.Destinations)),
-			"state":         attribute.String("scheduled"),
-			"duePartition":  attribute.String(duePartition(push.RequestID)),
-			"dueAt":         attribute.Int(push.NotBefore.UnixMilli()),
-			"expiresAt":     expires,
-		},
+		TableName:           aws.String(s.table),
+		Item:                item,
 		ConditionExpression: aws.String("attribute_not_exists(requestId)"),
 	})
 	var committed *types.ConditionalCheckFailedException
@@ -141,5 +150,7 @@ func (s *PushStore) commit(ctx context.Context, push *Push, chunks int, expires 
 func duePartition(requestID string) string {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(requestID)) // never fails
-	return fmt.Sprintf("due#%d", hash.Sum32()%duePartitions)
+	return partitionName(int(hash.Sum32() % duePartitions))
 }
+
+func partitionName(i int) string { return fmt.Sprintf("due#%d", i) }

@@ -6,17 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"carillon/shared/awsconfig"
 	"carillon/shared/fault"
+	"carillon/shared/lambdafunction"
 )
 
 // answerMargin is what is left of a function's time when its calls are given up, to answer and to log.
@@ -34,17 +32,12 @@ type Endpoint struct {
 	EncodeError ErrorEncoder
 }
 
-// Main is a function's main: it sets the endpoint up and serves it until Lambda ends the process. If the endpoint cannot
-// be set up, it logs why and exits with status 1, which Lambda reports as a failed init.
+// Main is the main of a function that serves an endpoint: lambdafunction.Main.
 func Main(setUp func() (Endpoint, error)) {
-	log := lambdacontext.NewLogger()
-	slog.SetDefault(log)
-	endpoint, err := setUp()
-	if err != nil {
-		log.Error("the function cannot start", "error", err)
-		os.Exit(1)
-	}
-	lambda.Start(Adapt(endpoint, log))
+	lambdafunction.Main(func() (any, error) {
+		endpoint, err := setUp()
+		return Adapt(endpoint, slog.Default()), err
+	})
 }
 
 // Adapt makes a Lambda handler of an endpoint's: it answers each error through EncodeError, a panic as an internal error,

@@ -23,6 +23,7 @@ import (
 	"carillon/provision"
 	"carillon/shared/apiclient"
 	"carillon/shared/attribute"
+	"carillon/shared/contenttable"
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotency"
 	"carillon/shared/product"
@@ -109,7 +110,7 @@ func deploy(t *testing.T, dynamoDBAnswer func(w http.ResponseWriter, call emulat
 	}
 	handler := &product.CreateHandler{
 		Clients:     &apiclient.Authenticator{Secrets: secret.NewCache(store), Prefix: b.name + "/client/", RotationWindow: time.Hour},
-		Content:     product.NewContentStore(items, provision.ContentTable(b.name)),
+		Content:     product.NewContentStore(contenttable.New(items, provision.ContentTable(b.name))),
 		Idempotency: idempotency.NewStore(items, b.name+"-idempotency"),
 		Provider:    provider,
 		Products:    product.NewStore(items, b.name+"-products"),

@@ -3,34 +3,19 @@ package product
 import (
 	"context"
 	"strings"
-	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"carillon/shared/attribute"
+	"carillon/shared/contenttable"
 	"carillon/shared/fault"
-	"carillon/shared/readcache"
 )
 
-const (
-	contentLimit = 500
-	contentTTL   = time.Minute
-	maxSortKey   = 1024 // bytes, DynamoDB's limit
-)
+const maxSortKey = 1024 // bytes, DynamoDB's limit
 
 // ContentStore reads which countries are served and what the provider calls their products (package provision writes it).
-type ContentStore struct {
-	client *dynamodb.Client
-	table  string
-	items  *readcache.Cache[attribute.Item]
-}
+type ContentStore struct{ table *contenttable.Table }
 
-// NewContentStore returns a store on a table with the keys pk and sk. What it reads it keeps for about a minute; what it
-// does not find it looks for again.
-func NewContentStore(client *dynamodb.Client, table string) *ContentStore {
-	return &ContentStore{client: client, table: table, items: readcache.New[attribute.Item](contentLimit, contentTTL)}
-}
+// NewContentStore returns a store on the content table.
+func NewContentStore(table *contenttable.Table) *ContentStore { return &ContentStore{table: table} }
 
 // Business is a country that is served.
 type Business struct {
@@ -77,18 +62,5 @@ func (s *ContentStore) Offer(ctx context.Context, businessID string, p Product) 
 
 // find returns an item of a country. It returns a fault NotFound, or DynamoDB's error.
 func (s *ContentStore) find(ctx context.Context, businessID, sk string) (attribute.Item, error) {
-	pk := "business#" + businessID
-	return s.items.Get(ctx, pk+" "+sk, 2*contentTTL, func(ctx context.Context) (attribute.Item, error) {
-		out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
-			TableName: aws.String(s.table),
-			Key:       attribute.Item{"pk": attribute.String(pk), "sk": attribute.String(sk)},
-		})
-		if err != nil {
-			return nil, err
-		}
-		if out.Item == nil {
-			return nil, fault.New(fault.NotFound, "")
-		}
-		return out.Item, nil
-	})
+	return s.table.Get(ctx, "business#"+businessID, sk, contenttable.AnyAge)
 }

@@ -36,6 +36,8 @@ var (
 	engageToken  = endpoint{operation: http.MethodPost, path: "/federated/content/v2/token"}
 	health       = endpoint{operation: http.MethodGet, path: "/federated/content/v2/token/health"}
 	batch        = endpoint{operation: http.MethodPost, path: "/federated/outbound/v2/batch"}
+	pushStatus   = endpoint{operation: http.MethodGet, path: "/federated/outbound/v2/batch/{requestId}"}
+	pushCancel   = endpoint{operation: http.MethodDelete, path: "/federated/outbound/v2/batch/{requestId}"}
 	product      = endpoint{operation: http.MethodPost, path: "/dxp-ux/v1/{businessId}/product"}
 )
 

@@ -31,6 +31,8 @@ func TestOpenAPIHasEveryEndpoint(t *testing.T) {
 		{"POST", "/federated/content/v2/token"},
 		{"GET", "/federated/content/v2/token/health"},
 		{"POST", "/federated/outbound/v2/batch"},
+		{"GET", "/federated/outbound/v2/batch/{requestId}"},
+		{"DELETE", "/federated/outbound/v2/batch/{requestId}"},
 		{"POST", "/dxp-ux/v1/{businessId}/product"},
 	} {
 		item := description.Paths.Value(endpoint.path)

@@ -27,7 +27,11 @@ var bundle *local.Bundle
 
 func TestMain(m *testing.M) {
 	var err error
-	bundle, err = local.Start(context.Background(), local.Options{Root: "../..", Stack: "carillon-faults"})
+	handsets = newDeviceGateway()
+	defer handsets.Close()
+	bundle, err = local.Start(context.Background(), local.Options{
+		Root: "../..", Stack: "carillon-faults", GatewayURL: handsets.URL, ManualSchedules: true,
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "the bundle does not start:", err)
 		os.Exit(1)
@@ -76,6 +80,11 @@ func post(t *testing.T, path, body string, headers map[string]string) reply {
 	for name, value := range headers {
 		request.Header.Set(name, value)
 	}
+	return send(t, request)
+}
+
+func send(t *testing.T, request *http.Request) reply {
+	t.Helper()
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, response.Body.Close()) }()

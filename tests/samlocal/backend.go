@@ -65,6 +65,13 @@ func NewBackend(ctx context.Context, root string, say func(string)) (_ *Backend,
 	return b, nil
 }
 
+// HoldQueues leaves messages where they are and runs no schedule, so that a test sees what `sam local` alone does. Without
+// it the run's own processes deliver what functions of `sam local` accept.
+func (b *Backend) HoldQueues() {
+	b.bundle.PauseSchedules()
+	b.bundle.PauseQueues()
+}
+
 // Close stops everything and returns when it is gone.
 func (b *Backend) Close() {
 	if b.forwarder != nil {

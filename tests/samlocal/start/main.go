@@ -103,22 +103,24 @@ Ctrl-C stops it all.
 	}
 }
 
-// writeEvents fills in every event of the repository, with tokens that the running API grants.
+// writeEvents fills in every event of the repository, with tokens that the running API grants and a push that it takes.
 func writeEvents(ctx context.Context, root, into, api string, values map[string]string) error {
-	grants := []struct{ value, path, member, body string }{
-		{"ott.token", "/v2/token", "access_token", fmt.Sprintf(`{"grant_type":"client_credentials","client_id":%q,"client_secret":%q}`,
-			values["ott.clientId"], values["ott.clientSecret"])},
-		{"engage.token", "/federated/content/v2/token", "accessToken", fmt.Sprintf(`{"clientId":%q,"clientSecret":%q}`,
-			values["engage.clientId"], values["engage.clientSecret"])},
-	}
-	for _, grant := range grants {
-		token, err := post(ctx, api+grant.path, grant.body, grant.member)
+	events := filepath.Join(root, "events")
+	// In this order: each needs what those before it granted.
+	for _, grant := range []struct{ value, event, member string }{
+		{"ott.token", "oauth-token", "access_token"},
+		{"engage.token", "engage-token", "accessToken"},
+		{"engage.requestId", "engage-batch", "requestId"},
+	} {
+		event, err := samlocal.FillEvent(filepath.Join(events, grant.event+".json"), values)
 		if err != nil {
 			return err
 		}
-		values[grant.value] = token
+		if values[grant.value], err = post(ctx, api, event, grant.member); err != nil {
+			return err
+		}
 	}
-	files, err := filepath.Glob(filepath.Join(root, "events", "*.json"))
+	files, err := filepath.Glob(filepath.Join(events, "*.json"))
 	if err != nil {
 		return err
 	}
@@ -134,31 +136,41 @@ func writeEvents(ctx context.Context, root, into, api string, values map[string]
 	return nil
 }
 
-func post(ctx context.Context, url, body, member string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+// post sends the request that an event stands for and returns a member of its answer.
+func post(ctx context.Context, api string, raw []byte, member string) (string, error) {
+	var event struct {
+		RawPath, RawQueryString, Body string
+		Headers                       map[string]string
+	}
+	if err := json.Unmarshal(raw, &event); err != nil {
+		return "", err
+	}
+	url := api + event.RawPath + "?" + event.RawQueryString
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(event.Body))
 	if err != nil {
 		return "", err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Federated-Purpose", "inform")
+	for _, name := range []string{"Content-Type", "X-Federated-Purpose", "Authorization"} {
+		req.Header.Set(name, event.Headers[strings.ToLower(name)])
+	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
 	}
-	var raw bytes.Buffer
-	_, err = raw.ReadFrom(res.Body)
+	var body bytes.Buffer
+	_, err = body.ReadFrom(res.Body)
 	if err := errors.Join(err, res.Body.Close()); err != nil {
 		return "", err
 	}
 	var answer map[string]any
-	if err := json.Unmarshal(raw.Bytes(), &answer); err != nil {
+	if err := json.Unmarshal(body.Bytes(), &answer); err != nil {
 		return "", fmt.Errorf("%s answered %s", url, res.Status)
 	}
-	token, ok := answer[member].(string)
+	value, ok := answer[member].(string)
 	if !ok {
-		return "", fmt.Errorf("%s granted no token: %s", url, res.Status)
+		return "", fmt.Errorf("%s granted no %s: %s", url, member, res.Status)
 	}
-	return token, nil
+	return value, nil
 }
 
 func say(line string) { fmt.Fprintln(os.Stderr, "sam-local:", line) }

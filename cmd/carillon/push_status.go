@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"carillon/shared/engage"
+)
+
+// PushStatusCmd shows a push.
+type PushStatusCmd struct {
+	RequestID requestID `arg:"" name:"request-id" help:"The requestId that the batch was answered with."`
+	Limit     int       `default:"20" placeholder:"NUMBER" help:"How many destinations to show, 1 to 1000 (${default})."`
+	Next      string    `xor:"page" placeholder:"TOKEN" help:"Go on from here: what the page before ended with."`
+	All       bool      `xor:"page" help:"Show every destination."`
+	Output
+}
+
+// Help is the long help.
+func (PushStatusCmd) Help() string {
+	return `Shows any provider's push, with its counts and its destinations in the order in which they were sent. With -o json it is
+what GET of the push answers. Times are UTC.
+
+Example:
+
+    carillon push status 329f83c4-38ca-4760-a18a-3fb44962c536
+    carillon push status 329f83c4-38ca-4760-a18a-3fb44962c536 --all | grep failed`
+}
+
+// Validate refuses a page that cannot be read.
+func (c *PushStatusCmd) Validate() error {
+	if c.Limit < 1 || c.Limit > engage.MaxPage {
+		return fmt.Errorf("--limit is a number from 1 to %d", engage.MaxPage)
+	}
+	return nil
+}
+
+// Run shows the push.
+func (c *PushStatusCmd) Run(ctx context.Context, streams *Streams, target *Target) error {
+	b, err := target.open(ctx)
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		status, err := c.page(ctx, b, c.Next)
+		for err == nil && c.All && status.Next != nil {
+			var page *engage.Status
+			if page, err = c.page(ctx, b, *status.Next); err == nil {
+				page.Destinations = append(status.Destinations, page.Destinations...)
+				status = page
+			}
+		}
+		if err != nil {
+			return explainPush(err, c.RequestID, b)
+		}
+		return printJSON(streams.Out, status)
+	}
+	return explainPush(c.show(ctx, streams, b), c.RequestID, b)
+}
+
+func (c *PushStatusCmd) page(ctx context.Context, b bundle, next string) (*engage.Status, error) {
+	limit := c.Limit
+	if c.All {
+		limit = engage.MaxPage
+	}
+	return b.pushes().Status(ctx, "", string(c.RequestID), limit, next)
+}
+
+// show prints the push and its destinations, page by page.
+func (c *PushStatusCmd) show(ctx context.Context, streams *Streams, b bundle) error {
+	meta, err := b.pushes().Meta(ctx, "", string(c.RequestID))
+	if err != nil {
+		return err
+	}
+	status, err := c.page(ctx, b, c.Next)
+	if err != nil {
+		return err
+	}
+	if err := showPush(streams.Out, meta, status); err != nil {
+		return err
+	}
+	for {
+		if err := showDestinations(streams.Out, status.Destinations); err != nil {
+			return err
+		}
+		if status.Next == nil {
+			return nil
+		}
+		if !c.All {
+			note(streams, "More: the same with --next %s; all of them: with --all.", *status.Next)
+			return nil
+		}
+		if status, err = c.page(ctx, b, *status.Next); err != nil {
+			return err
+		}
+	}
+}
+
+func showPush(out io.Writer, m *engage.Meta, s *engage.Status) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"push", s.RequestID},
+		{"state", string(s.State)},
+		{"counts", countsText(s.Counts)},
+		{"provider", printable(m.Tenant)},
+		{"program", s.ProgramContentUUID},
+		{"created", moment(m.CreatedAt)},
+		{"not before", moment(m.NotBefore)},
+		{"expires", moment(m.DeliverBefore())},
+		{"cancelled", moment(m.CancelledAt)},
+	} {
+		_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\n"+destinationRow, "B NUMBER", "STATE", "DELIVERED", "TRACKING ID", "REASON")
+	return err
+}
+
+// destinationRow has fixed columns, so that the pages of a large push line up without being held in memory.
+const destinationRow = "%-16s  %-9s  %-24s  %-24s  %s\n"
+
+func showDestinations(out io.Writer, destinations []engage.DestinationStatus) error {
+	text := func(s *string) string {
+		if s == nil {
+			return "-"
+		}
+		return printable(*s)
+	}
+	for _, d := range destinations {
+		if _, err := fmt.Fprintf(out, destinationRow, d.BNumber, d.State, text(d.DeliveredAt), text(d.CustomTrackingID), text(d.Reason)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package local
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"carillon/local/lambda"
+	"carillon/local/queue"
+	"carillon/local/schedule"
+	"carillon/local/template"
+)
+
+// defaultConcurrency is how many invocations a mapping has at the same time where the template does not bound them.
+const defaultConcurrency = 16
+
+// background is what invokes functions without a caller: queues and schedules.
+type background struct {
+	urls      map[string]string // of the queues, by logical id
+	mappings  []*queue.Mapping
+	scheduler *schedule.Scheduler
+}
+
+// concurrency is how many invocations a mapping may have at the same time.
+func (b *Bundle) concurrency(m template.Mapping) int {
+	n := m.MaximumConcurrency
+	if n == 0 {
+		n = defaultConcurrency
+	}
+	if b.options.MaxProcesses > 0 {
+		n = min(n, b.options.MaxProcesses)
+	}
+	return n
+}
+
+// processes bounds a function's processes: enough for its queues, unless the options say otherwise.
+func (b *Bundle) processes(f template.Function) int {
+	n := b.options.MaxProcesses
+	if n > 0 {
+		return n
+	}
+	n = lambda.DefaultMaxProcesses
+	for _, mapping := range f.Mappings {
+		n = max(n, b.concurrency(mapping))
+	}
+	return n
+}
+
+// feed starts the queues' mappings and the schedules. It is the last step of the start: nothing runs before all is there.
+func (b *Bundle) feed(t *template.Template, functions []template.Function) error {
+	queues, err := t.Queues()
+	if err != nil {
+		return err
+	}
+	b.background.urls = map[string]string{}
+	urlOf := map[string]string{} // by ARN
+	for _, q := range queues {
+		physical, ok := t.Bound(q.LogicalID)
+		if !ok {
+			return fmt.Errorf("queue %s was not created", q.LogicalID)
+		}
+		b.background.urls[q.LogicalID] = physical.Ref
+		urlOf[physical.Attributes["Arn"]] = physical.Ref
+	}
+	var schedules []schedule.Schedule
+	for _, f := range functions {
+		function := b.functions[f.LogicalID]
+		for _, m := range f.Mappings {
+			url, ok := urlOf[m.QueueARN]
+			if !ok {
+				return fmt.Errorf("%s takes messages from %s, which is not in the template", f.LogicalID, m.QueueARN)
+			}
+			b.background.mappings = append(b.background.mappings, queue.Start(queue.Config{
+				Client: b.SQS(), URL: url, ARN: m.QueueARN, Function: function,
+				BatchSize: m.BatchSize, Concurrency: b.concurrency(m),
+				ReportBatchItemFailures: m.ReportBatchItemFailures, Paused: m.Disabled, Log: b.options.Log,
+			}))
+		}
+		for _, s := range f.Schedules {
+			schedules = append(schedules, schedule.Schedule{
+				Name: s.Name, Every: s.Every, Input: s.Input, Disabled: s.Disabled, Function: function,
+			})
+		}
+	}
+	b.background.scheduler = schedule.Start(schedules, schedule.Options{
+		Region: region, AccountID: accountID, Manual: b.options.ManualSchedules, Log: b.options.Log,
+	})
+	return nil
+}
+
+func (b background) close() {
+	if b.scheduler != nil {
+		b.scheduler.Close()
+	}
+	for _, mapping := range b.mappings {
+		mapping.Close()
+	}
+}
+
+// TriggerSchedules runs every schedule of the template now and returns when all have ended. Errors: what the functions
+// failed with, or ctx's own.
+func (b *Bundle) TriggerSchedules(ctx context.Context) error {
+	return b.background.scheduler.Trigger(ctx)
+}
+
+// PauseSchedules lets the schedules' runs pass by until ResumeSchedules; TriggerSchedules works all the same.
+func (b *Bundle) PauseSchedules() { b.background.scheduler.Pause() }
+
+// ResumeSchedules lets the schedules run, those of a bundle with ManualSchedules too.
+func (b *Bundle) ResumeSchedules() { b.background.scheduler.Resume() }
+
+// PauseQueues returns when no function is given messages any more, within a second or so; invocations under way go on.
+func (b *Bundle) PauseQueues() {
+	for _, mapping := range b.background.mappings {
+		mapping.Pause()
+	}
+}
+
+// ResumeQueues gives functions messages again.
+func (b *Bundle) ResumeQueues() {
+	for _, mapping := range b.background.mappings {
+		mapping.Resume()
+	}
+}
+
+// QueueURL is the URL of the queue with this logical id. It panics when the template has none of that name.
+func (b *Bundle) QueueURL(logicalID string) string {
+	url, ok := b.background.urls[logicalID]
+	if !ok {
+		panic("local: the template declares no queue " + logicalID)
+	}
+	return url
+}
+
+// PurgeQueue deletes every message of the queue with this logical id, delayed ones and those in flight too, as often as
+// one likes. Errors: the emulator's, or ctx's own.
+func (b *Bundle) PurgeQueue(ctx context.Context, logicalID string) error {
+	_, err := b.SQS().PurgeQueue(ctx, &sqs.PurgeQueueInput{QueueUrl: aws.String(b.QueueURL(logicalID))})
+	return err
+}
+
+// SQS is a client of the bundle's queues.
+func (b *Bundle) SQS() *sqs.Client { return sqs.NewFromConfig(b.AWSConfig()) }

@@ -1,0 +1,261 @@
+// Package queue feeds functions from queues as Lambda's event source mappings for Amazon SQS do: its event, its batches, its
+// limit of invocations at the same time, and what it deletes and what it leaves to come again.
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+const (
+	// interval is how often the queue is asked while it holds delayed messages: the emulator's long poll notices only once
+	// a second that one has become visible.
+	interval = 50 * time.Millisecond
+	// watch is how long it is asked that often before its count of delayed messages is looked at again.
+	watch = time.Second
+	// longPoll is how long, in seconds, a receive waits on a queue without delayed messages. One that is sent meanwhile has
+	// a delay of a second at least, and is known of when the poll ends.
+	longPoll = 1
+	// pause is the wait after a call that failed.
+	pause = 200 * time.Millisecond
+)
+
+// Function answers events; a *lambda.Function is one.
+type Function interface {
+	Invoke(ctx context.Context, payload []byte) ([]byte, error)
+	Label() string
+}
+
+// Config describes a mapping.
+type Config struct {
+	// Client reaches SQS.
+	Client *sqs.Client
+	// URL and ARN are the queue's.
+	URL, ARN string
+	// Function gets the messages.
+	Function Function
+	// BatchSize is how many messages one invocation gets at most, 1 to 10.
+	BatchSize int
+	// Concurrency bounds the invocations at the same time, at least 1.
+	Concurrency int
+	// ReportBatchItemFailures says that the function names the messages that failed. Else its answer is not looked at.
+	ReportBatchItemFailures bool
+	// Paused mappings take nothing until Resume.
+	Paused bool
+	// Log takes what went wrong, a line at a time; it must be safe for concurrent use.
+	Log func(line string)
+}
+
+// Mapping takes messages from a queue and invokes a function with them, until Close. Its methods are safe for concurrent
+// use.
+type Mapping struct {
+	config  Config
+	slots   chan struct{} // one for each invocation
+	ctx     context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup
+
+	receive sync.Mutex // held while messages are taken and handed over
+
+	mu      sync.Mutex
+	paused  bool
+	changed chan struct{} // closed when paused changes
+}
+
+// Start starts a mapping.
+func Start(config Config) *Mapping {
+	m := &Mapping{
+		config: config, slots: make(chan struct{}, config.Concurrency),
+		paused: config.Paused, changed: make(chan struct{}),
+	}
+	m.ctx, m.stop = context.WithCancel(context.Background())
+	m.running.Go(m.poll)
+	return m
+}
+
+// Close stops taking messages and returns when no invocation is left. The messages of one that is still running come
+// again after their visibility timeout: nobody waits for it.
+func (m *Mapping) Close() {
+	m.stop()
+	m.running.Wait()
+}
+
+// Pause returns when no more messages are taken, within a second or so; invocations under way go on. Messages wait in the
+// queue until Resume.
+func (m *Mapping) Pause() {
+	m.set(true)
+	// A long poll under way is not cut off: the emulator would give a message to nobody.
+	m.receive.Lock()
+	m.receive.Unlock() //nolint:staticcheck // SA2001: waiting is all that is wanted
+}
+
+// Resume takes messages again.
+func (m *Mapping) Resume() { m.set(false) }
+
+func (m *Mapping) set(paused bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.paused == paused {
+		return
+	}
+	m.paused = paused
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+func (m *Mapping) state() (paused bool, changed <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.paused, m.changed
+}
+
+// poll is the one receiver of the mapping: the emulator serves one call at a time, more receivers would only wait for
+// each other.
+func (m *Mapping) poll() {
+	var watchUntil time.Time
+	for m.slot() {
+		wait := int32(longPoll)
+		if time.Now().Before(watchUntil) || m.delayed() {
+			wait = 0
+		}
+		taken, err := m.take(wait)
+		if !taken {
+			<-m.slots
+		}
+		switch {
+		case err != nil:
+			m.report("receiving", err)
+			m.sleep(pause)
+		case taken:
+			watchUntil = time.Now().Add(watch) // where there was one there may be more
+		case wait == 0:
+			if !time.Now().Before(watchUntil) {
+				watchUntil = time.Now().Add(watch)
+			}
+			m.sleep(interval)
+		}
+	}
+}
+
+// slot waits until there may be one more invocation and the mapping is not paused; false when it is closed.
+func (m *Mapping) slot() bool {
+	select {
+	case m.slots <- struct{}{}:
+	case <-m.ctx.Done():
+		return false
+	}
+	for m.ctx.Err() == nil {
+		paused, changed := m.state()
+		if !paused {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-m.ctx.Done():
+		}
+	}
+	return false
+}
+
+// take receives a batch and starts its invocation; it reports whether there was one.
+func (m *Mapping) take(wait int32) (bool, error) {
+	m.receive.Lock()
+	defer m.receive.Unlock()
+	if paused, _ := m.state(); paused {
+		return false, nil
+	}
+	out, err := m.config.Client.ReceiveMessage(m.ctx, &sqs.ReceiveMessageInput{
+		QueueUrl:                    aws.String(m.config.URL),
+		MaxNumberOfMessages:         int32(m.config.BatchSize), //nolint:gosec // G115: 1 to 10
+		WaitTimeSeconds:             wait,
+		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
+		MessageAttributeNames:       []string{"All"},
+	})
+	if err != nil || len(out.Messages) == 0 {
+		return false, err
+	}
+	m.running.Go(func() {
+		m.invoke(out.Messages)
+		<-m.slots
+	})
+	return true, nil
+}
+
+// delayed reports whether the queue holds messages that nobody can receive yet because of their delay.
+func (m *Mapping) delayed() bool {
+	const name = types.QueueAttributeNameApproximateNumberOfMessagesDelayed
+	out, err := m.config.Client.GetQueueAttributes(m.ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: aws.String(m.config.URL), AttributeNames: []types.QueueAttributeName{name},
+	})
+	if err != nil {
+		m.report("looking at the queue", err)
+		return true
+	}
+	return out.Attributes[string(name)] != "0"
+}
+
+// invoke lets the function work on the messages and deletes those that it is done with. The rest becomes visible again
+// when its visibility timeout is over.
+func (m *Mapping) invoke(messages []types.Message) {
+	payload, err := encodeEvent(m.config.ARN, messages)
+	if err != nil {
+		m.report("making the event", err)
+		return
+	}
+	response, err := m.config.Function.Invoke(m.ctx, payload)
+	if err != nil {
+		m.report(fmt.Sprintf("%d messages come again later", len(messages)), err)
+		return
+	}
+	if m.config.ReportBatchItemFailures {
+		done, ok := succeeded(response, messages)
+		if !ok {
+			m.report(fmt.Sprintf("%d messages come again later", len(messages)), errors.New("the answer does not say which messages failed"))
+		}
+		messages = done
+	}
+	if len(messages) > 0 {
+		m.delete(messages)
+	}
+}
+
+func (m *Mapping) delete(messages []types.Message) {
+	entries := make([]types.DeleteMessageBatchRequestEntry, len(messages))
+	for i, message := range messages {
+		entries[i] = types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: message.ReceiptHandle}
+	}
+	out, err := m.config.Client.DeleteMessageBatch(m.ctx, &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(m.config.URL), Entries: entries})
+	if err != nil {
+		m.report("deleting", err)
+		return
+	}
+	// A queue that was purged meanwhile knows the message no more; that is as good as deleted.
+	for _, failure := range out.Failed {
+		if code := aws.ToString(failure.Code); code != "ReceiptHandleIsInvalid" {
+			m.report("deleting", errors.New(code+": "+aws.ToString(failure.Message)))
+		}
+	}
+}
+
+func (m *Mapping) sleep(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-m.ctx.Done():
+	}
+}
+
+func (m *Mapping) report(doing string, err error) {
+	if m.ctx.Err() == nil {
+		m.config.Log(fmt.Sprintf("%s | queue: %s: %v", m.config.Function.Label(), doing, err))
+	}
+}
