@@ -18,6 +18,8 @@ const (
 	chunkDestinations = 500
 	// chunkBytes is how large a compressed chunk may be; an item of DynamoDB holds 400 KB.
 	chunkBytes = 300_000
+	// compression is the deflate level: on realistic data 2 % larger than the best, for a third of its CPU time (BenchmarkEncodeChunks).
+	compression = 3
 	// columnsFormat names this encoding in the item, so that a later one can be told from it.
 	columnsFormat = 1
 )
@@ -96,7 +98,7 @@ type column func(row int) (text string, there bool)
 func (e *columnEncoder) encodeColumns(rows int, names []string, columns []column) ([]byte, error) {
 	e.out.Reset()
 	if e.deflate == nil {
-		writer, err := flate.NewWriter(&e.out, flate.DefaultCompression)
+		writer, err := flate.NewWriter(&e.out, compression)
 		if err != nil {
 			return nil, err
 		}

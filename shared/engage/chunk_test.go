@@ -113,6 +113,21 @@ func realisticDestinations(n int) []engage.Destination {
 	return destinations
 }
 
+// realisticBody is a batch of 25,000 realistic destinations.
+func realisticBody() string {
+	var body strings.Builder
+	body.WriteString(`{"aNumbers":["+5014008029"],"destinations":[`)
+	for i, d := range realisticDestinations(engage.MaxDestinations) {
+		if i > 0 {
+			body.WriteByte(',')
+		}
+		fmt.Fprintf(&body, `{"bNumber":%q,"personalization":{"FIRST_NAME":%q,"TIME":%q},"customTrackingId":%q}`,
+			d.BNumber, d.Personalization[0].Text, d.Personalization[1].Text, d.CustomTrackingID)
+	}
+	body.WriteString("]}")
+	return body.String()
+}
+
 // BenchmarkEncodeChunks prints what a chunk costs: bytes per destination, of which DynamoDB charges each KB.
 func BenchmarkEncodeChunks(b *testing.B) {
 	destinations := realisticDestinations(engage.MaxDestinations)
@@ -131,17 +146,7 @@ func BenchmarkEncodeChunks(b *testing.B) {
 
 // BenchmarkDecodeBatch is the largest job here: a body of 25,000 destinations, decoded and checked.
 func BenchmarkDecodeBatch(b *testing.B) {
-	var body strings.Builder
-	body.WriteString(`{"aNumbers":["+5014008029"],"destinations":[`)
-	for i, d := range realisticDestinations(engage.MaxDestinations) {
-		if i > 0 {
-			body.WriteByte(',')
-		}
-		fmt.Fprintf(&body, `{"bNumber":%q,"personalization":{"FIRST_NAME":%q,"TIME":%q},"customTrackingId":%q}`,
-			d.BNumber, d.Personalization[0].Text, d.Personalization[1].Text, d.CustomTrackingID)
-	}
-	body.WriteString("]}")
-	text := body.String()
+	text := realisticBody()
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		batch, err := engage.DecodeBatch(strings.NewReader(text))
