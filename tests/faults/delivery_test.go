@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -199,7 +200,7 @@ func TestAcceptKilledAroundTheQueue(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			headers := engageBearer(t)
-			headers["Idempotency-Key"] = t.Name() + bundle.BaseURL
+			headers["Idempotency-Key"] = uuid.NewString()
 			body := smallBatch(30, time.Now())
 			others.inject(f)
 			require.Equal(t, http.StatusInternalServerError, post(t, batchPath(), body, headers).status)
