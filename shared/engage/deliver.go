@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"carillon/shared/fault"
+	"carillon/shared/metrics"
 	"carillon/shared/readcache"
 )
 
@@ -101,7 +102,7 @@ func (d *Deliverer) deliver(ctx context.Context, message Message) error {
 	if early := time.UnixMilli(message.NotBefore).Sub(now); early > wakeAhead+sleepAhead {
 		return d.queue.Send(ctx, now, message)
 	}
-	until := now.Add(leaseTime + rand.N(time.Second)) // in ms, so two who claim at the same moment hold different ones
+	until := now.Add(leaseTime + rand.N(time.Second)) // so that two who claim at the same moment hold different ones
 	lease, meta, first, err := d.pushes.Claim(ctx, message.RequestID, message.Chunk, now, until)
 	switch {
 	case fault.Is(err, fault.Conflict):
@@ -348,6 +349,6 @@ func (d *delivery) log(ctx context.Context, lateness time.Duration, answer Answe
 		attrs = append(attrs, slog.Float64("latenessMs", float64(lateness.Microseconds())/1000))
 		measured = append(measured, "latenessMs")
 	}
-	attrs = append(attrs, slog.String("function", lambdacontext.FunctionName), embeddedMetrics("function", measured...))
+	attrs = append(attrs, slog.String("function", lambdacontext.FunctionName), metrics.Embedded("function", measured...))
 	slog.LogAttrs(ctx, level, "push", attrs...)
 }

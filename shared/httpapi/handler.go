@@ -15,6 +15,7 @@ import (
 	"carillon/shared/awsconfig"
 	"carillon/shared/fault"
 	"carillon/shared/lambdafunction"
+	"carillon/shared/metrics"
 )
 
 // answerMargin is what is left of a function's time when its calls are given up, to answer and to log.
@@ -111,7 +112,7 @@ func logRequest(ctx context.Context, log *slog.Logger, r *Request, response *Res
 		slog.Float64("durationMs", float64(took.Microseconds())/1000),
 		slog.Int64("awsCalls", calls),
 		slog.Int("serverErrors", serverErrors),
-		slog.Any("_aws", requestMetrics(time.Now())),
+		metrics.Embedded("route", "durationMs", "awsCalls", "serverErrors"),
 	}
 	if failure != nil {
 		attrs = append(attrs, slog.String("error", failure.Error()))
@@ -129,34 +130,5 @@ func isCallers(failure *fault.Error) bool {
 		return false
 	default:
 		return true
-	}
-}
-
-// embeddedMetrics tells CloudWatch which members of a log line are metrics.
-type embeddedMetrics struct {
-	Timestamp         int64             // Unix milliseconds
-	CloudWatchMetrics []metricDirective `json:"CloudWatchMetrics"`
-}
-
-type metricDirective struct {
-	Namespace  string
-	Dimensions [][]string
-	Metrics    []metric
-}
-
-type metric struct{ Name, Unit string }
-
-func requestMetrics(now time.Time) embeddedMetrics {
-	return embeddedMetrics{
-		Timestamp: now.UnixMilli(),
-		CloudWatchMetrics: []metricDirective{{
-			Namespace:  "Carillon",
-			Dimensions: [][]string{{"route"}},
-			Metrics: []metric{
-				{Name: "durationMs", Unit: "Milliseconds"},
-				{Name: "awsCalls", Unit: "Count"},
-				{Name: "serverErrors", Unit: "Count"},
-			},
-		}},
 	}
 }
