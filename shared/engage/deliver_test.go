@@ -324,6 +324,19 @@ func TestAProcessThatDied(t *testing.T) {
 		_, err = p.pushes.Finish(t.Context(), lease, engage.Counts{}, false)
 		assert.True(t, fault.Is(err, fault.Conflict))
 	})
+	t.Run("after a long lease was parked", func(t *testing.T) {
+		t.Parallel()
+		p := newPipeline(t)
+		push, chunks := p.accept(t, three(), time.Now(), 3600)
+		lease, _, _, err := p.pushes.Claim(t.Context(), push.RequestID, 0, time.Now(), time.Now().Add(time.Hour))
+		require.NoError(t, err)
+		delivered := engage.Result{State: engage.StateDelivered, DeliveredAt: time.Now()}
+		require.NoError(t, p.pushes.SaveProgress(t.Context(), lease, engage.Progress{Attempt: 1, Results: []engage.Result{delivered, delivered, {}}}, time.Now().Add(time.Hour)))
+		require.NoError(t, p.pushes.Park(t.Context(), lease, time.Now()))
+		p.clock.ahead.Add(int64(time.Second)) // on the deliverer's clock
+		require.Empty(t, p.deliver(t, push, chunks))
+		assert.Equal(t, 3, p.meta(t, push).Counts().Delivered, "the next lease is the later one, though it ends before the parked one would have")
+	})
 	t.Run("between results and counts", func(t *testing.T) {
 		t.Parallel()
 		p := newPipeline(t)

@@ -14,11 +14,12 @@ import (
 	"carillon/shared/fault"
 )
 
-// Lease is the right to send a chunk until its time is over. Every later lease of the same chunk ends later, so an older
-// holder is told from a newer one by it.
+// Lease is the right to send a chunk until its time is over. A chunk is only claimed at or after the end of its last lease,
+// so every later lease is claimed later, and an older holder is told from a newer one by that, whatever their clocks say.
 type Lease struct {
 	RequestID string
 	Chunk     int
+	Claimed   time.Time
 	Until     time.Time
 }
 
@@ -30,7 +31,7 @@ func (s *PushStore) Claim(ctx context.Context, requestID string, chunk int, now,
 		"attribute_exists(requestId) AND attribute_not_exists(#chunk) AND attribute_not_exists(cancelledAt) AND chunks > :chunk",
 		"SET #chunk = :until ADD claimed :one", attribute.Item{":one": attribute.Int(1), ":chunk": attribute.Int(chunk)})
 	if err == nil {
-		return Lease{requestID, chunk, until}, meta, true, nil
+		return Lease{requestID, chunk, now, until}, meta, true, nil
 	}
 	var refused *types.ConditionalCheckFailedException
 	if !errors.As(err, &refused) {
@@ -51,7 +52,7 @@ func (s *PushStore) Claim(ctx context.Context, requestID string, chunk int, now,
 	if errors.As(err, &refused) {
 		return Lease{}, nil, false, fault.Wrap(fault.Conflict, err)
 	}
-	return Lease{requestID, chunk, until}, meta, false, err
+	return Lease{requestID, chunk, now, until}, meta, false, err
 }
 
 func (s *PushStore) claim(ctx context.Context, requestID string, chunk int, until time.Time, condition, update string, values attribute.Item) (*Meta, error) {
@@ -76,8 +77,8 @@ func (s *PushStore) claim(ctx context.Context, requestID string, chunk int, unti
 	return decodeMeta(out.Attributes), nil
 }
 
-// Park ends a lease early: the chunk can be claimed again at a time that must be later than now. It returns a fault
-// Conflict if the lease was lost.
+// Park ends a lease early: the chunk can be claimed again from a time on, which must not be before it was claimed. It
+// returns a fault Conflict if the lease was lost.
 func (s *PushStore) Park(ctx context.Context, lease Lease, at time.Time) error {
 	_, err := s.underLease(ctx, lease, "", attribute.Int(millis(at)))
 	return err
@@ -165,11 +166,11 @@ func (s *PushStore) SaveProgress(ctx context.Context, lease Lease, progress Prog
 			"part":      attribute.String(partResult(lease.Chunk)),
 			"attempt":   attribute.Int(progress.Attempt),
 			"results":   attribute.Bytes(encoded),
-			"lease":     attribute.Int(millis(lease.Until)),
+			"claimed":   attribute.Int(millis(lease.Claimed)),
 			"expiresAt": attribute.EpochSeconds(expires.Add(retention)),
 		},
-		ConditionExpression:       aws.String("attribute_not_exists(lease) OR lease <= :lease"),
-		ExpressionAttributeValues: attribute.Item{":lease": attribute.Int(millis(lease.Until))},
+		ConditionExpression:       aws.String("attribute_not_exists(claimed) OR claimed <= :claimed"),
+		ExpressionAttributeValues: attribute.Item{":claimed": attribute.Int(millis(lease.Claimed))},
 	})
 	var lost *types.ConditionalCheckFailedException
 	if errors.As(err, &lost) {

@@ -45,7 +45,7 @@ func NewDeliveryQueue(client *sqs.Client, url string) *DeliveryQueue {
 // Send enqueues messages, each so that it arrives shortly before it is due, at most 15 minutes from now. It returns an
 // error if SQS did not take every one of them; engage-schedule mends that.
 func (q *DeliveryQueue) Send(ctx context.Context, now time.Time, messages ...Message) error {
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group // a call that fails must not cost the others their messages
 	group.SetLimit(callsAtOnce)
 	for start := 0; start < len(messages); start += messagesPerCall {
 		part := messages[start:min(start+messagesPerCall, len(messages))]

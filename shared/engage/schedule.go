@@ -41,14 +41,14 @@ func FirstDue(now, notBefore time.Time) (due time.Time, enqueue bool) {
 }
 
 // Sweep works through the due index, oldest first, a page of each partition at a time, until nothing is due or its time is
-// over. It returns an error if it could not read the index or enqueue a push; the next sweep tries again.
+// over. It returns an error if it could not read the index, or enqueue any push of a page; the next sweep tries again.
 func (s *Scheduler) Sweep(ctx context.Context) error {
 	end := time.Now().Add(sweepsAtWorst)
 	if deadline, ok := ctx.Deadline(); ok {
 		end = deadline.Add(-sweepMargin)
 	}
 	var pushes, messages atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group // a partition that fails must not end the others
 	for partition := range duePartitions {
 		group.Go(func() error { return s.sweepPartition(ctx, partition, end, &pushes, &messages) })
 	}
@@ -64,11 +64,11 @@ func (s *Scheduler) sweepPartition(ctx context.Context, partition int, end time.
 			return err
 		}
 		var failed atomic.Int64
-		group, groupCtx := errgroup.WithContext(ctx)
+		var group errgroup.Group
 		group.SetLimit(pushesAtOnce)
 		for _, id := range ids {
 			group.Go(func() error {
-				count, err := s.enqueue(groupCtx, id)
+				count, err := s.enqueue(ctx, id)
 				if err != nil {
 					// One push that fails must not hold up the others.
 					failed.Add(1)
