@@ -90,6 +90,19 @@ func (h *BatchHandler) giveUp(ctx context.Context, operation *idempotency.Operat
 
 // accept checks a batch in the order of contract.md §2: whom it is from, its program, its fields, its aNumbers.
 func (h *BatchHandler) accept(ctx context.Context, r *httpapi.Request, grant token.Grant, batch *Batch, requestID string) (*httpapi.Response, error) {
+	if requestID != r.ID {
+		// Taken over from a process that died. What it made durable stands, whatever a check would say of it by now.
+		meta, err := h.Pushes.Meta(ctx, grant.Tenant, requestID)
+		if err == nil {
+			if _, enqueue := FirstDue(time.Now(), meta.NotBefore); enqueue {
+				h.enqueue(ctx, requestID, outstanding(meta, time.Now()))
+			}
+			return accepted(requestID), nil
+		}
+		if !fault.Is(err, fault.NotFound) {
+			return nil, err
+		}
+	}
 	groupNumbers, err := h.groupNumbers(ctx, grant.Tenant, batch)
 	if err != nil {
 		return nil, err
@@ -120,20 +133,24 @@ func (h *BatchHandler) accept(ctx context.Context, r *httpapi.Request, grant tok
 		return nil, err
 	}
 	if enqueue {
-		h.enqueue(ctx, push, chunks)
+		messages := make([]Message, chunks)
+		for i := range messages {
+			messages[i] = Message{RequestID: requestID, Chunk: i, NotBefore: millis(push.NotBefore)}
+		}
+		h.enqueue(ctx, requestID, messages)
 	}
-	return httpapi.JSON(http.StatusOK, batchAnswer{Response: "success", ErrorCode: "", RequestID: requestID}), nil
+	return accepted(requestID), nil
+}
+
+func accepted(requestID string) *httpapi.Response {
+	return httpapi.JSON(http.StatusOK, batchAnswer{Response: "success", ErrorCode: "", RequestID: requestID})
 }
 
 // enqueue sends the messages of a push that is due within minutes. The push is durable: if SQS does not take them,
 // engage-schedule sends them.
-func (h *BatchHandler) enqueue(ctx context.Context, push *Push, chunks int) {
-	messages := make([]Message, chunks)
-	for i := range messages {
-		messages[i] = Message{RequestID: push.RequestID, Chunk: i, NotBefore: millis(push.NotBefore)}
-	}
+func (h *BatchHandler) enqueue(ctx context.Context, requestID string, messages []Message) {
 	if err := h.Queue.Send(ctx, time.Now(), messages...); err != nil {
-		slog.WarnContext(ctx, "a push is left to engage-schedule", "pushId", push.RequestID, "error", err)
+		slog.WarnContext(ctx, "a push is left to engage-schedule", "pushId", requestID, "error", err)
 	}
 }
 

@@ -257,6 +257,9 @@ func TestRegistrationWhenAWSFails(t *testing.T) {
 
 const engageBatch = "EngageBatchFunction"
 
+// demoProvider is the tenant of the demo's ENGAGE client.
+const demoProvider = "demo-calls"
+
 func batchPath() string {
 	return "/federated/outbound/v2/batch?programContentUuid=" + bundle.Demo.Engage.ProgramContentUUID
 }
@@ -342,6 +345,43 @@ func TestBatchKilledBetweenTwoWrites(t *testing.T) {
 			assert.Equal(t, map[string]push{field(t, answer.body, "requestId"): {metas: 1, contents: 1, chunks: 30}}, after, "pushed once, whole, under the id that was answered")
 		})
 	}
+}
+
+// A push that is durable stands, though its repeat would be refused by now.
+func TestBatchKilledAndItsProgramTakenBack(t *testing.T) {
+	items, _ := behindProxies(t, engageBatch)
+	setComplete := func(complete bool) {
+		_, err := bundle.DynamoDB().UpdateItem(context.Background(), &dynamodb.UpdateItemInput{
+			TableName: table("content"),
+			Key: attribute.Item{
+				"pk": attribute.String("provider#" + demoProvider), "sk": attribute.String("program#" + bundle.Demo.Engage.ProgramContentUUID),
+			},
+			UpdateExpression:          aws.String("SET complete = :complete"),
+			ConditionExpression:       aws.String("attribute_exists(pk)"),
+			ExpressionAttributeValues: attribute.Item{":complete": attribute.Bool(complete)},
+		})
+		require.NoError(t, err)
+	}
+	headers, body := engageBearer(t), batchBody()
+	headers["Idempotency-Key"] = uuid.NewString()
+	before := pushes(t)
+	items.inject(&fault{operation: "PutItem", skip: 1, after: func() { bundle.Function(engageBatch).Kill() }})
+	require.Equal(t, http.StatusInternalServerError, post(t, batchPath(), body, headers).status)
+	items.inject()
+	setComplete(false)
+	defer func() {
+		setComplete(true)
+		bundle.Function(engageBatch).Kill() // and with it what it keeps of the content
+	}()
+	require.Equal(t, http.StatusBadRequest, post(t, batchPath(), body, engageBearer(t)).status)
+	endLocks(t)
+	answer := post(t, batchPath(), body, headers)
+	require.Equal(t, http.StatusOK, answer.status, answer.body)
+	after := pushes(t)
+	for id := range before {
+		delete(after, id)
+	}
+	assert.Equal(t, map[string]push{field(t, answer.body, "requestId"): {metas: 1, contents: 1, chunks: 30}}, after)
 }
 
 func TestBatchWhenDynamoDBFails(t *testing.T) {

@@ -107,9 +107,21 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 		post(batches, batch(time.Now()), "Authorization", engage, "Idempotency-Key", uuid.NewString())
 	}
 	eventually(t, func() bool { return didAll("EngageDeliverFunction") })
+	// One that comes again as if the process had died before it could keep its answer.
+	key, body := uuid.NewString(), batch(time.Now())
+	post(batches, body, "Authorization", engage, "Idempotency-Key", key)
+	_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName:                 aws.String(d.AWS.Stack + "-idempotency"),
+		Key:                       attribute.Item{"key": attribute.String("engage#" + c.ClientID + "#" + key)},
+		UpdateExpression:          aws.String("SET lockedUntil = :past REMOVE answer"),
+		ConditionExpression:       aws.String("attribute_exists(answer)"),
+		ExpressionAttributeValues: attribute.Item{":past": attribute.Int(0)},
+	})
+	require.NoError(t, err)
+	post(batches, body, "Authorization", engage, "Idempotency-Key", key)
 	push := member(post(batches, batch(time.Now().Add(time.Hour)), "Authorization", engage), "requestId")
 	call(http.MethodGet, pushes+"/"+push, "", "Authorization", engage)
-	_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 		TableName:                 aws.String(d.AWS.Stack + "-pushes"),
 		Key:                       attribute.Item{"requestId": attribute.String(push), "part": attribute.String("meta")},
 		UpdateExpression:          aws.String("SET dueAt = :past"),

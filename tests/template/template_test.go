@@ -45,7 +45,7 @@ var functions = map[string]struct {
 	}},
 	"engage-batch": {[]string{"POST /federated/outbound/v2/batch"}, []grant{
 		readSigningKey, readContent, keepAnswers, enqueue,
-		{"!GetAtt PushesTable.Arn", "dynamodb:BatchWriteItem dynamodb:PutItem"},
+		{"!GetAtt PushesTable.Arn", "dynamodb:BatchWriteItem dynamodb:GetItem dynamodb:PutItem"},
 	}},
 	"engage-deliver": {[]string{"SQS !GetAtt DeliveryQueue.Arn"}, []grant{
 		{"!Ref GatewaySecret", "secretsmanager:GetSecretValue"},
