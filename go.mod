@@ -8,10 +8,12 @@ require (
 	github.com/aws/aws-sdk-go-v2 v1.47.7
 	github.com/aws/aws-sdk-go-v2/config v1.33.15
 	github.com/aws/aws-sdk-go-v2/credentials v1.20.15
-	// Not the newest, on purpose: from dynamodb v1.69, secretsmanager v1.50 and sqs v1.49 on the schema-based serialization
-	// adds about a millisecond to the start of every function (make bench; README, Figures).
+	// Not the newest, on purpose: from dynamodb v1.69, eventbridge v1.49, secretsmanager v1.50, sesv2 v1.75 and sqs v1.49 on the
+	// schema-based serialization adds about a millisecond to the start of every function (make bench; README, Figures).
 	github.com/aws/aws-sdk-go-v2/service/dynamodb v1.68.0
+	github.com/aws/aws-sdk-go-v2/service/eventbridge v1.48.7
 	github.com/aws/aws-sdk-go-v2/service/secretsmanager v1.49.0
+	github.com/aws/aws-sdk-go-v2/service/sesv2 v1.74.0
 	github.com/aws/aws-sdk-go-v2/service/sqs v1.48.1
 	github.com/aws/smithy-go v1.28.8
 	github.com/creack/pty v1.1.24

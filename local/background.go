@@ -140,6 +140,3 @@ func (b *Bundle) PurgeQueue(ctx context.Context, logicalID string) error {
 	_, err := b.SQS().PurgeQueue(ctx, &sqs.PurgeQueueInput{QueueUrl: aws.String(b.QueueURL(logicalID))})
 	return err
 }
-
-// SQS is a client of the bundle's queues.
-func (b *Bundle) SQS() *sqs.Client { return sqs.NewFromConfig(b.AWSConfig()) }

@@ -35,9 +35,11 @@ func (b *Bundle) Examples() string {
 	write(`curl -sS -i -w '\n' %s/federated/outbound/v2/batch/$ENGAGE_PUSH -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
 	write(`curl -sS -i -w '\n' -X DELETE %s/federated/outbound/v2/batch/$ENGAGE_PUSH -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
 	write("")
-	write("# DXP: resend an activation link")
+	write("# DXP: resend an activation link, then list what the client has; the mail is on %s/_local/", d.BaseURL)
 	write(`curl -sS -i -w '\n' %s/dxp-ux/v1/%s/product`+header+` -H 'client_id: %s' -H 'client_secret: %s' -H "x-correlation-id: $(date +%%s)-$RANDOM" -d '%s'`,
 		d.BaseURL, d.Product.BusinessID, d.Product.ClientID, d.Product.ClientSecret, productBody(d.Product))
+	write(`curl -sS -i -w '\n' '%s/dxp-ux/v1/%s/product?fields=status,productCharacteristic' -H 'client_id: %s' -H 'client_secret: %s'`,
+		d.BaseURL, d.Product.BusinessID, d.Product.ClientID, d.Product.ClientSecret)
 	return s.String()
 }
 

@@ -5,7 +5,6 @@ package local
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,10 +19,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
@@ -87,9 +82,12 @@ type Bundle struct {
 	BaseURL string
 	// Demo is the content of demo.json: clients, content, endpoints.
 	Demo Demo
-	// Partners are the stand-ins, Gateway is the device gateway among them.
+	// Partners are the stand-ins. Gateway is the device gateway among them, Mail has the mails that SES accepted, and Events
+	// what was put on the event buses.
 	Partners *standin.Server
 	Gateway  *standin.Gateway
+	Mail     *standin.Mail
+	Events   *standin.Events
 	// ProviderUsername and ProviderPassword are what the bundle shows the entitlement provider.
 	ProviderUsername, ProviderPassword string
 
@@ -164,9 +162,12 @@ func (b *Bundle) start(ctx context.Context) error {
 		StackName: b.options.Stack, Region: region, AccountID: accountID,
 		Parameters: b.options.Parameters,
 		Offered: map[string]string{
-			"Architecture": architecture(),
-			"ProviderUrl":  b.providerURL(),
-			"GatewayUrl":   b.gatewayURL(),
+			"Architecture":    architecture(),
+			"ProviderUrl":     b.providerURL(),
+			"GatewayUrl":      b.gatewayURL(),
+			"MailFrom":        "activation@" + mailIdentity,
+			"MailIdentity":    mailIdentity,
+			"ActivationHosts": b.activationHosts(),
 		},
 	})
 	if err != nil {
@@ -241,32 +242,6 @@ func (b *Bundle) listen() (err error) {
 	return nil
 }
 
-// standIn starts the partners.
-func (b *Bundle) standIn(productKeys []string) error {
-	b.Demo.Gateway.Secret = standin.NewWebhookSecret()
-	var err error
-	if b.Gateway, err = standin.NewGateway(b.Demo.Gateway.Secret); err != nil {
-		return err
-	}
-	b.ProviderUsername, b.ProviderPassword = "demo", rand.Text()
-	b.Partners, err = standin.Start(b.Gateway, standin.NewBango(b.ProviderUsername, b.ProviderPassword, productKeys))
-	return err
-}
-
-func (b *Bundle) providerURL() string {
-	if b.options.ProviderURL != "" {
-		return b.options.ProviderURL
-	}
-	return b.Partners.URL("bango")
-}
-
-func (b *Bundle) gatewayURL() string {
-	if b.options.GatewayURL != "" {
-		return b.options.GatewayURL
-	}
-	return b.Partners.URL("gateway")
-}
-
 func (b *Bundle) emulate(ctx context.Context) error {
 	tools, err := emulator.Install(ctx, b.options.ToolsDir, b.options.Progress)
 	if err != nil {
@@ -284,12 +259,16 @@ func (b *Bundle) provision(ctx context.Context, t *template.Template, content pr
 		return err
 	}
 	ddb, sm := b.DynamoDB(), b.SecretsManager()
-	b.progressf("creating tables, queues, secrets, clients and content")
-	err = stack.Create(ctx, t, stack.Clients{DynamoDB: ddb, SecretsManager: sm, SQS: b.SQS()}, map[string]string{
+	b.progressf("creating tables, queues, secrets, rules, clients and content")
+	clients := stack.Clients{DynamoDB: ddb, SecretsManager: sm, SQS: b.SQS(), EventBridge: b.EventBridge(), SESv2: b.SESv2()}
+	err = stack.Create(ctx, t, clients, map[string]string{
 		b.options.Stack + "/provider/bango": string(credentials),
 		b.options.Stack + "/gateway":        b.Demo.Gateway.Secret,
 	})
 	if err != nil {
+		return err
+	}
+	if err := b.connect(ctx, t, clients); err != nil {
 		return err
 	}
 	if _, err := provision.ApplyContent(ctx, ddb, provision.ContentTable(b.options.Stack), content); err != nil {
@@ -315,8 +294,10 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 	var routes []httpapi.Route
 	for _, f := range functions {
 		environment := map[string]string{
-			"AWS_ENDPOINT_URL":          b.emulators.AWS,
-			"AWS_ENDPOINT_URL_DYNAMODB": b.emulators.DynamoDB,
+			"AWS_ENDPOINT_URL":             b.emulators.AWS,
+			"AWS_ENDPOINT_URL_DYNAMODB":    b.emulators.DynamoDB,
+			"AWS_ENDPOINT_URL_SESV2":       b.Partners.URL("mail"),
+			"AWS_ENDPOINT_URL_EVENTBRIDGE": b.Partners.URL("events"),
 		}
 		maps.Copy(environment, f.Environment)
 		maps.Copy(environment, b.options.Environment)
@@ -406,6 +387,7 @@ func (b *Bundle) Close() {
 		}
 		if b.Partners != nil {
 			b.Partners.Close()
+			b.Mail.Close()
 		}
 		if b.emulators != nil {
 			b.emulators.Close()
@@ -432,25 +414,6 @@ func (b *Bundle) Functions() map[string]*lambda.Function { return maps.Clone(b.f
 
 // EmulatorPIDs are the emulators' process numbers by name: dynoxide, moto.
 func (b *Bundle) EmulatorPIDs() map[string]int { return b.emulators.PIDs() }
-
-// AWSConfig reaches the emulators; DynamoDB has an endpoint of its own, see DynamoDB.
-func (b *Bundle) AWSConfig() aws.Config {
-	return aws.Config{
-		Region:       region,
-		Credentials:  credentials.NewStaticCredentialsProvider("local", "local", ""),
-		BaseEndpoint: aws.String(b.emulators.AWS),
-	}
-}
-
-// DynamoDB is a client of the bundle's tables.
-func (b *Bundle) DynamoDB() *dynamodb.Client {
-	return dynamodb.NewFromConfig(b.AWSConfig(), func(o *dynamodb.Options) { o.BaseEndpoint = aws.String(b.emulators.DynamoDB) })
-}
-
-// SecretsManager is a client of the bundle's secrets.
-func (b *Bundle) SecretsManager() *secretsmanager.Client {
-	return secretsmanager.NewFromConfig(b.AWSConfig())
-}
 
 func (b *Bundle) progressf(format string, args ...any) {
 	b.options.Progress(fmt.Sprintf(format, args...))

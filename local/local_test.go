@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local"
+	"carillon/local/standin"
 )
 
 // startTime is ample for a first start, which installs the emulators and compiles everything.
@@ -72,14 +73,28 @@ func TestBundle(t *testing.T) {
 	t.Run("prints lines that work when pasted", func(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "bash", "-ec", bundle.Examples()).CombinedOutput()
 		require.NoError(t, err, string(out))
-		assert.Equal(t, 4, strings.Count(string(out), "HTTP/1.1 200 OK"), string(out))
+		assert.Equal(t, 5, strings.Count(string(out), "HTTP/1.1 200 OK"), string(out))
 		assert.Equal(t, 2, strings.Count(string(out), "HTTP/1.1 201 Created"), string(out))
 		assert.Contains(t, string(out), `"message":"Healthy"`)
 		assert.Contains(t, string(out), `"response":"success"`)
 		assert.Contains(t, string(out), `"state":"scheduled"`)
 		assert.Contains(t, string(out), `"state":"cancelled"`)
 		assert.Contains(t, string(out), `"status":"created"`)
+		assert.Contains(t, string(out), `"name":"activationMail"`)
 		assert.Contains(t, get(t, bundle.BaseURL+"/_local/bango"), `"productKey":"DISNEY_PLUS_PA"`)
+	})
+
+	t.Run("mails what product-create asks for, and tells what became of it", func(t *testing.T) {
+		require.Eventually(t, func() bool { return len(bundle.Mail.Messages()) == 1 }, 20*time.Second, 10*time.Millisecond)
+		mail := bundle.Mail.Messages()[0]
+		assert.Equal(t, "activation@mail.example.com", mail.From)
+		assert.Equal(t, "abc@gmail.com", mail.To)
+		assert.Contains(t, mail.HTML, "https://"+standin.ActivationHost+"/")
+		assert.Contains(t, get(t, bundle.BaseURL+"/_local/"), "<dd>abc@gmail.com</dd>")
+		require.Eventually(t, func() bool {
+			return len(bundle.Function("ProductMailEventFunction").ColdStarts()) > 0
+		}, 20*time.Second, 10*time.Millisecond, "the rule brings SES's event to its queue")
+		assert.JSONEq(t, "[]", get(t, bundle.BaseURL+"/_local/events"), "that is SES's, not the bundle's")
 	})
 
 	t.Run("feeds functions from queues and schedules", func(t *testing.T) {

@@ -61,6 +61,15 @@ func apply(t *testing.T, table, file string) provision.Summary {
 	return summary
 }
 
+func TestApplyContentWritesAProductsName(t *testing.T) {
+	table := newTable(t)
+	apply(t, table, full)
+	named := strings.Replace(full, "offerKey: OFFER", "offerKey: OFFER, name: Disney+", 1)
+	assert.Equal(t, 1, apply(t, table, named).Count(provision.Update))
+	assert.Equal(t, map[string]types.AttributeValue{"productKey": text("DISNEY_PLUS_PA"), "offerKey": text("OFFER"), "name": text("Disney+")},
+		read(t, table)["business#PA product#DISNEY#12#3"])
+}
+
 // read returns everything there is, by "pk sk".
 func read(t *testing.T, table string) map[string]map[string]types.AttributeValue {
 	t.Helper()

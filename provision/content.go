@@ -43,12 +43,14 @@ type Business struct {
 	Products           []Product
 }
 
-// Product says what the provider, Bango, calls a product of the catalogue.
+// Product says what the provider, Bango, and the customer call a product of the catalogue.
 type Product struct {
 	ReferredType         string // @referredType, DISNEY for instance
 	ProductSpecification string // productSpecification.id
 	ProductKey           string
 	OfferKey             string
+	// Name is what the customer's mail calls it, Disney+ for instance; empty: the @referredType.
+	Name string
 }
 
 // Limits of a content file.

@@ -60,7 +60,11 @@ func (b Business) owner() owner {
 	o := owner{name: "business " + b.ID, pk: "business#" + b.ID}
 	o.add(businessSort, item{"merchantAccountKey": str(b.MerchantAccountKey)})
 	for _, product := range b.Products {
-		o.add(productSort(product), item{"productKey": str(product.ProductKey), "offerKey": str(product.OfferKey)})
+		attributes := item{"productKey": str(product.ProductKey), "offerKey": str(product.OfferKey)}
+		if product.Name != "" {
+			attributes["name"] = str(product.Name)
+		}
+		o.add(productSort(product), attributes)
 	}
 	return o
 }

@@ -175,7 +175,7 @@ func (p *parser) business(n *yaml.Node, path string) Business {
 
 func (p *parser) product(n *yaml.Node, path string) Product {
 	var out Product
-	m := p.object(n, path, "referredType", "productSpecification", "productKey", "offerKey")
+	m := p.object(n, path, "referredType", "productSpecification", "productKey", "offerKey", "name")
 	if m == nil {
 		return out
 	}
@@ -183,6 +183,9 @@ func (p *parser) product(n *yaml.Node, path string) Product {
 	out.ProductSpecification = p.text(n, m["productSpecification"], path+".productSpecification")
 	out.ProductKey = p.text(n, m["productKey"], path+".productKey")
 	out.OfferKey = p.text(n, m["offerKey"], path+".offerKey")
+	if m["name"] != nil {
+		out.Name = p.text(n, m["name"], path+".name")
+	}
 	return out
 }
 

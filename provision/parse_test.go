@@ -37,7 +37,7 @@ func TestParseContentReadsTheExample(t *testing.T) {
 		`"buttons":[{"label":"Track it","url":"https://example.com/track"}]}`, program.Content)
 	assert.Equal(t, []provision.Business{{ID: "PA", MerchantAccountKey: "acme-merchant-pa", Products: []provision.Product{{
 		ReferredType: "DISNEY", ProductSpecification: "disney-plus",
-		ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_PA_MONTHLY",
+		ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_PA_MONTHLY", Name: "Disney+",
 	}}}}, content.Businesses)
 }
 
@@ -127,6 +127,8 @@ func TestParseContentRefuses(t *testing.T) {
 		"no merchant":          {"businesses: [{id: PA}]", "businesses[0].merchantAccountKey is required"},
 		"a # in referredType":  {business("products: [{referredType: \"A#B\", productSpecification: s, productKey: k, offerKey: o}]"), "products[0].referredType must be"},
 		"no offer key":         {business("products: [{referredType: A, productSpecification: s, productKey: k}]"), "businesses[0].products[0].offerKey is required"},
+		"an empty service":     {business("products: [{referredType: A, productSpecification: s, productKey: k, offerKey: o, name: \"\"}]"), "businesses[0].products[0].name must not be empty"},
+		"a service's newline":  {business("products: [{referredType: A, productSpecification: s, productKey: k, offerKey: o, name: \"A\\nB\"}]"), "businesses[0].products[0].name must not hold control characters"},
 		"a product twice": {business("products: [{referredType: A, productSpecification: s, productKey: k, offerKey: o}, " +
 			"{referredType: A, productSpecification: s, productKey: l, offerKey: p}]"), "businesses[0].products[1] A \"s\" is given twice"},
 	}

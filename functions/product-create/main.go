@@ -6,6 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"carillon/shared/apiclient"
 	"carillon/shared/awsconfig"
@@ -28,13 +29,21 @@ func setUp() (httpapi.Endpoint, error) {
 	idempotencyTable := env.String("IDEMPOTENCY_TABLE")
 	providerURL := env.String("PROVIDER_URL")
 	providerSecret := env.String("PROVIDER_SECRET")
+	mailsTable := env.String("MAILS_TABLE")
+	mailQueueURL := env.String("MAIL_QUEUE_URL")
+	hosts, hostsErr := product.ParseActivationHosts(env.List("ACTIVATION_HOSTS"))
+	limits := product.Limits{
+		Window:     env.Duration("RESEND_WINDOW"),
+		PerAccount: env.Int("RESENDS_PER_ACCOUNT"),
+		PerAddress: env.Int("RESENDS_PER_ADDRESS"),
+	}
 	config, err := awsconfig.FromEnvironment()
-	if err := errors.Join(env.Err(), err); err != nil {
+	if err := errors.Join(env.Err(), hostsErr, err); err != nil {
 		return httpapi.Endpoint{}, err
 	}
 	store, items := secret.NewStore(secretsmanager.NewFromConfig(config)), dynamodb.NewFromConfig(config)
 	credentials := secret.NewCache(store)
-	provider, err := product.NewProviderClient(providerURL, credentials, providerSecret, product.ProviderTimeout)
+	provider, err := product.NewProviderClient(providerURL, hosts, credentials, providerSecret, product.ProviderTimeout)
 	if err != nil {
 		return httpapi.Endpoint{}, err
 	}
@@ -44,7 +53,9 @@ func setUp() (httpapi.Endpoint, error) {
 		Content:     product.NewContentStore(contenttable.New(items, contentTable)),
 		Idempotency: idempotency.NewStore(items, idempotencyTable),
 		Provider:    provider,
-		Products:    product.NewStore(items, productsTable),
+		Mails:       product.NewMailStore(items, mailsTable, productsTable),
+		Queue:       product.NewMailQueue(sqs.NewFromConfig(config), mailQueueURL),
+		Limits:      limits,
 	}
 	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: product.EncodeError}, nil
 }

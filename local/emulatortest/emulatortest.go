@@ -14,7 +14,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sesv2"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -26,6 +28,12 @@ import (
 
 // Region is where the emulators are, as far as they care.
 const Region = "us-east-1"
+
+// MailFrom is the address that SES sends mails from in a stack of Deploy's.
+const (
+	MailFrom     = "activation@" + mailIdentity
+	mailIdentity = "mail.example.com"
+)
 
 // otherDynamoDB is the environment variable with the endpoint of another DynamoDB API to test against.
 const otherDynamoDB = "CARILLON_TEST_DYNAMODB"
@@ -123,20 +131,53 @@ func SecretsManagerAt(endpoint string) *secretsmanager.Client {
 	return secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
 }
 
+// SQSAt returns a client of an endpoint that a test made. It tries each call once, as DynamoDBAt's does.
+func SQSAt(endpoint string) *sqs.Client {
+	return sqs.NewFromConfig(config, func(o *sqs.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
+}
+
+// EventBridge returns a client of the emulator.
+func EventBridge() *eventbridge.Client {
+	return eventbridge.NewFromConfig(config, func(o *eventbridge.Options) { o.BaseEndpoint = aws.String(AWSEndpoint()) })
+}
+
+// EventBridgeAt returns a client of an endpoint that a test made. It tries each call once, as DynamoDBAt's does.
+func EventBridgeAt(endpoint string) *eventbridge.Client {
+	return eventbridge.NewFromConfig(config, func(o *eventbridge.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
+}
+
+// SESv2 returns a client of the emulator, which takes mails from MailFrom.
+func SESv2() *sesv2.Client {
+	return sesv2.NewFromConfig(config, func(o *sesv2.Options) { o.BaseEndpoint = aws.String(AWSEndpoint()) })
+}
+
+// SESv2At returns a client of an endpoint that a test made. It tries each call once, as DynamoDBAt's does.
+func SESv2At(endpoint string) *sesv2.Client {
+	return sesv2.NewFromConfig(config, func(o *sesv2.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
+}
+
 // StackName returns a name that no other test uses. Nothing is deployed under it.
 func StackName() string { return "t" + uuid.NewString()[:8] }
 
-// Deploy creates the tables, queues and secrets that template.yaml declares, and returns the name of their stack, which no other
-// test uses.
+// Deploy creates what template.yaml declares (tables, queues, secrets, rules, the mails' configuration set), and returns
+// the name of the stack, which no other test uses. SES takes mails from MailFrom then.
 func Deploy(t testing.TB) (stackName string) {
 	t.Helper()
-	clients := stack.Clients{DynamoDB: DynamoDB(), SecretsManager: SecretsManager(), SQS: SQS()}
+	clients := stack.Clients{
+		DynamoDB: DynamoDB(), SecretsManager: SecretsManager(), SQS: SQS(), EventBridge: EventBridge(), SESv2: SESv2(),
+	}
 	name := StackName()
 	declared, err := template.Load(filepath.Join(running.root, "template.yaml"), template.Options{
-		StackName: name, Region: Region, AccountID: "000000000000",
-		Parameters: map[string]string{"ProviderUrl": "https://provider.example.com", "GatewayUrl": "https://gateway.example.com"},
+		StackName: name, Region: Region, AccountID: emulator.AccountID,
+		Parameters: map[string]string{
+			"ProviderUrl": "https://provider.example.com", "GatewayUrl": "https://gateway.example.com",
+			"MailFrom": MailFrom, "MailIdentity": mailIdentity, "ActivationHosts": "activate.example.com",
+		},
 	})
 	require.NoError(t, err)
 	require.NoError(t, stack.Create(t.Context(), declared, clients, nil))
+	// Not part of a stack: whoever deploys has it verified before.
+	_, err = clients.SESv2.CreateEmailIdentity(t.Context(), &sesv2.CreateEmailIdentityInput{EmailIdentity: aws.String(mailIdentity)})
+	require.NoError(t, err)
 	return name
 }

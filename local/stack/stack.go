@@ -10,7 +10,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sesv2"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"golang.org/x/sync/errgroup"
 
@@ -25,16 +27,22 @@ type Clients struct {
 	DynamoDB       *dynamodb.Client
 	SecretsManager *secretsmanager.Client
 	SQS            *sqs.Client
+	EventBridge    *eventbridge.Client
+	SESv2          *sesv2.Client
 }
 
-// Create makes every table, queue and secret of the template, and binds the queues' URLs and the secrets' ARNs in it. Values, by secret name,
-// replace what the template generates for a secret: the local run knows the credentials of its own stand-ins. A value
-// for a secret that the template does not declare is not used. Errors: what the template or AWS refuses.
+// Create makes every table, queue, secret, event bus, rule and configuration set of the template, and binds the queues'
+// URLs and the secrets' ARNs in it. Values, by secret name, replace what the template generates for a secret: the local
+// run knows the credentials of its own stand-ins. A value for a secret that the template does not declare is not used.
+// Errors: what the template or AWS refuses.
 func Create(ctx context.Context, t *template.Template, clients Clients, values map[string]string) error {
 	tables, terr := t.Tables()
 	secrets, serr := t.Secrets()
 	queues, qerr := t.Queues()
-	if err := errors.Join(terr, serr, qerr); err != nil {
+	buses, berr := t.EventBuses()
+	rules, rerr := t.Rules()
+	sets, merr := t.ConfigurationSets()
+	if err := errors.Join(terr, serr, qerr, berr, rerr, merr); err != nil {
 		return err
 	}
 	arns := make([]string, len(secrets))
@@ -45,6 +53,8 @@ func Create(ctx context.Context, t *template.Template, clients Clients, values m
 		queuesMade, err = createQueues(gctx, clients.SQS, queues)
 		return err
 	})
+	group.Go(func() error { return createEvents(gctx, clients.EventBridge, buses, rules) })
+	group.Go(func() error { return createConfigurationSets(gctx, clients.SESv2, sets) })
 	for _, table := range tables {
 		group.Go(func() error {
 			if err := createTable(gctx, clients.DynamoDB, table); err != nil {

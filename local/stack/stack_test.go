@@ -26,7 +26,10 @@ func create(t *testing.T, text string) (*template.Template, error) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	tpl, err := template.Load(path, template.Options{StackName: emulatortest.StackName(), Region: emulatortest.Region, AccountID: emulator.AccountID})
 	require.NoError(t, err)
-	clients := stack.Clients{DynamoDB: emulatortest.DynamoDB(), SecretsManager: emulatortest.SecretsManager(), SQS: emulatortest.SQS()}
+	clients := stack.Clients{
+		DynamoDB: emulatortest.DynamoDB(), SecretsManager: emulatortest.SecretsManager(), SQS: emulatortest.SQS(),
+		EventBridge: emulatortest.EventBridge(), SESv2: emulatortest.SESv2(),
+	}
 	return tpl, stack.Create(t.Context(), tpl, clients, nil)
 }
 

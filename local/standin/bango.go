@@ -13,6 +13,9 @@ import (
 	"github.com/google/uuid"
 )
 
+// ActivationHost is the host of the activation URLs.
+const ActivationHost = "activate.example.com"
+
 // urlLife is how long an activation URL is valid.
 const urlLife = 24 * time.Hour
 
@@ -164,7 +167,7 @@ func (b *Bango) create(request createRequest) (int, bangoAnswer) {
 		b.entitlements = append(b.entitlements, e)
 	}
 	e.Creates++
-	e.URL = "https://activate.example.com/" + rand.Text()
+	e.URL = "https://" + ActivationHost + "/" + rand.Text()
 	return http.StatusOK, bangoAnswer{
 		EntitlementID:   e.EntitlementID,
 		ResponseCode:    "CLIENT_ACTION_REQUIRED",

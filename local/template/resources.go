@@ -15,6 +15,11 @@ const (
 	typeQueue    = "AWS::SQS::Queue"
 	typeLogGroup = "AWS::Logs::LogGroup"
 	typeRole     = "AWS::IAM::Role"
+
+	typeEventBus             = "AWS::Events::EventBus"
+	typeRule                 = "AWS::Events::Rule"
+	typeConfigurationSet     = "AWS::SES::ConfigurationSet"
+	typeMailEventDestination = "AWS::SES::ConfigurationSetEventDestination"
 )
 
 // knownTypes lists the properties that each type may have. Those of a type with nil are not looked at:
@@ -48,6 +53,14 @@ var knownTypes = map[string][]string{
 		// About permissions, encryption and billing.
 		"RedriveAllowPolicy", "SqsManagedSseEnabled", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "Tags",
 	},
+	typeEventBus: {"Name", "Description", "Tags", "KmsKeyIdentifier", "DeadLetterConfig", "LogConfig", "Policy"},
+	typeRule:     {"Name", "Description", "EventBusName", "EventPattern", "State", "Targets", "Tags"},
+	typeConfigurationSet: {
+		"Name",
+		// Nothing leaves this machine: there is neither a connection to encrypt nor a reputation to lose.
+		"DeliveryOptions", "ReputationOptions", "SendingOptions", "SuppressionOptions", "Tags",
+	},
+	typeMailEventDestination:              {"ConfigurationSetName", "EventDestination"},
 	typeLogGroup:                          nil,
 	typeRole:                              nil,
 	"AWS::IAM::Policy":                    nil,
@@ -62,6 +75,7 @@ var knownTypes = map[string][]string{
 	"AWS::CloudWatch::Dashboard":          nil,
 	"AWS::SecretsManager::ResourcePolicy": nil,
 	"AWS::SQS::QueuePolicy":               nil,
+	"AWS::Events::EventBusPolicy":         nil,
 }
 
 // Table is an AWS::DynamoDB::Table.
@@ -246,6 +260,17 @@ func (t *Template) predict(node *yaml.Node, r resource) (Physical, error) {
 		attributes := arn("sqs", name)
 		attributes["QueueName"] = name
 		return Physical{Attributes: attributes}, err // its URL is known once it exists
+	case typeConfigurationSet:
+		name, err = nameOf("Name")
+		return Physical{Ref: name}, err
+	case typeEventBus:
+		name, err = nameOf("Name")
+		attributes := arn("events", "event-bus/"+name)
+		attributes["Name"] = name
+		return Physical{name, attributes}, err
+	case typeRule:
+		rule, err := t.rule(r)
+		return Physical{rule.qualifiedName("|"), arn("events", "rule/"+rule.qualifiedName("/"))}, err
 	case typeRole:
 		name, err = nameOf("RoleName")
 		return Physical{name, map[string]string{"Arn": fmt.Sprintf("arn:aws:iam::%s:role/%s", t.options.AccountID, name)}}, err

@@ -4,6 +4,7 @@ package environment
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,6 +32,38 @@ func (v *Variables) Duration(name string) time.Duration {
 		v.faults = append(v.faults, name+" is not a positive duration such as 24h")
 	}
 	return d
+}
+
+// Int returns a variable that must be a positive integer.
+func (v *Variables) Int(name string) int {
+	s := v.String(name)
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n <= 0 {
+		v.faults = append(v.faults, name+" is not a positive integer")
+	}
+	return n
+}
+
+// List returns the members of a variable that must hold at least one, separated by commas. Spaces around a member do not
+// count, and neither does a member that is nothing else.
+func (v *Variables) List(name string) []string {
+	s := v.String(name)
+	if s == "" {
+		return nil
+	}
+	var members []string
+	for member := range strings.SplitSeq(s, ",") {
+		if member = strings.TrimSpace(member); member != "" {
+			members = append(members, member)
+		}
+	}
+	if members == nil {
+		v.faults = append(v.faults, name+" is not a list such as a,b")
+	}
+	return members
 }
 
 // Err returns one error that names every variable that is missing or wrong, or nil.

@@ -49,3 +49,50 @@ func TestDuration(t *testing.T) {
 		})
 	}
 }
+
+func TestInt(t *testing.T) {
+	for text, want := range map[string]int{
+		"1": 1, "30": 30, "007": 7, "+5": 5,
+		"0": 0, "-1": 0, "1.5": 0, "1e3": 0, "ten": 0, "99999999999999999999": 0, " 1": 0,
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Setenv("CARILLON_TEST_COUNT", text)
+			var env environment.Variables
+			n := env.Int("CARILLON_TEST_COUNT")
+			if want > 0 {
+				require.NoError(t, env.Err())
+				assert.Equal(t, want, n)
+				return
+			}
+			assert.EqualError(t, env.Err(), "environment: CARILLON_TEST_COUNT is not a positive integer")
+		})
+	}
+	var env environment.Variables
+	assert.Zero(t, env.Int("CARILLON_TEST_ABSENT"))
+	assert.EqualError(t, env.Err(), "environment: CARILLON_TEST_ABSENT is not set")
+}
+
+func TestList(t *testing.T) {
+	for text, want := range map[string][]string{
+		"a":            {"a"},
+		"a,b":          {"a", "b"},
+		" a , b ,, c,": {"a", "b", "c"},
+		"*.a.b, *":     {"*.a.b", "*"},
+		", ,":          nil,
+		" ":            nil,
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Setenv("CARILLON_TEST_HOSTS", text)
+			var env environment.Variables
+			assert.Equal(t, want, env.List("CARILLON_TEST_HOSTS"))
+			if want == nil {
+				assert.EqualError(t, env.Err(), "environment: CARILLON_TEST_HOSTS is not a list such as a,b")
+				return
+			}
+			require.NoError(t, env.Err())
+		})
+	}
+	var env environment.Variables
+	assert.Nil(t, env.List("CARILLON_TEST_ABSENT"))
+	assert.EqualError(t, env.Err(), "environment: CARILLON_TEST_ABSENT is not set")
+}

@@ -54,11 +54,20 @@ func (r *Request) PathParameter(name string) string { return r.event.PathParamet
 
 // QueryParameter returns the first value of a query parameter, or "".
 func (r *Request) QueryParameter(name string) string {
-	query, err := url.ParseQuery(r.event.RawQueryString)
+	query, err := r.Query()
 	if err != nil {
 		return ""
 	}
 	return query.Get(name)
+}
+
+// Query returns all values of all query parameters. It returns a fault Malformed if the query is broken anywhere.
+func (r *Request) Query() (url.Values, error) {
+	query, err := url.ParseQuery(r.event.RawQueryString)
+	if err != nil {
+		return nil, malformed("the query is not URL-encoded", err)
+	}
+	return query, nil
 }
 
 // Route returns the route that matched, such as "POST /v2/token".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/url"
 	"os"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 )
 
@@ -143,6 +145,24 @@ func TestQueryParameter(t *testing.T) {
 	} {
 		r := httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{RawQueryString: query})
 		assert.Equal(t, want, r.QueryParameter("a"), "%q", query)
+	}
+}
+
+func TestQuery(t *testing.T) {
+	for raw, want := range map[string]url.Values{
+		"":                {},
+		"&":               {},
+		"a=b&c=d&a=e,f":   {"a": {"b", "e,f"}, "c": {"d"}},
+		"a&b=":            {"a": {""}, "b": {""}},
+		"%40type=a%2Bb+c": {"@type": {"a+b c"}},
+	} {
+		query, err := httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{RawQueryString: raw}).Query()
+		require.NoError(t, err, "%q", raw)
+		assert.Equal(t, want, query, "%q", raw)
+	}
+	for _, raw := range []string{"a=%zz", "a=b;c", "a=b&%2"} {
+		_, err := httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{RawQueryString: raw}).Query()
+		assert.True(t, fault.Is(err, fault.Malformed), "%q", raw)
 	}
 }
 

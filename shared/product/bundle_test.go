@@ -8,14 +8,18 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
@@ -46,6 +50,7 @@ type bundle struct {
 	secrets  *secretsmanager.Client
 	client   provision.Client // may ask for every country
 	password string
+	handler  *product.CreateHandler
 	endpoint func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error)
 	log      *lockedBuffer
 	bango    *standin.Bango
@@ -81,6 +86,12 @@ func (b *lockedBuffer) String() string {
 // deploy makes a bundle. dynamoDBAnswer, if it is not nil, stands between the endpoint and DynamoDB.
 func deploy(t *testing.T, dynamoDBAnswer func(w http.ResponseWriter, call emulatortest.Call) bool) *bundle {
 	t.Helper()
+	return deployBetween(t, dynamoDBAnswer, nil)
+}
+
+// deployBetween makes a bundle with something between the endpoint and DynamoDB, and between it and SQS.
+func deployBetween(t *testing.T, dynamoDBAnswer, sqsAnswer func(w http.ResponseWriter, call emulatortest.Call) bool) *bundle {
+	t.Helper()
 	ctx := t.Context()
 	b := &bundle{t: t, name: emulatortest.Deploy(t), log: &lockedBuffer{}, secrets: emulatortest.SecretsManager(), items: emulatortest.DynamoDB()}
 	_, err := b.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
@@ -90,7 +101,7 @@ func deploy(t *testing.T, dynamoDBAnswer func(w http.ResponseWriter, call emulat
 	require.NoError(t, err)
 	_, err = provision.ApplyContent(ctx, b.items, provision.ContentTable(b.name), provision.Content{Businesses: []provision.Business{
 		{ID: "PA", MerchantAccountKey: "demo-merchant-pa", Products: []provision.Product{
-			{ReferredType: "DISNEY", ProductSpecification: "disney-plus", ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_PA_MONTHLY"},
+			{ReferredType: "DISNEY", ProductSpecification: "disney-plus", ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_PA_MONTHLY", Name: "Disney+"},
 		}},
 		{ID: "TT", MerchantAccountKey: "demo-merchant-tt"},
 	}})
@@ -102,22 +113,48 @@ func deploy(t *testing.T, dynamoDBAnswer func(w http.ResponseWriter, call emulat
 	server := httptest.NewServer(http.HandlerFunc(b.serveProvider))
 	t.Cleanup(server.Close)
 	store := secret.NewStore(b.secrets)
-	provider, err := product.NewProviderClient(server.URL, secret.NewCache(store), b.name+"/provider/bango", 5*time.Second)
+	provider, err := product.NewProviderClient(server.URL, activationHosts(t), secret.NewCache(store), b.name+"/provider/bango", 5*time.Second)
 	require.NoError(t, err)
-	items := b.items
+	items, queue := b.items, emulatortest.SQS()
+	// These try calls again, for a busy machine loses a connection now and then, but hardly wait for it.
+	again := retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = 10 * time.Millisecond })
 	if dynamoDBAnswer != nil {
-		items = emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), dynamoDBAnswer))
+		options := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), dynamoDBAnswer)).Options()
+		options.Retryer = again
+		items = dynamodb.New(options)
 	}
-	handler := &product.CreateHandler{
+	if sqsAnswer != nil {
+		options := emulatortest.SQSAt(emulatortest.Between(t, emulatortest.AWSEndpoint(), sqsAnswer)).Options()
+		options.Retryer = again
+		queue = sqs.New(options)
+	}
+	b.handler = &product.CreateHandler{
 		Clients:     &apiclient.Authenticator{Secrets: secret.NewCache(store), Prefix: b.name + "/client/", RotationWindow: time.Hour},
 		Content:     product.NewContentStore(contenttable.New(items, provision.ContentTable(b.name))),
 		Idempotency: idempotency.NewStore(items, b.name+"-idempotency"),
 		Provider:    provider,
-		Products:    product.NewStore(items, b.name+"-products"),
+		Mails:       product.NewMailStore(items, b.name+"-mails", b.name+"-products"),
+		Queue:       product.NewMailQueue(queue, queueURL(t, b.name+"-mail")),
+		Limits:      product.Limits{Window: time.Hour, PerAccount: 100, PerAddress: 100},
 	}
-	b.endpoint = httpapi.Adapt(httpapi.Endpoint{Handler: handler.Serve, EncodeError: product.EncodeError}, slog.New(slog.NewJSONHandler(b.log, nil)))
+	b.endpoint = httpapi.Adapt(httpapi.Endpoint{Handler: b.handler.Serve, EncodeError: product.EncodeError}, slog.New(slog.NewJSONHandler(b.log, nil)))
 	t.Cleanup(b.checkLog)
 	return b
+}
+
+// activationHosts are those of the stand-in's activation links.
+func activationHosts(t *testing.T) product.ActivationHosts {
+	t.Helper()
+	hosts, err := product.ParseActivationHosts([]string{"activate.example.com", "a.example"})
+	require.NoError(t, err)
+	return hosts
+}
+
+func queueURL(t *testing.T, name string) string {
+	t.Helper()
+	out, err := emulatortest.SQS().GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: &name})
+	require.NoError(t, err)
+	return aws.ToString(out.QueueUrl)
 }
 
 // checkLog fails the test if the log holds what it must not.
@@ -202,11 +239,40 @@ func (b *bundle) post(correlationID, body string, changes ...func(*events.APIGat
 }
 
 // kept returns the product items of the stack.
-func (b *bundle) kept() []attribute.Item {
+func (b *bundle) kept() []attribute.Item { return b.scan("products") }
+
+// mails returns the mails of the stack, but not the windows of the limits.
+func (b *bundle) mails() []attribute.Item {
+	return slices.DeleteFunc(b.scan("mails"), func(item attribute.Item) bool {
+		return !strings.HasPrefix(attribute.GetString(item, "id"), "request#")
+	})
+}
+
+func (b *bundle) scan(table string) []attribute.Item {
 	b.t.Helper()
-	out, err := b.items.Scan(b.t.Context(), &dynamodb.ScanInput{TableName: aws.String(b.name + "-products"), ConsistentRead: aws.Bool(true)})
+	out, err := b.items.Scan(b.t.Context(), &dynamodb.ScanInput{TableName: aws.String(b.name + "-" + table), ConsistentRead: aws.Bool(true)})
 	require.NoError(b.t, err)
 	return out.Items
+}
+
+// enqueued takes the messages out of the mail queue and returns whose mails they ask for.
+func (b *bundle) enqueued() []string {
+	b.t.Helper()
+	var requests []string
+	for {
+		out, err := emulatortest.SQS().ReceiveMessage(b.t.Context(), &sqs.ReceiveMessageInput{
+			QueueUrl: aws.String(queueURL(b.t, b.name+"-mail")), MaxNumberOfMessages: 10,
+		})
+		require.NoError(b.t, err)
+		if len(out.Messages) == 0 {
+			return requests
+		}
+		for _, message := range out.Messages {
+			decoded, err := product.DecodeMailMessage(aws.ToString(message.Body))
+			require.NoError(b.t, err)
+			requests = append(requests, decoded.RequestID)
+		}
+	}
 }
 
 func header(name, value string) func(*events.APIGatewayV2HTTPRequest) {

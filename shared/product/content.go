@@ -1,6 +1,7 @@
 package product
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -39,13 +40,16 @@ func isCountryCode(id string) bool {
 	return len(id) == 2 && id[0] >= 'A' && id[0] <= 'Z' && id[1] >= 'A' && id[1] <= 'Z'
 }
 
-// Offer is what the provider calls a product.
-type Offer struct{ ProductKey, OfferKey string }
+// Offer is what the provider and the customer call a product.
+type Offer struct {
+	ProductKey, OfferKey string // the provider's
+	Name                 string // the customer's, Disney+ for instance
+}
 
-// Offer returns the provider's names for a product. One that it does not know is named as it was asked for, so that the
-// provider refuses it in its own words. It returns DynamoDB's error.
+// Offer returns the names of a product. One that is not known is named as it was asked for, so that the provider refuses
+// it in its own words. It returns DynamoDB's error.
 func (s *ContentStore) Offer(ctx context.Context, businessID string, p Product) (Offer, error) {
-	asSent := Offer{ProductKey: p.ReferredType, OfferKey: p.SpecificationID}
+	asSent := Offer{ProductKey: p.ReferredType, OfferKey: p.SpecificationID, Name: p.ReferredType}
 	sk := "product#" + p.ReferredType + "#" + p.SpecificationID
 	if strings.Contains(p.ReferredType, "#") || len(sk) > maxSortKey {
 		return asSent, nil // no item's key: it would be read as another product's, or refused by DynamoDB
@@ -57,7 +61,11 @@ func (s *ContentStore) Offer(ctx context.Context, businessID string, p Product) 
 	case err != nil:
 		return Offer{}, err
 	}
-	return Offer{ProductKey: attribute.GetString(item, "productKey"), OfferKey: attribute.GetString(item, "offerKey")}, nil
+	return Offer{
+		ProductKey: attribute.GetString(item, "productKey"),
+		OfferKey:   attribute.GetString(item, "offerKey"),
+		Name:       cmp.Or(attribute.GetString(item, "name"), p.ReferredType),
+	}, nil
 }
 
 // find returns an item of a country. It returns a fault NotFound, or DynamoDB's error.

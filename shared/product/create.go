@@ -31,12 +31,14 @@ type CreateHandler struct {
 	Content     *ContentStore
 	Idempotency *idempotency.Store
 	Provider    *ProviderClient
-	Products    *Store
+	Mails       *MailStore
+	Queue       *MailQueue
+	Limits      Limits
 }
 
 // Serve creates a product, or renews the activation link of the one that is there. It answers 201 once the provider has
-// granted the entitlement and the product is kept. The same client, businessId, X-Correlation-ID and body get the first
-// answer again.
+// granted the entitlement, the product and its mail are kept, and the mail is in its queue. The same client, businessId,
+// X-Correlation-ID and body get the first answer again, or go on where a failure or a crash left the request.
 func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	if r.Method != http.MethodPost {
 		return nil, fault.New(fault.MethodNotAllowed, "")
@@ -76,7 +78,7 @@ func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi
 		OperationID:   operation.ID,
 		CorrelationID: correlationID(r),
 	}
-	if err := h.entitle(ctx, business, record); err != nil {
+	if err := h.fulfil(ctx, business, record, r.ID); err != nil {
 		giveUp(ctx, operation, err)
 		return nil, err
 	}
@@ -168,41 +170,4 @@ func withCorrelation(r *httpapi.Request, response *httpapi.Response) *httpapi.Re
 		response.With("x-correlation-id", id)
 	}
 	return response
-}
-
-// entitle asks the provider for the product's entitlement, or for a new link of the one it has, and keeps what it gives.
-// An operation that did so already, and died before it could say so, does nothing.
-func (h *CreateHandler) entitle(ctx context.Context, business Business, record Record) error {
-	last, err := h.Products.LastOperation(ctx, record.Tenant, record.BusinessID, record.ID)
-	if err != nil || last == record.OperationID {
-		return err
-	}
-	offer, err := h.Content.Offer(ctx, business.ID, record.Product)
-	if err != nil {
-		return err
-	}
-	record.Entitlement, err = h.Provider.Entitle(ctx, record.OperationID, EntitlementRequest{
-		CustomerIdentifier: record.BillingAccount.ID,
-		MerchantAccountKey: business.MerchantAccountKey,
-		ProductKey:         offer.ProductKey,
-		OfferKey:           offer.OfferKey,
-	})
-	if err != nil {
-		return err
-	}
-	return h.Products.Put(ctx, record)
-}
-
-// giveUp ends an operation that failed. The provider's refusal did nothing, so a corrected request may come under the same
-// correlation id; any other failure may have done something, and the same request again goes on with it.
-func giveUp(ctx context.Context, operation *idempotency.Operation, cause error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
-	defer cancel()
-	end := operation.Release
-	if fault.Is(cause, providerRefused) {
-		end = operation.Abandon
-	}
-	if err := end(ctx); err != nil {
-		slog.WarnContext(ctx, "an operation stays locked for some seconds", "operation", operation.ID, "error", err)
-	}
 }

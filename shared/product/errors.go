@@ -58,7 +58,7 @@ func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 		response = answer(http.StatusNotFound, "APIKIT:NOT_FOUND", "There is no such product.")
 	case fault.MethodNotAllowed:
 		response = answer(http.StatusMethodNotAllowed, "APIKIT:METHOD_NOT_ALLOWED", "The method is not allowed for this resource.").
-			With("allow", http.MethodPost)
+			With("allow", allowed(r))
 	case fault.Conflict:
 		response = answer(http.StatusConflict, "APIKIT:CONFLICT", "The X-Correlation-ID was used for a request with another body.")
 	case fault.TooLarge:
@@ -77,6 +77,14 @@ func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 		response = answer(http.StatusInternalServerError, "APIKIT:INTERNAL_SERVER_ERROR", "The request could not be processed.")
 	}
 	return withCorrelation(r, response)
+}
+
+// allowed are the methods of the request's resource: the products, or one of them.
+func allowed(r *httpapi.Request) string {
+	if r.PathParameter("id") != "" {
+		return http.MethodGet
+	}
+	return http.MethodGet + ", " + http.MethodPost
 }
 
 func aggregate(violations []fault.Violation) errorBody {

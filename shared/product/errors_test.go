@@ -77,7 +77,7 @@ func TestEncodeErrorNeverShowsAnInternalText(t *testing.T) {
 
 func TestEncodeErrorSetsTheHeadersOfItsCases(t *testing.T) {
 	assert.Equal(t, "Client-ID-Enforcement", answerTo(t, fault.New(fault.Unauthenticated, ""), nil).Headers["www-authenticate"])
-	assert.Equal(t, "POST", answerTo(t, fault.New(fault.MethodNotAllowed, ""), nil).Headers["allow"])
+	assert.Equal(t, "GET, POST", answerTo(t, fault.New(fault.MethodNotAllowed, ""), nil).Headers["allow"])
 	assert.Equal(t, "2", answerTo(t, &fault.Error{Code: fault.Unavailable, RetryAfter: 1500 * time.Millisecond}, nil).Headers["retry-after"])
 }
 
@@ -125,5 +125,13 @@ func TestEncodeErrorEchoesTheCorrelationID(t *testing.T) {
 		got, there := answer.Headers["x-correlation-id"]
 		assert.Equal(t, want, got)
 		assert.Equal(t, want != "", there)
+	}
+}
+
+// RFC 9110 §10.2.1: Allow lists the methods of the resource, whichever function answers.
+func TestEncodeErrorNamesTheMethodsOfTheResource(t *testing.T) {
+	for id, want := range map[string]string{"": "GET, POST", "53c18a7a-f4ef-5e62-8061-9c179733ae32": http.MethodGet} {
+		r := httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{PathParameters: map[string]string{"businessId": "PA", "id": id}})
+		assert.Equal(t, want, product.EncodeError(r, fault.New(fault.MethodNotAllowed, "")).Header["allow"])
 	}
 }

@@ -30,8 +30,7 @@ const (
 	ProviderTimeout     = 8 * time.Second
 	providerDialTimeout = 3 * time.Second
 	maxProviderAnswer   = 1 << 20 // bytes
-	maxProviderMessage  = 256     // characters that reach the caller
-	maxEntitlementID    = 256     // characters
+	maxForeignText      = 256     // characters of a text from elsewhere that is kept or shown
 	maxActivationURL    = 4096    // characters
 	defaultRetryAfter   = 5 * time.Second
 	maxRetryAfter       = time.Hour
@@ -45,16 +44,17 @@ type Secrets interface {
 // ProviderClient asks the entitlement provider, Bango Resale, for entitlements. It is safe for concurrent use.
 type ProviderClient struct {
 	endpoint   string
+	hosts      ActivationHosts
 	secrets    Secrets
 	secretName string
 	timeout    time.Duration
 	client     *http.Client
 }
 
-// NewProviderClient returns a client of the provider at baseURL, whose credentials are the secret of that name: the JSON
-// {"username","password"}. An entitlement takes timeout at most. It returns an error if baseURL is not https; http will do
-// for this machine alone.
-func NewProviderClient(baseURL string, secrets Secrets, secretName string, timeout time.Duration) (*ProviderClient, error) {
+// NewProviderClient returns a client of the provider at baseURL, whose activation links are on hosts, and whose credentials
+// are the secret of that name: the JSON {"username","password"}. An entitlement takes timeout at most. It returns an error
+// if baseURL is not https; http will do for this machine alone.
+func NewProviderClient(baseURL string, hosts ActivationHosts, secrets Secrets, secretName string, timeout time.Duration) (*ProviderClient, error) {
 	u, err := url.Parse(baseURL)
 	switch {
 	case err != nil:
@@ -66,6 +66,7 @@ func NewProviderClient(baseURL string, secrets Secrets, secretName string, timeo
 	}
 	return &ProviderClient{
 		endpoint:   u.JoinPath("v1", "entitlement").String(),
+		hosts:      hosts,
 		secrets:    secrets,
 		secretName: secretName,
 		timeout:    timeout,
@@ -166,7 +167,7 @@ func (p *ProviderClient) send(ctx context.Context, requestID string, body []byte
 	if err != nil {
 		return Entitlement{}, callFault(err)
 	}
-	return outcome(response, text)
+	return p.outcome(response, text)
 }
 
 func callFault(err error) error {
@@ -219,7 +220,7 @@ var statusCodes = map[int]string{
 }
 
 // outcome reads an answer by its response code, or by its status if it has none.
-func outcome(response *http.Response, text []byte) (Entitlement, error) {
+func (p *ProviderClient) outcome(response *http.Response, text []byte) (Entitlement, error) {
 	var answer providerAnswer
 	if len(text) > maxProviderAnswer || json.Unmarshal(text, &answer) != nil {
 		answer = providerAnswer{} // a body that is half right is wrong
@@ -229,15 +230,15 @@ func outcome(response *http.Response, text []byte) (Entitlement, error) {
 		code = statusCodes[response.StatusCode]
 	}
 	// What the log is told. The body stays out of it: it may hold an activation link.
-	said := fmt.Errorf("the provider answered %d %q", response.StatusCode, printable(answer.ResponseCode, maxProviderMessage))
+	said := fmt.Errorf("the provider answered %d %q", response.StatusCode, printable(answer.ResponseCode))
 	switch code {
 	case codeOK, codeActionRequired:
 		if response.StatusCode >= 200 && response.StatusCode < 300 {
-			return answer.entitlement()
+			return answer.entitlement(p.hosts)
 		}
 	case codeBadRequest, codeNotFound, codeNotAvailable, codeAlreadyExists:
 		message := code
-		if detail := printable(answer.ResponseMessage, maxProviderMessage); detail != "" {
+		if detail := printable(answer.ResponseMessage); detail != "" {
 			message += "-" + detail
 		}
 		return Entitlement{}, &fault.Error{Code: providerRefused, Message: message, Cause: said}
@@ -251,17 +252,22 @@ func outcome(response *http.Response, text []byte) (Entitlement, error) {
 	return Entitlement{}, fault.Wrap(fault.BadGateway, said)
 }
 
-// entitlement checks what was granted. It returns a fault BadGateway for a grant that nobody could use.
-func (a providerAnswer) entitlement() (Entitlement, error) {
-	if a.EntitlementID == "" || printable(a.EntitlementID, maxEntitlementID) != a.EntitlementID {
+// entitlement checks what was granted. It returns a fault BadGateway for a grant that nobody could use, or should.
+func (a providerAnswer) entitlement(hosts ActivationHosts) (Entitlement, error) {
+	if a.EntitlementID == "" || printable(a.EntitlementID) != a.EntitlementID {
 		return Entitlement{}, fault.Wrap(fault.BadGateway, errors.New("the provider answered without a usable entitlementId"))
 	}
 	granted := Entitlement{ID: a.EntitlementID, ActivationURL: secret.NewText(a.Parameters.URL)}
-	switch {
-	case a.Parameters.URL == "" && a.ResponseCode == codeActionRequired:
+	if a.Parameters.URL == "" && a.ResponseCode == codeActionRequired {
 		return Entitlement{}, fault.Wrap(fault.BadGateway, errors.New("the provider answered without the activation link"))
-	case a.Parameters.URL != "" && !isActivationURL(a.Parameters.URL):
-		return Entitlement{}, fault.Wrap(fault.BadGateway, errors.New("the provider's activation link is not an https URL"))
+	}
+	if a.Parameters.URL != "" {
+		switch host, ok := activationHost(a.Parameters.URL); {
+		case !ok:
+			return Entitlement{}, fault.Wrap(fault.BadGateway, errors.New("the provider's activation link is not an https URL"))
+		case !hosts.allow(host):
+			return Entitlement{}, fault.Wrap(fault.BadGateway, errors.New("the provider's activation link is on a host that is not allowed"))
+		}
 	}
 	if a.Parameters.URLExpiry != "" {
 		expires, err := time.Parse(time.RFC3339, a.Parameters.URLExpiry)
@@ -271,12 +277,6 @@ func (a providerAnswer) entitlement() (Entitlement, error) {
 		granted.ActivationExpires = expires
 	}
 	return granted, nil
-}
-
-func isActivationURL(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && len(text) <= maxActivationURL && u.Scheme == "https" && u.Hostname() != "" && u.User == nil &&
-		!strings.ContainsFunc(text, func(r rune) bool { return notPrintableASCII(r) || r == ' ' })
 }
 
 // retryAfter returns the wait that an answer asks for, within reason.
@@ -289,15 +289,15 @@ func retryAfter(response *http.Response) time.Duration {
 }
 
 // printable returns the first characters of a foreign text that can be shown.
-func printable(text string, limit int) string {
+func printable(text string) string {
 	text = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return -1
 		}
 		return r
 	}, text))
-	if utf8.RuneCountInString(text) > limit {
-		text = string([]rune(text)[:limit])
+	if utf8.RuneCountInString(text) > maxForeignText {
+		text = string([]rune(text)[:maxForeignText])
 	}
 	return text
 }

@@ -64,15 +64,22 @@ func (c *providerCredentials) rotate(value string) {
 // newProvider returns a client of a provider that handler plays, and its credentials.
 func newProvider(t *testing.T, handler http.HandlerFunc, timeout time.Duration) (*product.ProviderClient, *providerCredentials) {
 	t.Helper()
+	url := newProviderServer(t, handler)
+	credentials := newProviderCredentials(t, `{"username":"carillon","password":"first-password"}`)
+	return newProviderAt(t, url+"/resale/", credentials, timeout), credentials
+}
+
+// newProviderServer returns the URL of a provider that handler plays.
+func newProviderServer(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
 	provider := httptest.NewServer(handler)
 	t.Cleanup(provider.Close)
-	credentials := newProviderCredentials(t, `{"username":"carillon","password":"first-password"}`)
-	return newProviderAt(t, provider.URL+"/resale/", credentials, timeout), credentials
+	return provider.URL
 }
 
 func newProviderAt(t *testing.T, url string, credentials *providerCredentials, timeout time.Duration) *product.ProviderClient {
 	t.Helper()
-	p, err := product.NewProviderClient(url, secret.NewCache(secret.NewStore(credentials.manager)), credentials.name, timeout)
+	p, err := product.NewProviderClient(url, activationHosts(t), secret.NewCache(secret.NewStore(credentials.manager)), credentials.name, timeout)
 	require.NoError(t, err)
 	return p
 }
@@ -318,7 +325,7 @@ func TestNewProviderClientTakesHTTPSOnly(t *testing.T) {
 	}
 	for url, ok := range tests {
 		t.Run(url, func(t *testing.T) {
-			_, err := product.NewProviderClient(url, nil, "carillon/provider/bango", time.Minute)
+			_, err := product.NewProviderClient(url, product.ActivationHosts{}, nil, "carillon/provider/bango", time.Minute)
 			if ok {
 				require.NoError(t, err)
 				return

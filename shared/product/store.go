@@ -1,9 +1,7 @@
 package product
 
 import (
-	"context"
-	"errors"
-	"time"
+	"maps"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -11,16 +9,16 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"carillon/shared/attribute"
-	"carillon/shared/fault"
 )
 
 // status is what a product's status is from its creation on.
 const statusCreated = "created"
 
-// Store keeps products in DynamoDB, one item each.
+// Store reads products from DynamoDB, one item each; MailStore.Keep writes them.
 //
-// An item is written once its entitlement is there, in one update that can be repeated. A crash before it leaves no trace
-// but the entitlement, which the provider gives again to the same request; a crash after it leaves the product whole.
+// An item is written once its entitlement is there, in one transaction with the mail that the request brings about. A crash
+// before it leaves no trace but the entitlement, which the provider gives again to the same request; a crash after it
+// leaves both whole.
 type Store struct {
 	client *dynamodb.Client
 	table  string
@@ -42,40 +40,29 @@ type Record struct {
 	CorrelationID string // of the request that did so
 }
 
-// LastOperation returns the operation that a product's entitlement was last asked for under, or "" if there is no such
-// product. It returns DynamoDB's error.
-func (s *Store) LastOperation(ctx context.Context, tenant, businessID, id string) (string, error) {
-	out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
-		TableName:            aws.String(s.table),
-		Key:                  productKey(tenant, businessID, id),
-		ProjectionExpression: aws.String("operationId"),
-		ConsistentRead:       aws.Bool(true), // who takes an operation over must see what was done under it
-	})
-	if err != nil {
-		return "", err
-	}
-	return attribute.GetString(out.Item, "operationId"), nil
-}
+// update is a product's write, before it is known whether the product has another entitlement.
+type update types.Update
 
-// Put writes a product, or renews its link and contacts. A product keeps the entitlement that it has: if record has
-// another one, Put returns a fault BadGateway and changes nothing. Else it returns DynamoDB's error.
-func (s *Store) Put(ctx context.Context, record Record) error {
+// productUpdate returns the write of a product with a mail that has just been asked for. The activation link is not in
+// it: only the mail needs that.
+func productUpdate(table string, record Record, mail Mail) (update, error) {
 	contact, err := json.Marshal(contactsJSON(record.BillingAccount.Contacts))
 	if err != nil {
-		return err
+		return update{}, err
 	}
 	expires := attribute.String("")
 	if !record.ActivationExpires.IsZero() {
 		expires = attribute.Time(record.ActivationExpires)
 	}
-	_, err = s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName: aws.String(s.table),
+	return update{
+		TableName: aws.String(table),
 		Key:       productKey(record.Tenant, record.BusinessID, record.ID),
 		UpdateExpression: aws.String("SET #status = if_not_exists(#status, :status), entitlementId = :entitlementId, " +
 			"productSpecificationId = :productSpecificationId, referredType = :referredType, " +
 			"billingAccountId = :billingAccountId, billingAccountBaseType = :billingAccountBaseType, billingAccountType = :billingAccountType, " +
-			"contact = :contact, email = :email, activationUrl = :activationUrl, activationExpires = :activationExpires, " +
+			"contact = :contact, email = :email, activationExpires = :activationExpires, " +
 			"operationId = :operationId, correlationId = :correlationId, " +
+			"mailState = :mailState, mailReason = :mailReason, mailAt = :now, " +
 			"createdAt = if_not_exists(createdAt, :now), updatedAt = :now"),
 		ConditionExpression:      aws.String("attribute_not_exists(entitlementId) OR entitlementId = :entitlementId"),
 		ExpressionAttributeNames: map[string]string{"#status": "status"},
@@ -89,18 +76,27 @@ func (s *Store) Put(ctx context.Context, record Record) error {
 			":billingAccountType":     attribute.String(record.BillingAccount.Type),
 			":contact":                attribute.String(string(contact)),
 			":email":                  attribute.String(record.Email()),
-			":activationUrl":          attribute.String(record.ActivationURL.Reveal()),
 			":activationExpires":      expires,
 			":operationId":            attribute.String(record.OperationID),
 			":correlationId":          attribute.String(record.CorrelationID),
-			":now":                    attribute.Time(time.Now()),
+			":mailState":              attribute.String(string(mail.State)),
+			":mailReason":             attribute.String(mail.Reason),
+			":now":                    attribute.Time(mail.CreatedAt),
 		},
-	})
-	var other *types.ConditionalCheckFailedException
-	if errors.As(err, &other) {
-		return fault.Wrap(fault.BadGateway, errors.New("the provider gave another entitlement than the product has"))
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}, nil
+}
+
+// replacing returns the write for a product that has the entitlement former, or, if that is empty, none or the same one.
+func (u update) replacing(former string) *types.Update {
+	if former != "" {
+		u.UpdateExpression = aws.String(*u.UpdateExpression + " ADD formerEntitlementIds :formers")
+		u.ConditionExpression = aws.String("entitlementId = :former")
+		u.ExpressionAttributeValues = maps.Clone(u.ExpressionAttributeValues)
+		u.ExpressionAttributeValues[":former"] = attribute.String(former)
+		u.ExpressionAttributeValues[":formers"] = &types.AttributeValueMemberSS{Value: []string{former}}
 	}
-	return err
+	return (*types.Update)(&u)
 }
 
 // productKey is a product's key. A tenant's name has no #, so two owners never share one.

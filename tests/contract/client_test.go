@@ -39,6 +39,8 @@ var (
 	pushStatus   = endpoint{operation: http.MethodGet, path: "/federated/outbound/v2/batch/{requestId}"}
 	pushCancel   = endpoint{operation: http.MethodDelete, path: "/federated/outbound/v2/batch/{requestId}"}
 	product      = endpoint{operation: http.MethodPost, path: "/dxp-ux/v1/{businessId}/product"}
+	productList  = endpoint{operation: http.MethodGet, path: "/dxp-ux/v1/{businessId}/product"}
+	productGet   = endpoint{operation: http.MethodGet, path: "/dxp-ux/v1/{businessId}/product/{id}"}
 )
 
 // at returns the endpoint with another path or query to send.
@@ -170,7 +172,7 @@ func conforms(e endpoint, request *http.Request, a answer) error {
 			return fmt.Errorf("there must be no body, nor a Content-Type (%q)", a.header.Get("Content-Type"))
 		}
 	}
-	for _, secret := range append(secrets.list(), activationLinks.list()...) {
+	for _, secret := range append(secrets.list(), activationHost) {
 		if bytes.Contains(a.body, []byte(secret)) {
 			return fmt.Errorf("the answer holds a secret")
 		}

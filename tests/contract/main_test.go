@@ -7,12 +7,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"carillon/local"
+	"carillon/local/standin"
 	"carillon/provision"
 	"carillon/shared/apiclient"
 )
@@ -35,10 +38,27 @@ var (
 const (
 	unknownUUID       = "00000000-1111-4222-8333-444444444444"
 	incompleteProgram = "5b0c5f5e-7a47-4f0e-9a0e-3f0f4a4c1c11"
-	// otherCountry is served, and the provider does not know the key of its one product.
+	// otherCountry is served. The provider does not know the key of otherProduct.
 	otherCountry = "TT"
 	otherProduct = "disney-plus-tt"
+	// englishProduct can be had in otherCountry, under englishName; and so can a product of each hostileNames.
+	englishProduct = "disney-plus-trinidad"
+	englishName    = "Disney+ Trinidad & Tobago"
 )
+
+// hostileNames are names of services, by the products that have them, which do what they can to a mail.
+var hostileNames = map[string]string{
+	"line-breaks":   "Evil\r\nBcc: victim@example.com\r\n\r\nHello",
+	"line-ends":     "Evil\u2028Bcc: victim@example.com\u0085\v\fHello\x00\x1b[31m",
+	"markup":        `</a><script>alert("1")</script><img src="https://example.com/pixel.gif">`,
+	"attribute":     `" onmouseover="alert(1)" href="https://example.com/`,
+	"template":      `{{.Link}} {{template "x"}} ${Link} %s%n`,
+	"right-to-left": "Evil \u202egnp.exe\u202c \u200b\ufeff",
+	"encoded":       "=?UTF-8?Q?=0D=0ABcc:_victim=40example.com?=",
+	"scripts":       "鐘 Καμπάνα \U0001f514",
+	"long":          strings.Repeat("Disney+ ", 32),
+	"blank":         " \t ",
+}
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -56,7 +76,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	err = nothingStored(ctx)
+	err = errors.Join(mailedOnce(ctx), nothingStored(ctx))
 	bundle.Close()
 	provider.close()
 	if err = errors.Join(err, logs.leaked()); err != nil {
@@ -75,6 +95,7 @@ func start(ctx context.Context) (err error) {
 		Root:        "../..",
 		Stack:       "carillon-contract",
 		ProviderURL: provider.url(),
+		Parameters:  map[string]string{"ActivationHosts": activationHost + ",*.links.example.net"},
 		Progress:    func(line string) { fmt.Fprintln(os.Stderr, line) },
 		Log:         logs.add,
 	})
@@ -127,15 +148,28 @@ func provisionMore(ctx context.Context) error {
 		Businesses: []provision.Business{{
 			ID:                 otherCountry,
 			MerchantAccountKey: "contract-merchant-tt",
-			Products: []provision.Product{{
-				ReferredType: "DISNEY", ProductSpecification: otherProduct, ProductKey: "NO_SUCH_KEY", OfferKey: "NO_SUCH_OFFER",
-			}},
+			Products:           trinidad(),
 		}},
 	})
 	return err
 }
 
-// nothingStored searches every table for every secret of the run: they belong to Secrets Manager alone.
+// trinidad is what can be had in otherCountry.
+func trinidad() []provision.Product {
+	products := []provision.Product{
+		{ReferredType: "DISNEY", ProductSpecification: otherProduct, ProductKey: "NO_SUCH_KEY", OfferKey: "NO_SUCH_OFFER"},
+		{ReferredType: "DISNEY", ProductSpecification: englishProduct, ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_TT_MONTHLY", Name: englishName},
+	}
+	for id, name := range hostileNames {
+		products = append(products, provision.Product{
+			ReferredType: "DISNEY", ProductSpecification: id, ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_TT_MONTHLY", Name: name,
+		})
+	}
+	return products
+}
+
+// nothingStored searches every table for every secret of the run: they belong to Secrets Manager alone. Nor is any activation
+// link left, for no mail is under way any more.
 func nothingStored(ctx context.Context) error {
 	for _, table := range tables {
 		items, err := scan(ctx, table)
@@ -144,7 +178,7 @@ func nothingStored(ctx context.Context) error {
 		}
 		for _, item := range items {
 			content := itemText(item)
-			for _, secret := range secrets.list() {
+			for _, secret := range append(secrets.list(), activationHost) {
 				if strings.Contains(content, secret) {
 					return fmt.Errorf("the table %s holds the secret %s: %q", table, secret, content)
 				}
@@ -152,6 +186,40 @@ func nothingStored(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mailedOnce waits until no mail is under way, and compares what SES has accepted with what was accepted from clients: a
+// mail for each request, whatever the tests did to bring about a second one.
+func mailedOnce(ctx context.Context) error {
+	for deadline := time.Now().Add(time.Minute); ; {
+		items, err := scan(ctx, "mails")
+		if err != nil {
+			return err
+		}
+		requests, waiting := map[string]int{}, 0
+		for _, item := range items {
+			switch stringOf(item["state"]) {
+			case "pending", "sending":
+				waiting++
+			case "sent", "delivered", "bounced", "suppressed", "complained":
+				requests[stringOf(item["to"])]++
+			}
+		}
+		if waiting == 0 {
+			accepted := map[string]int{}
+			for _, m := range bundle.Mail.Messages() {
+				accepted[m.To]++
+			}
+			if !maps.Equal(requests, accepted) {
+				return fmt.Errorf("the clients' requests are not what SES accepted, by address:\n%v\n%v", requests, accepted)
+			}
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d mails are still under way", waiting)
+		}
+		time.Sleep(pollInterval)
+	}
 }
 
 // logLines keeps what the functions and the API log.
@@ -173,7 +241,7 @@ func (l *logLines) leaked() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := strings.Join(l.lines, "\n")
-	for _, secret := range append(secrets.list(), activationLinks.list()...) {
+	for _, secret := range append(secrets.list(), activationHost) {
 		if at := strings.Index(all, secret); at >= 0 {
 			from := strings.LastIndexByte(all[:at], '\n') + 1
 			line, _, _ := strings.Cut(all[from:], "\n")
@@ -189,8 +257,12 @@ type secretTexts struct {
 	texts map[string]bool
 }
 
-// secrets are those that no table may hold either; an activation link is kept with its product, to be mailed.
-var secrets, activationLinks secretTexts
+// secrets are those that no table may hold either.
+var secrets secretTexts
+
+// activationHost is in every activation link of the run, and in nothing else: the links are secrets too, but a table
+// holds one until its mail is sent.
+const activationHost = standin.ActivationHost
 
 func (s *secretTexts) add(text string) {
 	s.mu.Lock()

@@ -34,6 +34,8 @@ func TestOpenAPIHasEveryEndpoint(t *testing.T) {
 		{"GET", "/federated/outbound/v2/batch/{requestId}"},
 		{"DELETE", "/federated/outbound/v2/batch/{requestId}"},
 		{"POST", "/dxp-ux/v1/{businessId}/product"},
+		{"GET", "/dxp-ux/v1/{businessId}/product"},
+		{"GET", "/dxp-ux/v1/{businessId}/product/{id}"},
 	} {
 		item := description.Paths.Value(endpoint.path)
 		require.NotNil(t, item, endpoint.path)

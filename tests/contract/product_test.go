@@ -29,7 +29,7 @@ func in(businessID string) endpoint { return product.at("/dxp-ux/v1/" + business
 
 func inPanama() endpoint { return in(bundle.Demo.Product.BusinessID) }
 
-// demoProduct is a valid product of a billing account that no other test has.
+// demoProduct is a valid product of a billing account, and to an address, that no other test has.
 func demoProduct() object {
 	return object{
 		"productSpecification": object{"id": bundle.Demo.Product.ProductID},
@@ -40,13 +40,18 @@ func demoProduct() object {
 			"id": "account-" + unique(),
 			"contact": []any{object{
 				"contactType":   "primary",
-				"contactMedium": []any{object{"characteristic": object{"emailAddress": "abc@gmail.com"}}},
+				"contactMedium": []any{object{"characteristic": object{"emailAddress": unique() + "@example.com"}}},
 			}},
 		},
 	}
 }
 
+// emailPath is the way to the address that a product's activation link is mailed to.
+var emailPath = []any{"billingAccount", "contact", 0, "contactMedium", 0, "characteristic", "emailAddress"}
+
 func customerOf(o object) string { return dig(o, []any{"billingAccount", "id"}).(string) }
+
+func addressOf(o object) string { return dig(o, emailPath).(string) }
 
 func productHeaders(c local.DemoClient, correlationID string) []string {
 	return []string{"client_id", c.ClientID, "client_secret", c.ClientSecret, "X-Correlation-ID", correlationID}
@@ -241,14 +246,13 @@ func TestProductMandatoryField(t *testing.T) {
 // contract.md §3, row "emailAddress not an address".
 func TestProductInvalidEmail(t *testing.T) {
 	t.Parallel()
-	path := []any{"billingAccount", "contact", 0, "contactMedium", 0, "characteristic", "emailAddress"}
 	for _, email := range []any{
 		"abc", "abc@", "@gmail.com", "abc@gmail", "a b@gmail.com", "abc@gmail.com, d@gmail.com", "Abc <abc@gmail.com>", "abc@gmail..com", "abc@-gmail.com",
 		"abc@gmail.com\r\nBcc: x@example.com", "abc@[127.0.0.1]", "abc@127.0.0.1", "a@b@c.com", ".", strings.Repeat("a", 65) + "@gmail.com", "a@" + strings.Repeat("b.", 130) + "com", 5, true,
 	} {
 		t.Run(fmt.Sprintf("%.40q", email), func(t *testing.T) {
 			t.Parallel()
-			a := create(t, demoProduct().set(email, path...).text(t))
+			a := create(t, demoProduct().set(email, emailPath...).text(t))
 			requireProductErrors(t, a, 400, productFault{Code: 400, Message: "VALIDATION:INVALID_EMAIL"})
 			assert.Contains(t, string(a.body), "billingAccount.contact[0].contactMedium[0].characteristic.emailAddress")
 		})
@@ -373,12 +377,12 @@ func TestProductForbidden(t *testing.T) {
 func TestProductMethodAndMediaType(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Product.DemoClient
-	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+	for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
 			a := createAs(t, demo, inPanama().with(method), unique(), "")
 			requireProductErrors(t, a, 405, productFault{Code: 405, Message: "APIKIT:METHOD_NOT_ALLOWED"})
-			require.Equal(t, "POST", a.header.Get("Allow"))
+			require.Equal(t, "GET, POST", a.header.Get("Allow"))
 		})
 	}
 	for _, contentType := range []string{"", "text/plain", "application/xml", "application/octet-stream", "application/x-www-form-urlencoded"} {

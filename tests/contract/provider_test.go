@@ -115,3 +115,18 @@ func hangsUp(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(connection, "HTTP/1.1 20") // who has gone need not read it
 	_ = connection.Close()
 }
+
+// grants is a provider that grants this, whatever it is asked for; expiry may be empty.
+func grants(entitlementID, link, expiry string) http.HandlerFunc {
+	parameters := map[string]string{"action": "ACTIVATE", "url": link}
+	if expiry != "" {
+		parameters["urlExpiry"] = expiry
+	}
+	raw, err := json.Marshal(map[string]any{
+		"entitlementId": entitlementID, "responseCode": "CLIENT_ACTION_REQUIRED", "responseMessage": "", "parameters": parameters,
+	})
+	if err != nil {
+		panic(err)
+	}
+	return answers(http.StatusOK, string(raw))
+}

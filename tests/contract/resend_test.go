@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -28,7 +29,6 @@ func entitlements(t *testing.T, customer string) []entitlement {
 	var all, own []entitlement
 	require.NoError(t, json.Unmarshal(raw, &all), "%s", raw)
 	for _, e := range all {
-		activationLinks.add(e.URL)
 		if e.CustomerIdentifier == customer {
 			own = append(own, e)
 		}
@@ -46,16 +46,21 @@ func TestProductIsResent(t *testing.T) {
 	before := entitlements(t, customerOf(body))
 	require.Len(t, before, 1)
 
-	renamed := body.set("another@example.com", "billingAccount", "contact", 0, "contactMedium", 0, "characteristic", "emailAddress")
+	renamed := body.set(unique()+"@example.com", emailPath...)
 	second := create(t, renamed.text(t))
 	require.Equal(t, 201, second.status, "%s", second.body)
 	require.Equal(t, first.json(t)["id"], second.json(t)["id"])
-	require.Equal(t, "another@example.com", dig2(second.json(t), "billingAccount", "contact", 0, "contactMedium", 0, "characteristic", "emailAddress"))
+	require.Equal(t, addressOf(renamed), dig2(second.json(t), emailPath...))
 	after := entitlements(t, customerOf(body))
 	require.Len(t, after, 1, "never a second entitlement")
 	assert.Equal(t, before[0].EntitlementID, after[0].EntitlementID)
 	assert.NotEqual(t, before[0].URL, after[0].URL, "the link is renewed")
 	assert.Equal(t, 2, after[0].Creates)
+
+	// Each request mails its own link, to the address that it has.
+	becomes(t, second, "delivered")
+	assert.Contains(t, mailed(t, body, 1)[0].Text, before[0].URL)
+	assert.Contains(t, mailed(t, renamed, 1)[0].Text, after[0].URL)
 
 	for name, other := range map[string]object{
 		"another billing account": body.set("other-"+unique(), "billingAccount", "id"),
@@ -94,6 +99,9 @@ func TestProductCorrelationID(t *testing.T) {
 		require.Equal(t, first.header.Get("Location"), again.header.Get("Location"))
 		require.NotEqual(t, first.requestID(), again.requestID(), "x-request-id is each request's own")
 		require.Len(t, provider.requests(customerOf(body)), 1, "the provider is not asked again")
+		becomes(t, first, "delivered")
+		createAs(t, demo, inPanama(), id, body.text(t))
+		mailed(t, body, 1) // and mailedOnce sees to it that there is no second one
 
 		other := demoProduct()
 		conflict := createAs(t, demo, inPanama(), id, other.text(t))
@@ -122,12 +130,12 @@ func TestProductCorrelationID(t *testing.T) {
 		require.Equal(t, 400, createAs(t, demo, inPanama(), id, body.without("@type").text(t)).status)
 		require.Equal(t, 201, createAs(t, demo, inPanama(), id, body.text(t)).status)
 	})
-	t.Run("20 at the same time", func(t *testing.T) {
+	t.Run("50 at the same time", func(t *testing.T) {
 		t.Parallel()
 		id, body := unique(), demoProduct()
 		sent, headers := body.text(t), productHeaders(demo, id)
 		bodies := map[string]bool{}
-		for _, a := range atOnce(t, 20, func(int) (answer, error) { return exchange(inPanama(), sent, headers...) }) {
+		for _, a := range atOnce(t, 50, func(int) (answer, error) { return exchange(inPanama(), sent, headers...) }) {
 			require.Equal(t, 201, a.status, "%s", a.body)
 			bodies[string(a.body)] = true
 		}
@@ -135,28 +143,67 @@ func TestProductCorrelationID(t *testing.T) {
 		own := entitlements(t, customerOf(body))
 		require.Len(t, own, 1)
 		require.Equal(t, 1, own[0].Creates)
+		mailed(t, body, 1)
 	})
 }
 
-// contract.md §3: creates of one product at the same time, each with its own correlation id, are of one product and one entitlement.
+// contract.md §3: creates of one product at the same time, each with its own correlation id, are of one product and one
+// entitlement. Each that is accepted is mailed, and no more are accepted than the account may have.
 func TestProductConcurrentCreates(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
-	sent, ids := body.text(t), map[any]bool{}
-	for _, a := range atOnce(t, 10, func(int) (answer, error) {
+	sent, ids, statuses := body.text(t), map[any]bool{}, map[int]int{}
+	var created answer
+	for _, a := range atOnce(t, 50, func(int) (answer, error) {
 		return exchange(inPanama(), sent, productHeaders(bundle.Demo.Product.DemoClient, unique())...)
 	}) {
+		statuses[a.status]++
+		if a.status == 429 {
+			requireTooMany(t, a)
+			continue
+		}
 		require.Equal(t, 201, a.status, "%s", a.body)
+		created = a
 		ids[a.json(t)["id"]] = true
 	}
+	require.Equal(t, map[int]int{201: perAccount, 429: 50 - perAccount}, statuses)
 	require.Len(t, ids, 1)
-	require.Len(t, entitlements(t, customerOf(body)), 1)
+	own := entitlements(t, customerOf(body))
+	require.Len(t, own, 1)
+	require.Equal(t, perAccount, own[0].Creates)
+	becomes(t, created, "delivered")
+	mails, links := mailed(t, body, perAccount), map[string]bool{}
+	for _, m := range mails {
+		links[linkIn(t, m)] = true
+	}
+	require.Len(t, links, perAccount, "each with a link of its own")
+	require.Contains(t, links, own[0].URL, "one with the link that is valid")
+}
+
+// The provider is the authority on entitlements: a customer who cancelled there and buys again has a new one.
+func TestProductHasAnotherEntitlement(t *testing.T) {
+	t.Parallel()
+	body := demoProduct()
+	first := create(t, body.text(t))
+	require.Equal(t, 201, first.status)
+	mailed(t, body, 1)
+	former := entitlements(t, customerOf(body))[0].EntitlementID
+	link := "https://" + activationHost + "/" + unique()
+	provider.misbehave(customerOf(body), grants("bought-again", link, ""))
+	second := create(t, body.text(t))
+	require.Equal(t, 201, second.status, "%s", second.body)
+	require.Equal(t, first.json(t)["id"], second.json(t)["id"])
+	kept := productItem(t, customerOf(body))
+	require.Equal(t, "bought-again", stringOf(kept["entitlementId"]))
+	require.Equal(t, []string{former}, kept["formerEntitlementIds"].(*types.AttributeValueMemberSS).Value)
+	becomes(t, second, "delivered")
+	require.Equal(t, link, linkIn(t, mailed(t, body, 2)[1]))
 }
 
 // contract.md §3, row "provider down / slow": 502 / 504, nothing is lost: the same request again completes it.
 func TestProductProviderFaults(t *testing.T) {
 	t.Parallel()
-	const granted = `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED","responseMessage":"","parameters":{"url":"https://activate.example.com/1"}}`
+	const granted = `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED","responseMessage":"","parameters":{"url":"https://` + activationHost + `/1"}}`
 	for name, test := range map[string]struct {
 		fault  http.HandlerFunc
 		status int
@@ -175,6 +222,14 @@ func TestProductProviderFaults(t *testing.T) {
 		"a 200 without an entitlement":       {answers(200, `{"responseCode":"OK","responseMessage":""}`), 502},
 		"a 200 without a link":               {answers(200, `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED","responseMessage":""}`), 502},
 		"a 200 with a link that is none":     {answers(200, strings.Replace(granted, "https:", "javascript:", 1)), 502},
+		"a 200 with a link elsewhere":        {answers(200, strings.Replace(granted, activationHost, "activate.example.org", 1)), 502},
+		"a 200 with a link below":            {answers(200, strings.Replace(granted, activationHost, "x."+activationHost, 1)), 502},
+		"a 200 with a link beside":           {answers(200, strings.Replace(granted, activationHost, "links.example.net", 1)), 502},
+		"a 200 with a link that pretends":    {answers(200, strings.Replace(granted, activationHost, activationHost+"@example.org", 1)), 502},
+		"a 200 with a link with credentials": {answers(200, strings.Replace(granted, activationHost, "user:password@"+activationHost, 1)), 502},
+		"a 200 with a link without TLS":      {answers(200, strings.Replace(granted, "https:", "http:", 1)), 502},
+		"a 200 with a link in two lines":     {answers(200, strings.Replace(granted, "/1", `/1\r\nBcc: victim@example.com`, 1)), 502},
+		"a 200 with an expiry that is none":  {answers(200, strings.Replace(granted, `/1"`, `/1","urlExpiry":"tomorrow"`, 1)), 502},
 		"a 200 with another code":            {answers(200, strings.Replace(granted, "CLIENT_ACTION_REQUIRED", "MAYBE", 1)), 502},
 		"an answer of 2 MB":                  {answers(200, granted+strings.Repeat(" ", 2_000_000)), 502},
 		"sends us elsewhere":                 {answers(307, "", "Location", "/resale/elsewhere"), 502},
@@ -189,6 +244,7 @@ func TestProductProviderFaults(t *testing.T) {
 			a := createAs(t, demo, inPanama(), id, body.text(t))
 			message := map[int]string{502: "APIKIT:BAD_GATEWAY", 504: "APIKIT:GATEWAY_TIMEOUT"}[test.status]
 			requireProductErrors(t, a, test.status, productFault{Code: test.status, Message: message})
+			require.Nil(t, productItem(t, customerOf(body)), "nothing is kept, so nothing is mailed")
 			for _, word := range []string{"maintenance", "NullPointer", "credentials"} {
 				require.NotContains(t, string(a.body), word, "what the provider says of its faults stays inside")
 			}
@@ -198,6 +254,7 @@ func TestProductProviderFaults(t *testing.T) {
 			asked := provider.requests(customerOf(body))
 			require.Len(t, asked, 2)
 			require.Equal(t, asked[0], asked[1], "the same request, under the same X-RequestIdentifier")
+			require.Equal(t, entitlements(t, customerOf(body))[0].URL, linkIn(t, mailed(t, body, 1)[0]))
 		})
 	}
 }

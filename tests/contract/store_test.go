@@ -15,7 +15,7 @@ import (
 )
 
 // tables are all of the stack's.
-var tables = []string{"registrations", "products", "content", "pushes", "idempotency"}
+var tables = []string{"registrations", "products", "mails", "content", "pushes", "idempotency"}
 
 // scan reads a whole table of the stack.
 func scan(ctx context.Context, table string) ([]map[string]types.AttributeValue, error) {
@@ -105,4 +105,17 @@ func pushParts(t *testing.T, requestID string) map[string]map[string]types.Attri
 		}
 	}
 	return parts
+}
+
+// productItem returns what is kept of a customer's one product, nil if there is none.
+func productItem(t *testing.T, customer string) map[string]types.AttributeValue {
+	t.Helper()
+	items, err := scan(context.Background(), "products")
+	require.NoError(t, err)
+	for _, item := range items {
+		if stringOf(item["billingAccountId"]) == customer {
+			return item
+		}
+	}
+	return nil
 }

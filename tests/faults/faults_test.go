@@ -430,69 +430,6 @@ func TestBatchWhenDynamoDBFails(t *testing.T) {
 	}
 }
 
-// ---- DXP product
-
-const productCreate = "ProductCreateFunction"
-
-func TestProductKilledBetweenTwoSteps(t *testing.T) {
-	items, _ := behindProxies(t, productCreate)
-	kill := func() { bundle.Function(productCreate).Kill() }
-	tests := []struct {
-		name  string
-		fault *fault
-	}{
-		{"after the correlation id's claim", &fault{operation: "PutItem", after: kill}},
-		{"between provider and record", &fault{operation: "UpdateItem", answer: killed(productCreate)}},
-		{"between record and answer", &fault{operation: "UpdateItem", after: kill}},
-		{"before the answer is kept", &fault{operation: "UpdateItem", skip: 1, answer: killed(productCreate)}},
-		{"after the answer is kept", &fault{operation: "UpdateItem", skip: 1, after: kill}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			d, account := bundle.Demo.Product, uuid.NewString()
-			headers := map[string]string{"client_id": d.ClientID, "client_secret": d.ClientSecret, "X-Correlation-ID": uuid.NewString()}
-			path := "/dxp-ux/v1/" + d.BusinessID + "/product"
-			body := fmt.Sprintf(`{"productSpecification":{"id":%q},"@baseType":"product","@type":"OTT","@referredType":%q,"billingAccount":{"id":%q,
-				"contact":[{"contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]}}`, d.ProductID, d.ReferredType, account)
-			items.inject(test.fault)
-			require.Equal(t, http.StatusInternalServerError, post(t, path, body, headers).status)
-			items.inject()
-			endLocks(t)
-			answer := post(t, path, body, headers)
-			require.Equal(t, http.StatusCreated, answer.status, answer.body)
-			assert.Equal(t, answer.body, post(t, path, body, headers).body, "a repeat gets the first answer")
-			assert.Len(t, entitlements(t, account), 1)
-			kept := 0
-			for _, item := range scan(t, "products") {
-				if attribute.GetString(item, "billingAccountId") == account {
-					kept++
-					assert.Equal(t, entitlements(t, account)[0], attribute.GetString(item, "entitlementId"))
-				}
-			}
-			assert.Equal(t, 1, kept)
-		})
-	}
-}
-
-// entitlements returns the ids of those that the provider has for an account.
-func entitlements(t *testing.T, account string) []string {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, bundle.BaseURL+"/_local/bango", nil)
-	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, response.Body.Close()) }()
-	var all []struct{ EntitlementID, CustomerIdentifier string }
-	require.NoError(t, json.NewDecoder(response.Body).Decode(&all))
-	var ids []string
-	for _, e := range all {
-		if e.CustomerIdentifier == account {
-			ids = append(ids, e.EntitlementID)
-		}
-	}
-	return ids
-}
-
 // ---- warm requests
 
 func TestAWarmRequestAsksAWSForNothingThatIsKept(t *testing.T) {

@@ -41,8 +41,10 @@ func TestRolesAllowWhatTheirFunctionsDoAndNoMore(t *testing.T) {
 	defer bundle.Close()
 	used := map[string]*recorder{}
 	for id, function := range bundle.Functions() {
-		r := newRecorder(t, bundle.Demo.AWS)
-		function.SetEnvironment(map[string]string{"AWS_ENDPOINT_URL": r.url, "AWS_ENDPOINT_URL_DYNAMODB": r.url})
+		r := newRecorder(t, bundle)
+		function.SetEnvironment(map[string]string{
+			"AWS_ENDPOINT_URL": r.url, "AWS_ENDPOINT_URL_DYNAMODB": r.url, "AWS_ENDPOINT_URL_SESV2": r.url,
+		})
 		used[id] = r
 	}
 	granted := roles(t)
@@ -135,9 +137,22 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 		return fmt.Sprintf(`{"productSpecification":{"id":%q},"@baseType":"product","@type":"OTT","@referredType":%q,"billingAccount":{"id":"1",
 			"contact":[{"contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]}}`, d.Product.ProductID, referredType)
 	}
-	for _, referredType := range []string{d.Product.ReferredType, "UNKNOWN"} {
-		post("/dxp-ux/v1/"+d.Product.BusinessID+"/product", product(referredType), "client_id", d.Product.ClientID,
-			"client_secret", d.Product.ClientSecret, "X-Correlation-ID", uuid.NewString())
+	// One whose mail SES wants again later, one that the provider refuses, one that is mailed.
+	throttled := map[string]string{"X-Amzn-ErrorType": "TooManyRequestsException"}
+	require.NoError(t, bundle.Partners.Script("mail", standin.Answer{Status: 429, Headers: throttled, Body: `{"message":"Maximum sending rate exceeded."}`}))
+	products := "/dxp-ux/v1/" + d.Product.BusinessID + "/product"
+	credentials := []string{"client_id", d.Product.ClientID, "client_secret", d.Product.ClientSecret}
+	var id string
+	for _, referredType := range []string{d.Product.ReferredType, "UNKNOWN", d.Product.ReferredType} {
+		answer := post(products, product(referredType), append(credentials, "X-Correlation-ID", uuid.NewString())...)
+		if referredType != "UNKNOWN" {
+			id = member(answer, "id")
+		}
+	}
+	call(http.MethodGet, products, "", credentials...)
+	call(http.MethodGet, products+"/"+id, "", credentials...)
+	for _, function := range []string{"ProductMailFunction", "ProductMailEventFunction"} {
+		eventually(t, func() bool { return didAll(function) })
 	}
 }
 
@@ -168,8 +183,9 @@ type recorder struct {
 	seen map[permission]bool
 }
 
-func newRecorder(t *testing.T, emulators local.DemoEmulators) *recorder {
+func newRecorder(t *testing.T, bundle *local.Bundle) *recorder {
 	t.Helper()
+	emulators := bundle.Demo.AWS
 	r := &recorder{seen: map[permission]bool{}}
 	forwardTo := func(target string) http.Handler {
 		u, err := url.Parse(target)
@@ -179,7 +195,7 @@ func newRecorder(t *testing.T, emulators local.DemoEmulators) *recorder {
 			p.Out.Host = p.In.Host // what was signed
 		}}
 	}
-	dynamoDB, others := forwardTo(emulators.DynamoDB), forwardTo(emulators.Endpoint)
+	dynamoDB, mail, others := forwardTo(emulators.DynamoDB), forwardTo(bundle.Partners.URL("mail")), forwardTo(emulators.Endpoint)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		body, err := io.ReadAll(request.Body)
 		if err != nil {
@@ -190,6 +206,11 @@ func newRecorder(t *testing.T, emulators local.DemoEmulators) *recorder {
 		if strings.HasPrefix(service, "DynamoDB") {
 			r.noteTables(operation, body, emulators.Stack)
 			dynamoDB.ServeHTTP(w, request)
+			return
+		}
+		if strings.HasPrefix(request.URL.Path, "/v2/email/") { // SES names its operations by their paths
+			r.noteMail(t, request, body, emulators.Stack)
+			mail.ServeHTTP(w, request)
 			return
 		}
 		if service == "AmazonSQS" {
@@ -206,9 +227,10 @@ func newRecorder(t *testing.T, emulators local.DemoEmulators) *recorder {
 
 func (r *recorder) noteTables(operation string, body []byte, stack string) {
 	var call struct {
-		TableName    string
-		IndexName    string
-		RequestItems map[string]json.RawMessage
+		TableName     string
+		IndexName     string
+		RequestItems  map[string]json.RawMessage
+		TransactItems []map[string]struct{ TableName string }
 	}
 	_ = json.Unmarshal(body, &call)
 	tables := slices.Collect(maps.Keys(call.RequestItems))
@@ -216,21 +238,47 @@ func (r *recorder) noteTables(operation string, body []byte, stack string) {
 		tables = append(tables, call.TableName)
 	}
 	for _, table := range tables {
-		name := strings.TrimPrefix(table, stack+"-")
-		resource := strings.ToUpper(name[:1]) + name[1:] + "Table"
+		resource := logicalID(table, stack) + "Table"
 		if call.IndexName != "" {
 			resource += "/index/" + call.IndexName
 		}
 		r.note(permission{"dynamodb:" + operation, resource})
 	}
+	// A transaction needs the permissions of what it is made of: PutItem for a Put, and so on.
+	for _, item := range call.TransactItems {
+		for action, on := range item {
+			r.note(permission{"dynamodb:" + action + "Item", logicalID(on.TableName, stack) + "Table"})
+		}
+	}
+}
+
+// logicalID is a table's or queue's, without its type: MailEvent for carillon-mail-event.
+func logicalID(name, stack string) string {
+	var id strings.Builder
+	for part := range strings.SplitSeq(strings.TrimPrefix(name, stack+"-"), "-") {
+		id.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	}
+	return id.String()
+}
+
+func (r *recorder) noteMail(t *testing.T, request *http.Request, body []byte, stack string) {
+	if request.Method != http.MethodPost || request.URL.Path != "/v2/email/outbound-emails" {
+		t.Errorf("no permission is known for %s %s", request.Method, request.URL.Path)
+		return
+	}
+	var call struct{ FromEmailAddress, ConfigurationSetName string }
+	assert.NoError(t, json.Unmarshal(body, &call))
+	assert.Equal(t, "activation@mail.example.com", call.FromEmailAddress, "the only address that the role's condition lets through")
+	assert.Equal(t, stack+"-mail", call.ConfigurationSetName)
+	r.note(permission{"ses:SendEmail", "identity/MailIdentity"})
+	r.note(permission{"ses:SendEmail", "configuration-set/MailConfigurationSet"})
 }
 
 func (r *recorder) noteQueue(operation string, body []byte, stack string) {
 	var call struct{ QueueURL string }
 	_ = json.Unmarshal(body, &call) // without regard to case: AWS spells it QueueUrl
-	name := strings.TrimPrefix(path.Base(call.QueueURL), stack+"-")
 	// A batch needs the permission of what it is a batch of.
-	r.note(permission{"sqs:" + strings.TrimSuffix(operation, "Batch"), strings.ToUpper(name[:1]) + name[1:] + "Queue"})
+	r.note(permission{"sqs:" + strings.TrimSuffix(operation, "Batch"), logicalID(path.Base(call.QueueURL), stack) + "Queue"})
 }
 
 func (r *recorder) noteSecret(operation string, body []byte, stack string) {
@@ -272,7 +320,7 @@ func (r *recorder) permissions() map[permission]bool {
 // polling is what Lambda does with a function's role to bring it the messages of a queue.
 var polling = []string{"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
-// roles reads what the role of each function allows on tables, queues and secrets.
+// roles reads what the role of each function allows on tables, queues, secrets and mail.
 func roles(t *testing.T) map[string][]permission {
 	t.Helper()
 	text, err := os.ReadFile("../../template.yaml")
@@ -309,8 +357,11 @@ func roles(t *testing.T) map[string][]permission {
 					}
 					for _, target := range values(&statement.Resource) {
 						target = strings.TrimSuffix(strings.Replace(target, ".Arn}", "}", 1), ".Arn")
-						if _, name, ok := strings.Cut(target, "${AWS::StackName}/"); ok {
-							target = name
+						for _, prefix := range []string{"${AWS::StackName}/", "${AWS::AccountId}:"} {
+							if _, name, ok := strings.Cut(target, prefix); ok {
+								target = name
+								break
+							}
 						}
 						target = strings.NewReplacer("${", "", "}", "").Replace(target)
 						granted[function] = append(granted[function], permission{action, target})

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"carillon/local"
+	"carillon/local/standin"
 )
 
 // Backend is all that the functions need: the emulators and stand-ins of a local run, provisioned, each reachable from a
@@ -71,6 +72,9 @@ func (b *Backend) HoldQueues() {
 	b.bundle.PauseSchedules()
 	b.bundle.PauseQueues()
 }
+
+// Mails is every mail that SES accepted, oldest first.
+func (b *Backend) Mails() []standin.Message { return b.bundle.Mail.Messages() }
 
 // Close stops everything and returns when it is gone.
 func (b *Backend) Close() {

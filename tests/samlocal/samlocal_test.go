@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -47,10 +48,16 @@ var calls = []struct {
 	},
 	{
 		event: "product-create", id: "ProductCreateFunction", status: 201, body: `"status":"created"`,
-		// The SAM CLI's server drops headers with an underscore in their name (Werkzeug does), so client_id never arrives.
-		served: 401, servedBody: "The user could not be authenticated for this request.",
+		served: 401, servedBody: notAuthenticated,
 	},
+	{event: "product-mail", id: "ProductMailFunction", body: `{"batchItemFailures":`},
+	{event: "product-mail-event", id: "ProductMailEventFunction", body: `{"batchItemFailures":`},
+	{event: "product-list", id: "ProductListFunction", status: 200, body: `"id":"8001234567"`, served: 401, servedBody: notAuthenticated},
+	{event: "product-get", id: "ProductGetFunction", status: 200, body: `"value":"delivered"`, served: 401, servedBody: notAuthenticated},
 }
+
+// The SAM CLI's server drops headers with an underscore in their name (Werkzeug does), so client_id never arrives.
+const notAuthenticated = "The user could not be authenticated for this request."
 
 func TestSAMLocal(t *testing.T) {
 	if err := samlocal.Engine(t.Context()); err != nil {
@@ -103,7 +110,15 @@ func TestSAMLocal(t *testing.T) {
 			}
 			assert.Contains(t, body, call.body, call.event)
 			keep(t, backend, call.grants, call.value, body)
+			if call.id == "ProductCreateFunction" {
+				created, err := samlocal.CreatedProduct(raw)
+				require.NoError(t, err)
+				maps.Copy(backend.Values, created)
+			}
 		}
+		mails := backend.Mails()
+		require.Len(t, mails, 1)
+		assert.Equal(t, "abc@gmail.com", mails[0].To)
 	})
 
 	t.Run("start-api", func(t *testing.T) {

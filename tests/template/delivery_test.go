@@ -21,38 +21,52 @@ func number(t *testing.T, value any) int {
 	return n
 }
 
-// Every queue that a function takes from: what it cannot deal with ends where a person can look at it.
+// queues are those that a function takes from, by the name without Queue: the function, the queue's name, and the
+// parameter that bounds the function's concurrency.
+var queues = map[string]struct{ function, name, concurrency string }{
+	"Delivery":  {"engage-deliver", "delivery", "DeliveryConcurrency"},
+	"Mail":      {"product-mail", "mail", "MailConcurrency"},
+	"MailEvent": {"product-mail-event", "mail-event", ""},
+}
+
+// What a function cannot deal with ends where a person can look at it.
 func TestQueues(t *testing.T) {
 	template := load(t)
-	queues := template.ofType(t, "AWS::SQS::Queue")
-	names := map[string]string{"DeliveryQueue": "delivery", "DeliveryDeadLetterQueue": "delivery-dead"}
-	assert.ElementsMatch(t, slices.Collect(maps.Keys(names)), slices.Collect(maps.Keys(queues)))
-	for id, queue := range queues {
-		properties := at(t, queue, "Properties")
-		assert.Equal(t, "!Sub ${AWS::StackName}-"+names[id], text(at(t, properties, "QueueName")), id)
-		assert.Equal(t, "true", at(t, properties, "SqsManagedSseEnabled"), id)
-	}
-	dead := at(t, queues["DeliveryDeadLetterQueue"], "Properties")
-	live := at(t, queues["DeliveryQueue"], "Properties")
-	assert.Equal(t, "!GetAtt DeliveryDeadLetterQueue.Arn", text(at(t, live, "RedrivePolicy", "deadLetterTargetArn")))
-	assert.Equal(t, 5, number(t, at(t, live, "RedrivePolicy", "maxReceiveCount")))
-	assert.Greater(t, number(t, at(t, dead, "MessageRetentionPeriod")), number(t, at(t, live, "MessageRetentionPeriod")),
-		"a dead letter keeps its age")
-	assert.Equal(t, "byQueue", at(t, dead, "RedriveAllowPolicy", "redrivePermission"))
-	assert.Equal(t, []string{"!Sub arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-delivery"},
-		texts(at(t, dead, "RedriveAllowPolicy", "sourceQueueArns")))
+	declared := template.ofType(t, "AWS::SQS::Queue")
+	assert.Len(t, declared, 2*len(queues))
+	for id, want := range queues {
+		t.Run(id, func(t *testing.T) {
+			live := at(t, declared[id+"Queue"], "Properties")
+			dead := at(t, declared[id+"DeadLetterQueue"], "Properties")
+			assert.Equal(t, "!Sub ${AWS::StackName}-"+want.name, text(at(t, live, "QueueName")))
+			assert.Equal(t, "!Sub ${AWS::StackName}-"+want.name+"-dead", text(at(t, dead, "QueueName")))
+			assert.Equal(t, "true", at(t, live, "SqsManagedSseEnabled"))
+			assert.Equal(t, "true", at(t, dead, "SqsManagedSseEnabled"))
+			assert.Equal(t, "!GetAtt "+id+"DeadLetterQueue.Arn", text(at(t, live, "RedrivePolicy", "deadLetterTargetArn")))
+			assert.Equal(t, 5, number(t, at(t, live, "RedrivePolicy", "maxReceiveCount")))
+			assert.Greater(t, number(t, at(t, dead, "MessageRetentionPeriod")), number(t, at(t, live, "MessageRetentionPeriod")),
+				"a dead letter keeps its age")
+			assert.Equal(t, "byQueue", at(t, dead, "RedriveAllowPolicy", "redrivePermission"))
+			assert.Equal(t, []string{"!Sub arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-" + want.name},
+				texts(at(t, dead, "RedriveAllowPolicy", "sourceQueueArns")))
 
-	deliver := template.functions(t)["engage-deliver"]
-	assert.Equal(t, 6*number(t, at(t, deliver, "Timeout")), number(t, at(t, live, "VisibilityTimeout")), "as AWS recommends")
-	assert.Equal(t, 512, number(t, at(t, deliver, "MemorySize")))
-	mapping := at(t, deliver, "Events", "Queue", "Properties")
-	assert.Equal(t, []string{"ReportBatchItemFailures"}, texts(at(t, mapping, "FunctionResponseTypes")))
-	assert.Equal(t, 10, number(t, at(t, mapping, "BatchSize")))
-	assert.Equal(t, 0, number(t, at(t, mapping, "MaximumBatchingWindowInSeconds")), "what is due does not wait for others")
-	assert.Equal(t, "!Ref DeliveryConcurrency", text(at(t, mapping, "ScalingConfig", "MaximumConcurrency")))
-	concurrency := at(t, map[string]any(template), "Parameters", "DeliveryConcurrency")
-	assert.Equal(t, 2, number(t, at(t, concurrency, "MinValue")), "Lambda's own limits")
-	assert.Equal(t, 1000, number(t, at(t, concurrency, "MaxValue")))
+			function := template.functions(t)[want.function]
+			assert.Equal(t, 6*number(t, at(t, function, "Timeout")), number(t, at(t, live, "VisibilityTimeout")), "as AWS recommends")
+			mapping := at(t, function, "Events", "Queue", "Properties").(map[string]any)
+			assert.Equal(t, "!GetAtt "+id+"Queue.Arn", text(at(t, mapping, "Queue")))
+			assert.Equal(t, []string{"ReportBatchItemFailures"}, texts(at(t, mapping, "FunctionResponseTypes")))
+			assert.Equal(t, 10, number(t, at(t, mapping, "BatchSize")))
+			assert.Equal(t, 0, number(t, at(t, mapping, "MaximumBatchingWindowInSeconds")), "what is due does not wait for others")
+			if want.concurrency == "" {
+				assert.NotContains(t, mapping, "ScalingConfig")
+				return
+			}
+			assert.Equal(t, "!Ref "+want.concurrency, text(at(t, mapping, "ScalingConfig", "MaximumConcurrency")))
+			concurrency := at(t, map[string]any(template), "Parameters", want.concurrency)
+			assert.Equal(t, 2, number(t, at(t, concurrency, "MinValue")), "Lambda's own limits")
+			assert.Equal(t, 1000, number(t, at(t, concurrency, "MaxValue")))
+		})
+	}
 }
 
 func TestScheduleRunsEveryMinuteAndNeverTwiceAtOnce(t *testing.T) {
@@ -74,12 +88,17 @@ func TestEventsThatAreNoRequests(t *testing.T) {
 		require.NoError(t, json.Unmarshal(raw, &event))
 		return event
 	}
-	record := at(t, read("engage-deliver"), "Records").([]any)[0]
-	assert.Equal(t, "aws:sqs", at(t, record, "eventSource"))
-	assert.Regexp(t, `^arn:aws:sqs:[a-z0-9-]+:\d{12}:carillon-delivery$`, at(t, record, "eventSourceARN"))
-	var message map[string]any
-	require.NoError(t, json.Unmarshal([]byte(at(t, record, "body").(string)), &message))
-	assert.Subset(t, slices.Collect(maps.Keys(message)), []string{"requestId", "chunk", "notBefore"})
+	members := map[string][]string{
+		"Delivery": {"requestId", "chunk", "notBefore"}, "Mail": {"requestId"}, "MailEvent": {"source", "detail-type", "detail"},
+	}
+	for id, queue := range queues {
+		record := at(t, read(queue.function), "Records").([]any)[0]
+		assert.Equal(t, "aws:sqs", at(t, record, "eventSource"))
+		assert.Regexp(t, `^arn:aws:sqs:[a-z0-9-]+:\d{12}:carillon-`+queue.name+`$`, at(t, record, "eventSourceARN"))
+		var message map[string]any
+		require.NoError(t, json.Unmarshal([]byte(at(t, record, "body").(string)), &message))
+		assert.Subset(t, slices.Collect(maps.Keys(message)), members[id])
+	}
 
 	schedule := read("engage-schedule")
 	assert.Equal(t, "aws.scheduler", at(t, schedule, "source"))
@@ -96,8 +115,21 @@ var alarms = map[string][]string{
 		"AWS/SQS/ApproximateAgeOfOldestMessage of !GetAtt DeliveryQueue.QueueName, Maximum",
 		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt DeliveryQueue.QueueName, Minimum",
 	},
-	"LatenessAlarm":        {"Carillon/latenessMs of !Ref EngageDeliverFunction, p99"},
-	"GatewayErrorsAlarm":   {"Carillon/gatewayErrors of !Ref EngageDeliverFunction, Sum"},
+	"LatenessAlarm":      {"Carillon/latenessMs of !Ref EngageDeliverFunction, p99"},
+	"GatewayErrorsAlarm": {"Carillon/gatewayErrors of !Ref EngageDeliverFunction, Sum"},
+	"MailErrorsAlarm":    nil,
+	"MailDeadLettersAlarm": {
+		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt MailDeadLetterQueue.QueueName, Maximum",
+		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt MailEventDeadLetterQueue.QueueName, Maximum",
+	},
+	"MailQueueAgeAlarm": {
+		"AWS/SQS/ApproximateAgeOfOldestMessage of !GetAtt MailQueue.QueueName, Maximum",
+		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt MailQueue.QueueName, Minimum",
+	},
+	"MailsRefusedAlarm": {
+		"Carillon/mailsRefused of !Ref ProductMailFunction, Sum",
+		"Carillon/mailsRefused of !Ref ProductMailEventFunction, Sum",
+	},
 	"ApiServerErrorsAlarm": {"AWS/ApiGateway/5xx of !Ref Api, Sum", "AWS/ApiGateway/5xx of !Ref Api, Sum"},
 }
 
@@ -125,7 +157,7 @@ func TestAlarms(t *testing.T) {
 func TestEveryFunctionIsUnderAnAlarm(t *testing.T) {
 	declared := load(t).ofType(t, "AWS::CloudWatch::Alarm")
 	var watched []string
-	for _, id := range []string{"FunctionErrorsAlarm", "DeliveryErrorsAlarm"} {
+	for _, id := range []string{"FunctionErrorsAlarm", "DeliveryErrorsAlarm", "MailErrorsAlarm"} {
 		of := metrics(t, at(t, declared[id], "Properties"))
 		assert.LessOrEqual(t, len(of), 10, "CloudWatch's limit for one alarm")
 		for _, metric := range of {

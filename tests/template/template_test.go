@@ -16,7 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const secrets = "!Sub arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/"
+const (
+	secrets = "!Sub arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/"
+	ses     = "!Sub arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:"
+)
 
 var (
 	readClients    = grant{secrets + "client/*", "secretsmanager:GetSecretValue"}
@@ -24,6 +27,7 @@ var (
 	keepAnswers    = grant{"!GetAtt IdempotencyTable.Arn", "dynamodb:DeleteItem dynamodb:PutItem dynamodb:UpdateItem"}
 	readContent    = grant{"!GetAtt ContentTable.Arn", "dynamodb:GetItem"}
 	enqueue        = grant{"!GetAtt DeliveryQueue.Arn", "sqs:SendMessage"}
+	updateProduct  = grant{"!GetAtt ProductsTable.Arn", "dynamodb:UpdateItem"}
 )
 
 type grant struct{ resource, actions string }
@@ -69,11 +73,32 @@ var functions = map[string]struct {
 	"product-create": {
 		[]string{"ANY /dxp-ux/v1/{businessId}/product", "POST /dxp-ux/v1/{businessId}/product"},
 		[]grant{
-			readClients, readContent, keepAnswers,
+			readClients, readContent, keepAnswers, updateProduct,
 			{"!Ref ProviderSecret", "secretsmanager:GetSecretValue"},
-			{"!GetAtt ProductsTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem"},
+			{"!GetAtt MailsTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem"},
+			{"!GetAtt MailQueue.Arn", "sqs:SendMessage"},
 		},
 	},
+	"product-list": {[]string{"GET /dxp-ux/v1/{businessId}/product"}, []grant{
+		readClients, readContent,
+		{"!GetAtt ProductsTable.Arn", "dynamodb:Query"},
+	}},
+	"product-get": {
+		[]string{"ANY /dxp-ux/v1/{businessId}/product/{id}", "GET /dxp-ux/v1/{businessId}/product/{id}"},
+		[]grant{readClients, readContent, {"!GetAtt ProductsTable.Arn", "dynamodb:GetItem"}},
+	},
+	"product-mail": {[]string{"SQS !GetAtt MailQueue.Arn"}, []grant{
+		updateProduct,
+		{"!GetAtt MailsTable.Arn", "dynamodb:UpdateItem"},
+		{ses + "identity/${MailIdentity}", "ses:SendEmail"},
+		{ses + "configuration-set/${MailConfigurationSet}", "ses:SendEmail"},
+		{"!GetAtt MailQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage sqs:SendMessage"},
+	}},
+	"product-mail-event": {[]string{"SQS !GetAtt MailEventQueue.Arn"}, []grant{
+		updateProduct,
+		{"!GetAtt MailsTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem"},
+		{"!GetAtt MailEventQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage"},
+	}},
 }
 
 func TestEveryFolderIsAFunctionWithAnEvent(t *testing.T) {
@@ -175,7 +200,8 @@ func TestFunctions(t *testing.T) {
 
 func TestEnvironmentHoldsNoSecret(t *testing.T) {
 	// A name, an ARN or a prefix: what CloudFormation answers to Ref is never a secret's value.
-	harmless := regexp.MustCompile(`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|GatewayUrl|TokenSigningKeySecret|ProviderSecret|GatewaySecret|\w+Table|\w+Queue)$|` +
+	harmless := regexp.MustCompile(`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|GatewayUrl|TokenSigningKeySecret|ProviderSecret|GatewaySecret|` +
+		`MailFrom|MailConfigurationSet|ActivationHosts|ResendWindow|ResendsPerAccount|ResendsPerAddress|\w+Table|\w+Queue)$|` +
 		`^!Sub \$\{AWS::StackName\}/(client|ott)/$`)
 	for name, function := range load(t).functions(t) {
 		for variable, value := range at(t, function, "Environment", "Variables").(map[string]any) {
@@ -246,7 +272,8 @@ func TestLogGroupsExpire(t *testing.T) {
 func TestTables(t *testing.T) {
 	tables := load(t).ofType(t, "AWS::DynamoDB::Table")
 	keys := map[string]string{
-		"RegistrationsTable": "pk", "ProductsTable": "owner id", "ContentTable": "pk sk", "PushesTable": "requestId part", "IdempotencyTable": "key",
+		"RegistrationsTable": "pk", "ProductsTable": "owner id", "ContentTable": "pk sk", "PushesTable": "requestId part", "MailsTable": "id",
+		"IdempotencyTable": "key",
 	}
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(keys)), slices.Collect(maps.Keys(tables)))
 	for id, table := range tables {
@@ -267,7 +294,7 @@ func TestTables(t *testing.T) {
 			assert.Equal(t, keys[id], strings.Join(key, " "))
 		})
 	}
-	for _, id := range []string{"PushesTable", "IdempotencyTable"} {
+	for _, id := range []string{"PushesTable", "MailsTable", "IdempotencyTable"} {
 		assert.Equal(t, map[string]any{"AttributeName": "expiresAt", "Enabled": "true"}, at(t, tables[id], "Properties", "TimeToLiveSpecification"), id)
 	}
 }

@@ -1,0 +1,234 @@
+package standin_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sesv2"
+	sestypes "github.com/aws/aws-sdk-go-v2/service/sesv2/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"carillon/local/emulatortest"
+	"carillon/local/standin"
+)
+
+func TestMain(m *testing.M) { emulatortest.Main(m) }
+
+// mailbox is a stack's, with its configuration set and the rule behind it.
+type mailbox struct {
+	partners
+	mail  *standin.Mail
+	ses   *sesv2.Client
+	stack string
+}
+
+func startMailbox(t *testing.T, eventTypes ...string) mailbox {
+	t.Helper()
+	m := mailbox{mail: standin.NewMail(), stack: emulatortest.Deploy(t)}
+	server, err := standin.Start(m.mail)
+	require.NoError(t, err)
+	control := httptest.NewServer(server.Control())
+	t.Cleanup(func() { control.Close(); server.Close(); m.mail.Close() })
+	m.partners = partners{Server: server, control: control.URL + "/_local/"}
+	m.ses = emulatortest.SESv2At(server.URL("mail"))
+	require.NoError(t, m.mail.Connect(standin.MailConfig{
+		Endpoint: emulatortest.AWSEndpoint(), Events: emulatortest.EventBridge(),
+		EventTypes: map[string][]string{m.stack + "-mail": eventTypes},
+		AccountID:  "000000000000", Region: emulatortest.Region, Log: func(line string) { t.Error(line) },
+	}))
+	return m
+}
+
+// send sends a mail, changed as the test wants it.
+func (m mailbox) send(ctx context.Context, to string, change func(*sesv2.SendEmailInput)) error {
+	in := &sesv2.SendEmailInput{
+		FromEmailAddress:     aws.String(emulatortest.MailFrom),
+		ConfigurationSetName: aws.String(m.stack + "-mail"),
+		Destination:          &sestypes.Destination{ToAddresses: []string{to}},
+		EmailTags:            []sestypes.MessageTag{{Name: aws.String("request"), Value: aws.String("op-1")}},
+		Content: &sestypes.EmailContent{Simple: &sestypes.Message{
+			Subject: &sestypes.Content{Data: aws.String("Your <service>")},
+			Body: &sestypes.Body{
+				Text: &sestypes.Content{Data: aws.String("Open the link")},
+				Html: &sestypes.Content{Data: aws.String(`<p>Open the link</p><img src="https://example.com/"></iframe>`)},
+			},
+		}},
+	}
+	if change != nil {
+		change(in)
+	}
+	_, err := m.ses.SendEmail(ctx, in)
+	return err
+}
+
+func TestMailboxKeepsWhatSESAccepts(t *testing.T) {
+	m := startMailbox(t)
+	require.NoError(t, m.send(t.Context(), "ann@example.com", nil))
+	got := m.received(t, "mail")
+	require.Len(t, got, 1)
+	assert.NotEmpty(t, got[0]["at"])
+	delete(got[0], "at")
+	assert.Equal(t, map[string]any{
+		"from": emulatortest.MailFrom, "to": "ann@example.com", "subject": "Your <service>", "text": "Open the link",
+		"html": `<p>Open the link</p><img src="https://example.com/"></iframe>`,
+	}, got[0])
+
+	do(t, http.MethodDelete, m.control+"mail", "", nil)
+	assert.Empty(t, m.received(t, "mail"))
+}
+
+func TestMailboxKeepsNothingElse(t *testing.T) {
+	m := startMailbox(t)
+	throttled := standin.Answer{Status: 429, Headers: map[string]string{"X-Amzn-ErrorType": "TooManyRequestsException"}, Body: `{"message":"slow"}`}
+	for _, c := range []struct {
+		name   string
+		script []standin.Answer
+		change func(*sesv2.SendEmailInput)
+		want   any
+	}{
+		{name: "scripted refusal", script: []standin.Answer{throttled}, want: new(*sestypes.TooManyRequestsException)},
+		{
+			name: "sender that is not verified", want: new(*sestypes.MessageRejected),
+			change: func(in *sesv2.SendEmailInput) { in.FromEmailAddress = aws.String("ann@elsewhere.example") },
+		},
+		{
+			name: "unknown configuration set", want: new(*sestypes.NotFoundException),
+			change: func(in *sesv2.SendEmailInput) { in.ConfigurationSetName = aws.String("other") },
+		},
+		{
+			name: "tag that SES does not take", want: new(*sestypes.BadRequestException),
+			change: func(in *sesv2.SendEmailInput) { in.EmailTags[0].Value = aws.String("JKJaXmPLvHcESHA=") },
+		},
+		{
+			name: "content that the page could not show", want: new(*sestypes.BadRequestException),
+			change: func(in *sesv2.SendEmailInput) {
+				in.Content = &sestypes.EmailContent{Raw: &sestypes.RawMessage{Data: []byte("To: ann")}}
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			require.NoError(t, m.Script("mail", c.script...))
+			require.ErrorAs(t, m.send(t.Context(), "ann@example.com", c.change), c.want)
+			assert.Empty(t, m.mail.Messages())
+		})
+	}
+	_, err := m.ses.GetEmailIdentity(t.Context(), &sesv2.GetEmailIdentityInput{EmailIdentity: aws.String("mail.example.com")})
+	require.NoError(t, err, "every other call goes through")
+	assert.Empty(t, m.mail.Messages())
+}
+
+func TestMailIsKeptThoughItsAnswerIsLost(t *testing.T) {
+	m := startMailbox(t)
+	require.NoError(t, m.Script("mail", standin.Answer{Cut: true}))
+	require.Error(t, m.send(t.Context(), "ann@example.com", nil))
+	assert.Len(t, m.mail.Messages(), 1)
+}
+
+func TestMailboxWithoutEmulator(t *testing.T) {
+	mail := standin.NewMail()
+	recorder := httptest.NewRecorder()
+	mail.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/v2/email/account", nil))
+	assert.Equal(t, http.StatusServiceUnavailable, recorder.Code)
+}
+
+// sesEvent is what the functions read of an event.
+type sesEvent struct {
+	Source     string
+	DetailType string `json:"detail-type"`
+	Detail     struct {
+		EventType string
+		Mail      struct {
+			MessageID   string
+			Destination []string
+			Tags        map[string][]string
+		}
+		Bounce struct {
+			BounceType, BounceSubType string
+			BouncedRecipients         []struct{ EmailAddress, Status string }
+		}
+		Complaint struct{ ComplaintFeedbackType string }
+	}
+}
+
+// told is what the rule brought to the stack's queue, once the mailbox has told all.
+func (m mailbox) told(t *testing.T) []sesEvent {
+	t.Helper()
+	m.mail.Close()
+	client := emulatortest.SQS()
+	queue, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(m.stack + "-mail-event")})
+	require.NoError(t, err)
+	var events []sesEvent
+	for {
+		out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: queue.QueueUrl, MaxNumberOfMessages: 10})
+		require.NoError(t, err)
+		if len(out.Messages) == 0 {
+			return events
+		}
+		for _, message := range out.Messages {
+			var event sesEvent
+			require.NoError(t, json.Unmarshal([]byte(aws.ToString(message.Body)), &event))
+			events = append(events, event)
+		}
+	}
+}
+
+func TestMailboxTellsWhatBecameOfMails(t *testing.T) {
+	for _, c := range []struct {
+		to      string
+		want    []string
+		subType string
+	}{
+		{"ann@example.com", []string{"Email Delivered"}, ""},
+		{"success@simulator.amazonses.com", []string{"Email Delivered"}, ""},
+		{"bounce@simulator.amazonses.com", []string{"Email Bounced"}, "General"},
+		{"bounce+label@simulator.amazonses.com", []string{"Email Bounced"}, "General"},
+		{"Suppressionlist@simulator.amazonses.com", []string{"Email Bounced"}, "Suppressed"},
+		{"complaint@simulator.amazonses.com", []string{"Email Complaint Received", "Email Delivered"}, ""},
+	} {
+		t.Run(c.to, func(t *testing.T) {
+			m := startMailbox(t, "delivery", "bounce", "complaint")
+			require.NoError(t, m.send(t.Context(), c.to, nil))
+			var types []string
+			for _, event := range m.told(t) {
+				types = append(types, event.DetailType)
+				assert.Equal(t, "aws.ses", event.Source)
+				assert.Equal(t, []string{c.to}, event.Detail.Mail.Destination)
+				assert.NotEmpty(t, event.Detail.Mail.MessageID)
+				assert.Equal(t, []string{"op-1"}, event.Detail.Mail.Tags["request"])
+				assert.Equal(t, c.subType, event.Detail.Bounce.BounceSubType)
+				if c.subType != "" {
+					assert.Equal(t, c.to, event.Detail.Bounce.BouncedRecipients[0].EmailAddress)
+				}
+			}
+			slices.Sort(types)
+			assert.Equal(t, c.want, types)
+		})
+	}
+}
+
+func TestMailboxTellsWhatTheConfigurationSetWants(t *testing.T) {
+	m := startMailbox(t, "bounce")
+	require.NoError(t, m.send(t.Context(), "ann@example.com", nil))
+	require.NoError(t, m.send(t.Context(), "bounce@simulator.amazonses.com", func(in *sesv2.SendEmailInput) { in.ConfigurationSetName = nil }))
+	assert.Empty(t, m.told(t))
+}
+
+func TestPageShowsMailsAsTheirReadersSeeThem(t *testing.T) {
+	m := startMailbox(t)
+	require.NoError(t, m.send(t.Context(), "ann@example.com", nil))
+	res, page := do(t, http.MethodGet, m.control, "", nil)
+	assert.Equal(t, "default-src 'none'; style-src 'unsafe-inline'", res.Header.Get("Content-Security-Policy"))
+	assert.Contains(t, page, `<dd>Your &lt;service&gt;</dd>`)
+	assert.Contains(t, page, `<iframe sandbox srcdoc="&lt;p&gt;Open the link&lt;/p&gt;&lt;img src=&#34;https://example.com/&#34;&gt;&lt;/iframe&gt;"`,
+		"the mail is all within the attribute")
+	assert.Equal(t, 1, strings.Count(page, "</iframe>"))
+	assert.NotContains(t, page, "<img")
+}

@@ -1,0 +1,106 @@
+package product
+
+import (
+	"time"
+
+	"carillon/shared/attribute"
+	"carillon/shared/secret"
+)
+
+// Mail is the activation mail of one accepted request. It is kept by the id of the operation that the request is done
+// under (package idempotency), so a request has one mail however often it is sent.
+type Mail struct {
+	RequestID   string // the operation's id
+	Tenant      string
+	BusinessID  string // the country, which decides the mail's language
+	ProductID   string
+	To          string      // an address that isEmailAddress takes
+	Service     string      // what the customer knows the product as, Disney+ for instance
+	Link        secret.Text // the activation link; empty once the mail needs it no more
+	LinkExpires time.Time   // zero if the provider does not say
+	State       MailState
+	Reason      string    // why it is in that state, may be empty
+	Claim       string    // of the process that is sending it, or was
+	ClaimedAt   time.Time // when that began
+	CreatedAt   time.Time
+}
+
+// MailState is how far a mail has come.
+type MailState string
+
+// The states of a mail. In the first two it is under way.
+const (
+	MailPending    MailState = "pending"    // to be sent
+	MailSending    MailState = "sending"    // a process has claimed it and is about to send it
+	MailSent       MailState = "sent"       // SES has taken it
+	MailUnknown    MailState = "unknown"    // a process died, or SES did not answer, after the claim: not sent again
+	MailDelivered  MailState = "delivered"  // the receiver's server has taken it
+	MailBounced    MailState = "bounced"    // the receiver's server refuses it
+	MailSuppressed MailState = "suppressed" // SES knows the address as one that bounced or complained
+	MailRefused    MailState = "refused"    // SES does not take it
+	MailExpired    MailState = "expired"    // its link was over before it could be sent
+	MailComplained MailState = "complained" // its receiver calls it spam
+	MailNone       MailState = "none"       // the provider gave no link: there is nothing to mail
+)
+
+// mailProgress orders the states: a mail goes on to a higher number only. A server that took a mail may still bounce it
+// later, and who complains has got it, so the order is that of how much a state tells.
+var mailProgress = map[MailState]int{
+	MailPending: 0, MailSending: 1, MailUnknown: 2, MailSent: 3, MailDelivered: 4,
+	MailBounced: 5, MailSuppressed: 5, MailRefused: 5, MailExpired: 5, MailComplained: 6, MailNone: 7,
+}
+
+// before returns the states that a mail may go on to state from.
+func (state MailState) before() []MailState {
+	var earlier []MailState
+	for other, progress := range mailProgress {
+		if progress < mailProgress[state] {
+			earlier = append(earlier, other)
+		}
+	}
+	return earlier
+}
+
+// mailRetention is how long a mail is kept: longer than any event of it may take.
+const mailRetention = 30 * 24 * time.Hour
+
+func requestKey(requestID string) attribute.Item {
+	return attribute.Item{"id": attribute.String("request#" + requestID)}
+}
+
+// item is the mail as it is kept first.
+func (m Mail) item() attribute.Item {
+	item := requestKey(m.RequestID)
+	for name, value := range map[string]string{
+		"requestId": m.RequestID, "tenant": m.Tenant, "businessId": m.BusinessID, "productId": m.ProductID,
+		"to": m.To, "service": m.Service, "link": m.Link.Reveal(), "state": string(m.State),
+	} {
+		if value != "" {
+			item[name] = attribute.String(value)
+		}
+	}
+	if !m.LinkExpires.IsZero() {
+		item["linkExpires"] = attribute.Time(m.LinkExpires)
+	}
+	item["createdAt"], item["updatedAt"] = attribute.Time(m.CreatedAt), attribute.Time(m.CreatedAt)
+	item["expiresAt"] = attribute.EpochSeconds(m.CreatedAt.Add(mailRetention))
+	return item
+}
+
+func mailFromItem(item attribute.Item) Mail {
+	return Mail{
+		RequestID:   attribute.GetString(item, "requestId"),
+		Tenant:      attribute.GetString(item, "tenant"),
+		BusinessID:  attribute.GetString(item, "businessId"),
+		ProductID:   attribute.GetString(item, "productId"),
+		To:          attribute.GetString(item, "to"),
+		Service:     attribute.GetString(item, "service"),
+		Link:        secret.NewText(attribute.GetString(item, "link")),
+		LinkExpires: attribute.GetTime(item, "linkExpires"),
+		State:       MailState(attribute.GetString(item, "state")),
+		Reason:      attribute.GetString(item, "reason"),
+		Claim:       attribute.GetString(item, "claim"),
+		ClaimedAt:   attribute.GetTime(item, "claimedAt"),
+		CreatedAt:   attribute.GetTime(item, "createdAt"),
+	}
+}

@@ -1,0 +1,386 @@
+package mail_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"carillon/local/emulatortest"
+	"carillon/shared/attribute"
+	"carillon/shared/product"
+	"carillon/shared/product/mail"
+)
+
+// Contract.md §3: the mail is sent by SES, text and HTML, and what became of it is recorded on the product.
+func TestAMailIsSent(t *testing.T) {
+	b := deploy(t)
+	m := b.keep(request)
+	b.pass(time.Minute)
+	assert.Empty(t, b.deliver(messageOf(request)))
+	sent := b.sent()
+	require.Len(t, sent, 1)
+	assert.Equal(t, emulatortest.MailFrom, sent[0].FromEmailAddress)
+	assert.Equal(t, []string{address}, sent[0].Destination.ToAddresses)
+	assert.Empty(t, sent[0].Destination.CcAddresses)
+	assert.Empty(t, sent[0].Destination.BccAddresses)
+	assert.Empty(t, sent[0].ReplyToAddresses)
+	assert.Equal(t, b.name+"-mail", sent[0].ConfigurationSetName)
+	require.Len(t, sent[0].EmailTags, 1)
+	assert.Equal(t, "request", sent[0].EmailTags[0].Name)
+	assert.Regexp(t, `^[A-Za-z0-9_-]{1,256}$`, sent[0].EmailTags[0].Value, "SES takes no other value of a tag")
+	for _, charset := range []string{
+		sent[0].Content.Simple.Subject.Charset, sent[0].Content.Simple.Body.Text.Charset, sent[0].Content.Simple.Body.HTML.Charset,
+	} {
+		assert.Equal(t, "UTF-8", charset)
+	}
+	item := b.kept(request)
+	assert.Equal(t, "sent", attribute.GetString(item, "state"))
+	assert.NotEmpty(t, attribute.GetString(item, "sesMessageId"))
+	assert.NotContains(t, item, "link", "nothing needs the link any more")
+	state, reason, at := b.shown(m)
+	assert.Equal(t, product.MailSent, state)
+	assert.Empty(t, reason)
+	assert.Equal(t, noon.Add(time.Minute), at)
+	assert.Contains(t, b.log.String(), `"mailsRefused":0`)
+}
+
+// SQS delivers at least once.
+func TestAMessageThatComesAgainSendsNothing(t *testing.T) {
+	b := deploy(t)
+	b.keep(request)
+	for range 3 {
+		assert.Empty(t, b.deliver(messageOf(request)))
+	}
+	assert.Len(t, b.sent(), 1)
+
+	t.Run("at the same time", func(t *testing.T) {
+		b.keep("b")
+		var group sync.WaitGroup
+		for range 20 {
+			group.Go(func() { b.deliver(messageOf("b"), messageOf("b")) })
+		}
+		group.Wait()
+		assert.Len(t, b.sent(), 2)
+		assert.Equal(t, product.MailSent, b.state("b"))
+	})
+}
+
+func TestMessagesOfABatchFailAlone(t *testing.T) {
+	b := deploy(t)
+	b.keep("good")
+	b.keep("bad")
+	b.aws = func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if !strings.Contains(call.Body, "request#bad") {
+			return false
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	}
+	assert.Equal(t, "a b", b.deliver("not a message", messageOf("bad"), messageOf("good"), messageOf("nobody's")))
+	assert.Equal(t, product.MailSent, b.state("good"))
+	assert.Equal(t, product.MailPending, b.state("bad"))
+}
+
+// What SES answers decides what becomes of the mail. Whatever it is, SES is asked once.
+func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
+	html := func(status int) func(http.ResponseWriter, emulatortest.Call) bool {
+		return func(w http.ResponseWriter, _ emulatortest.Call) bool {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "<html>")
+			return true
+		}
+	}
+	cut := func(w http.ResponseWriter, _ emulatortest.Call) bool {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, `{"MessageId":"m`)
+		return true
+	}
+	hangUp := func(http.ResponseWriter, emulatortest.Call) bool { panic(http.ErrAbortHandler) }
+	hangUpAfter := func(_ http.ResponseWriter, call emulatortest.Call) bool {
+		call.Send(call.Body)
+		panic(http.ErrAbortHandler)
+	}
+	tests := map[string]struct {
+		ses    func(http.ResponseWriter, emulatortest.Call) bool
+		state  product.MailState
+		reason string
+	}{
+		"throttled":                  {answering(429, "TooManyRequestsException", "Maximum sending rate exceeded."), product.MailPending, "TooManyRequestsException: Maximum sending rate exceeded."},
+		"throttled in v1's words":    {answering(400, "Throttling", ""), product.MailPending, "Throttling"},
+		"over the daily quota":       {answering(400, "LimitExceededException", "Daily message quota exceeded."), product.MailPending, "LimitExceededException: Daily message quota exceeded."},
+		"too busy":                   {answering(503, "ServiceUnavailable", ""), product.MailPending, "ServiceUnavailable"},
+		"sending is paused":          {answering(400, "SendingPausedException", ""), product.MailPending, "SendingPausedException"},
+		"the account is suspended":   {answering(400, "AccountSuspendedException", ""), product.MailPending, "AccountSuspendedException"},
+		"no permission":              {answering(403, "AccessDeniedException", ""), product.MailPending, "AccessDeniedException"},
+		"the credentials ended":      {answering(403, "ExpiredTokenException", ""), product.MailPending, "ExpiredTokenException"},
+		"rejected":                   {answering(400, "MessageRejected", "Email address is not verified."), product.MailRefused, "MessageRejected: Email address is not verified."},
+		"the domain is not verified": {answering(400, "MailFromDomainNotVerifiedException", ""), product.MailRefused, "MailFromDomainNotVerifiedException"},
+		"a bad request":              {answering(400, "BadRequestException", "Invalid parameter."), product.MailRefused, "BadRequestException: Invalid parameter."},
+		"no configuration set":       {answering(404, "NotFoundException", ""), product.MailRefused, "NotFoundException"},
+		"too busy, in HTML":          {html(503), product.MailPending, "SES answered 503"},
+		"refused, in HTML":           {html(400), product.MailRefused, "SES answered 400"},
+		"an error of SES":            {answering(500, "InternalServiceErrorException", "secret detail"), product.MailUnknown, "SES answered 500"},
+		"a gateway's error":          {html(502), product.MailUnknown, "SES answered 502"},
+		"a request timeout":          {answering(408, "RequestTimeout", ""), product.MailUnknown, "SES answered 408"},
+		"half an answer":             {cut, product.MailSent, ""},
+		"an answer in HTML":          {html(200), product.MailSent, ""},
+		"a redirect":                 {html(302), product.MailUnknown, "SES answered 302"},
+		"it hangs up":                {hangUp, product.MailUnknown, "SES did not answer"},
+		"it hangs up after taking":   {hangUpAfter, product.MailUnknown, "SES did not answer"},
+	}
+	b := deploy(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := len(b.sent())
+			m := b.keep(name)
+			b.play(test.ses)
+			assert.Empty(t, b.deliver(messageOf(name)))
+			assert.Len(t, b.sent(), before+1)
+			item := b.kept(name)
+			assert.Equal(t, string(test.state), attribute.GetString(item, "state"))
+			assert.Equal(t, test.reason, attribute.GetString(item, "reason"))
+			messages := b.enqueued()
+			b.play(nil)
+			if test.state == product.MailPending {
+				require.Len(t, messages, 1)
+				assert.JSONEq(t, `{"requestId":"`+name+`","tries":1}`, messages[0].MessageBody)
+				assert.Equal(t, link, attribute.GetString(item, "link"))
+				assert.Empty(t, b.deliver(messages[0].MessageBody))
+				assert.Equal(t, product.MailSent, b.state(name))
+				return
+			}
+			assert.Empty(t, messages)
+			assert.NotContains(t, item, "link")
+			state, reason, _ := b.shown(m)
+			assert.Equal(t, test.state, state)
+			assert.Equal(t, test.reason, reason)
+			assert.Empty(t, b.deliver(messageOf(name)), "not sent again")
+			assert.Len(t, b.sent(), before+1)
+		})
+	}
+	assert.Contains(t, b.log.String(), `"mailsRefused":1`)
+	assert.NotContains(t, b.log.String(), "secret detail")
+}
+
+// A connection that was never made is certain to have carried nothing.
+func TestAMailIsPutOffWhileSESCannotBeReached(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, gone.Close())
+	b := deploy(t)
+	b.keep(request)
+	mailer := mail.NewMailer(b.store, b.queue(), b.sender("http://"+gone.Addr().String(), 5*time.Second), b.clock)
+	response, err := mailer.Handle(t.Context(), sqsEvent(messageOf(request)))
+	require.NoError(t, err)
+	assert.Empty(t, failures(response))
+	assert.Equal(t, product.MailPending, b.state(request))
+	assert.Equal(t, "SES could not be reached", attribute.GetString(b.kept(request), "reason"))
+	b.deliver(messageOf(request))
+	assert.Equal(t, product.MailSent, b.state(request))
+}
+
+func TestAMailThatSESHangsOverIsUnknown(t *testing.T) {
+	b := deploy(t)
+	m := b.keep(request)
+	release := make(chan struct{})
+	defer close(release)
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(http.ResponseWriter, emulatortest.Call) bool {
+		<-release
+		return true
+	})
+	mailer := mail.NewMailer(b.store, b.queue(), b.sender(endpoint, 100*time.Millisecond), b.clock)
+	_, err := mailer.Handle(t.Context(), sqsEvent(messageOf(request)))
+	require.NoError(t, err)
+	state, reason, _ := b.shown(m)
+	assert.Equal(t, product.MailUnknown, state)
+	assert.Equal(t, "SES did not answer", reason)
+}
+
+// queue is the mail queue with nothing in between.
+func (b *bundle) queue() *product.MailQueue {
+	b.t.Helper()
+	url, err := emulatortest.SQS().GetQueueUrl(b.t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(b.name + "-mail")})
+	require.NoError(b.t, err)
+	return product.NewMailQueue(emulatortest.SQS(), aws.ToString(url.QueueUrl))
+}
+
+// A throttled mail waits longer each time, at most a quarter of an hour, until it is taken or of no use.
+func TestAThrottledMailBacksOffUntilItsLinkEnds(t *testing.T) {
+	b := deploy(t)
+	m := b.keep(request)
+	b.play(answering(429, "TooManyRequestsException", ""))
+	body, longest, tries := messageOf(request), 0, 0
+	for b.clock().Before(m.LinkExpires) {
+		require.Empty(t, b.deliver(body))
+		messages := b.enqueued()
+		require.Len(t, messages, 1)
+		limit := min(5<<min(tries, 10), 900)
+		assert.GreaterOrEqual(t, messages[0].DelaySeconds, limit/2)
+		assert.LessOrEqual(t, messages[0].DelaySeconds, limit)
+		longest = max(longest, messages[0].DelaySeconds)
+		body = messages[0].MessageBody
+		tries++
+		b.pass(15 * time.Minute)
+	}
+	assert.Greater(t, longest, 450)
+	assert.Equal(t, 22*4, tries)
+	require.Empty(t, b.deliver(body))
+	assert.Len(t, b.sent(), tries, "SES is not asked to send a link that is over")
+	assert.Empty(t, b.enqueued())
+	state, reason, _ := b.shown(m)
+	assert.Equal(t, product.MailExpired, state)
+	assert.Equal(t, "the link ended before the mail could be sent", reason)
+}
+
+func TestAMailsLastMoment(t *testing.T) {
+	tests := map[string]struct {
+		expires time.Duration // 0: the provider does not say
+		after   time.Duration
+		state   product.MailState
+	}{
+		"just before the link ends":  {time.Hour, time.Hour - time.Millisecond, product.MailSent},
+		"when the link ends":         {time.Hour, time.Hour, product.MailExpired},
+		"within a day":               {0, 24*time.Hour - time.Millisecond, product.MailSent},
+		"after a day":                {0, 24 * time.Hour, product.MailExpired},
+		"after a day of a long link": {48 * time.Hour, 24 * time.Hour, product.MailExpired},
+		"a link that was over":       {-time.Hour, 0, product.MailExpired},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := deploy(t)
+			b.keep(request, func(m *product.Mail) {
+				m.LinkExpires = time.Time{}
+				if test.expires != 0 {
+					m.LinkExpires = noon.Add(test.expires)
+				}
+			})
+			b.pass(test.after)
+			assert.Empty(t, b.deliver(messageOf(request)))
+			assert.Equal(t, test.state, b.state(request))
+		})
+	}
+}
+
+// A mail is claimed by one process. While that may be alive, the message comes again; then nobody knows what it did.
+func TestAMailWhoseProcessDiedIsUnknown(t *testing.T) {
+	b := deploy(t)
+	m := b.keep(request)
+	_, err := b.store.Claim(t.Context(), request, "a process that died", noon)
+	require.NoError(t, err)
+	for _, d := range []time.Duration{0, 30 * time.Second, 14 * time.Second} {
+		b.pass(d)
+		assert.Equal(t, "a", b.deliver(messageOf(request)))
+		assert.Equal(t, product.MailSending, b.state(request))
+	}
+	b.pass(2 * time.Second)
+	assert.Empty(t, b.deliver(messageOf(request)))
+	assert.Empty(t, b.sent())
+	state, reason, _ := b.shown(m)
+	assert.Equal(t, product.MailUnknown, state)
+	assert.Equal(t, "the process that was sending it ended early", reason)
+}
+
+// A function that has too little time left does not begin.
+func TestAMailIsNotBegunWithoutTheTimeForIt(t *testing.T) {
+	b := deploy(t)
+	b.keep(request)
+	ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
+	defer cancel()
+	response, err := b.mailer.Handle(ctx, sqsEvent(messageOf(request)))
+	require.NoError(t, err)
+	assert.Equal(t, "a", failures(response))
+	assert.Empty(t, b.sent())
+	assert.Equal(t, product.MailPending, b.state(request))
+}
+
+// An event of SES may be faster than the answer that it follows from.
+func TestAnEventMayComeBeforeTheRecord(t *testing.T) {
+	tests := map[string]func(http.ResponseWriter, emulatortest.Call) bool{
+		"SES takes the mail":             nil,
+		"SES says that it does not":      answering(429, "TooManyRequestsException", ""),
+		"SES says that it never will":    answering(400, "MessageRejected", ""),
+		"SES does not say what happened": answering(500, "InternalServiceErrorException", ""),
+	}
+	for name, answer := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := deploy(t)
+			m := b.keep(request)
+			b.play(func(w http.ResponseWriter, call emulatortest.Call) bool {
+				assert.Empty(t, b.tell(event("Complaint", `"complaint":{"complaintFeedbackType":"abuse"}`, b.sent()[0].EmailTags[0].Value)))
+				return answer != nil && answer(w, call)
+			})
+			assert.Empty(t, b.deliver(messageOf(request)))
+			assert.Empty(t, b.enqueued())
+			state, _, _ := b.shown(m)
+			assert.Equal(t, product.MailComplained, state)
+		})
+	}
+}
+
+// A process may be killed at any of its calls: SES never takes a mail twice, and the mail ends in a state that says so.
+func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
+	const taken, unknown = product.MailSent, product.MailUnknown
+	tests := map[string]struct {
+		ses   func(http.ResponseWriter, emulatortest.Call) bool
+		calls []string
+		// The state in which the next messages leave the mail, if the process dies before and after each call.
+		before, after []product.MailState
+	}{
+		"when SES takes it": {
+			calls:  []string{"UpdateItem", "SendEmail", "TransactWriteItems"}, // claim, send, record
+			before: []product.MailState{taken, unknown, unknown},
+			after:  []product.MailState{unknown, unknown, taken},
+		},
+		"when SES throttles it": {
+			ses:    answering(429, "TooManyRequestsException", ""),
+			calls:  []string{"UpdateItem", "SendEmail", "UpdateItem", "SendMessage"}, // claim, send, return, enqueue
+			before: []product.MailState{taken, unknown, unknown, taken},
+			after:  []product.MailState{unknown, unknown, taken, taken},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			for i, call := range test.calls {
+				for _, after := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%d %s, after it %v", i+1, call, after), func(t *testing.T) {
+						b := deploy(t)
+						b.keep(request)
+						c := &crash{at: i + 1, after: after}
+						b.aws, b.ses = c.between(nil), c.between(test.ses)
+						b.deliver(messageOf(request))
+						assert.Equal(t, test.calls[:i+1], c.calls)
+
+						b.aws, b.ses = nil, nil
+						before := len(b.sent())
+						for range 3 { // SQS brings the message back, and what was enqueued comes too
+							b.pass(3 * time.Minute)
+							assert.Empty(t, b.deliver(messageOf(request)))
+							assert.Empty(t, b.deliver(`{"requestId":"`+request+`","tries":1}`))
+						}
+						want := test.before[i]
+						if after {
+							want = test.after[i]
+						}
+						assert.Equal(t, want, b.state(request))
+						again := len(b.sent()) - before
+						assert.LessOrEqual(t, again, 1)
+						if want == unknown || test.ses == nil && i > 0 {
+							assert.Zero(t, again, "it may have been taken")
+						}
+					})
+				}
+			}
+		})
+	}
+}

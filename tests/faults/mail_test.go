@@ -1,0 +1,440 @@
+package faults_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"carillon/local/standin"
+	"carillon/shared/attribute"
+	"carillon/shared/product"
+)
+
+const (
+	productMail = "ProductMailFunction"
+	// sendEmail is SES's operation to a proxy: its API names none in a header.
+	sendEmail = ""
+)
+
+// behindMailProxy puts product-mail behind a proxy for SES, until the test ends.
+func behindMailProxy(t *testing.T) *awsProxy {
+	t.Helper()
+	p := newAWSProxy(t, bundle.Partners.URL("mail"))
+	setSES(t, p.server.URL)
+	return p
+}
+
+// setSES has product-mail ask SES elsewhere, until the test ends.
+func setSES(t *testing.T, url string) {
+	t.Helper()
+	const name = "AWS_ENDPOINT_URL_SESV2"
+	before := bundle.Function(productMail).Environment()[name]
+	bundle.Function(productMail).SetEnvironment(map[string]string{name: url})
+	t.Cleanup(func() { bundle.Function(productMail).SetEnvironment(map[string]string{name: before}) })
+}
+
+func mailStore() *product.MailStore {
+	return product.NewMailStore(bundle.DynamoDB(), *table("mails"), *table("products"))
+}
+
+// mail is the record of the latest request's mail.
+func (o order) mail(t *testing.T) product.Mail {
+	t.Helper()
+	for _, item := range scan(t, "products") {
+		if attribute.GetString(item, "billingAccountId") == o.account {
+			mail, err := mailStore().Get(t.Context(), attribute.GetString(item, "operationId"))
+			require.NoError(t, err)
+			return mail
+		}
+	}
+	require.Fail(t, "there is no product")
+	return product.Mail{}
+}
+
+// comesAgain has SQS deliver the order's message again, once the visibility timeout is over and with it the claim of who
+// had it.
+func (o order) comesAgain(t *testing.T) {
+	t.Helper()
+	require.NoError(t, bundle.PurgeQueue(t.Context(), "MailQueue"))
+	mail := o.mail(t)
+	if mail.State == product.MailSending {
+		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+			TableName:                 table("mails"),
+			Key:                       attribute.Item{"id": attribute.String("request#" + mail.RequestID)},
+			UpdateExpression:          aws.String("SET claimedAt = :past"),
+			ExpressionAttributeValues: attribute.Item{":past": attribute.Time(time.Now().Add(-3 * time.Minute))},
+		})
+		require.NoError(t, err)
+	}
+	messages := 3
+	if mail.State == product.MailPending {
+		messages = 1 // of several, all but the one that sends it would wait for their visibility timeout
+	}
+	queue := product.NewMailQueue(bundle.SQS(), bundle.QueueURL("MailQueue"))
+	for range messages {
+		require.NoError(t, queue.Send(t.Context(), product.MailMessage{RequestID: mail.RequestID}, 0))
+	}
+	settled(t)
+}
+
+// Kill -9 of product-mail between any two of its steps: SES takes the mail once at most, and where nobody knows whether it
+// did, the product says so.
+func TestMailKilledBetweenTwoSteps(t *testing.T) {
+	items, _ := behindProxies(t, productMail)
+	ses := behindMailProxy(t)
+	kill := func() { bundle.Function(productMail).Kill() }
+	tests := []struct {
+		name      string
+		item, ses *fault
+		finds     string // what the product says after the kill
+		accepted  int    // mails that SES has taken by then
+		ends      string // what the product says once the message has come again
+		mails     int
+	}{
+		{name: "before the claim", item: &fault{operation: "UpdateItem", answer: killed(productMail)}, finds: "pending", ends: "sent", mails: 1},
+		{name: "between claim and send", item: &fault{operation: "UpdateItem", after: kill}, finds: "pending", ends: "unknown"},
+		{name: "when SES has half of it", ses: &fault{operation: sendEmail, answer: killed(productMail)}, finds: "pending", ends: "unknown"},
+		{name: "when SES has taken it", ses: &fault{operation: sendEmail, after: kill}, finds: "pending", accepted: 1, ends: "unknown", mails: 1},
+		{name: "between send and record", item: &fault{operation: "TransactWriteItems", answer: killed(productMail)}, finds: "pending", accepted: 1, ends: "unknown", mails: 1},
+		{name: "after the record", item: &fault{operation: "TransactWriteItems", after: kill}, finds: "sent", accepted: 1, ends: "sent", mails: 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			endSilence := noEvents(t) // a fast event would hide what product-mail itself leaves behind
+			proxy, f := items, test.item
+			if f == nil {
+				proxy, f = ses, test.ses
+			}
+			struck := atStep(f)
+			proxy.inject(f)
+			o := newOrder()
+			id := o.accepted(t)
+			reached(t, struck)
+			items.inject()
+			ses.inject()
+			state, _ := o.mailState(t, id)
+			assert.Equal(t, test.finds, state)
+			assert.Len(t, o.mails(), test.accepted)
+
+			o.comesAgain(t)
+			reason := o.becomes(t, id, test.ends)
+			if test.ends == "unknown" {
+				assert.NotEmpty(t, reason)
+			}
+			o.comesAgain(t)
+			assert.Len(t, o.mails(), test.mails, "never a second time")
+			assert.Empty(t, o.mail(t).Link.Reveal(), "the link is gone")
+			state, _ = o.mailState(t, id)
+			assert.Equal(t, test.ends, state)
+
+			endSilence(test.mails)
+			if test.mails == 1 {
+				tell(t, o.mail(t), "Delivery")
+				o.becomes(t, id, "delivered") // an event of SES tells more
+			}
+			settled(t)
+			require.Equal(t, id, o.resent().accepted(t))
+			o.becomes(t, id, "delivered")
+			assert.Len(t, o.mails(), test.mails+1, "a resend is a request with a mail of its own")
+		})
+	}
+}
+
+// Kill -9 of product-mail around a mail that SES throttles: it is certain that SES has not taken it, as long as this is kept.
+func TestMailKilledWhenItIsPutOff(t *testing.T) {
+	items, others := behindProxies(t, productMail)
+	kill := func() { bundle.Function(productMail).Kill() }
+	for _, test := range []struct {
+		name          string
+		item, message *fault
+		queued        bool // the mail's next message is there
+		ends          string
+		mails         int
+	}{
+		{name: "before it is pending again", item: &fault{operation: "UpdateItem", skip: 1, answer: killed(productMail)}, ends: "unknown"},
+		{name: "after it is pending again", item: &fault{operation: "UpdateItem", skip: 1, after: kill}, ends: "delivered", mails: 1},
+		{name: "before the queue", message: &fault{operation: "SendMessage", answer: killed(productMail)}, ends: "delivered", mails: 1},
+		{name: "after the queue", message: &fault{operation: "SendMessage", after: kill}, queued: true, ends: "delivered", mails: 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := newOrder()
+			sesAnswers(t, map[string][]standin.Answer{o.address: {sesError(429, "TooManyRequestsException")}})
+			proxy, f := items, test.item
+			if f == nil {
+				proxy, f = others, test.message
+			}
+			struck := atStep(f)
+			proxy.inject(f)
+			id := o.accepted(t)
+			reached(t, struck)
+			proxy.inject()
+			assert.Empty(t, o.mails())
+			if !test.queued {
+				o.comesAgain(t)
+			}
+			o.becomes(t, id, test.ends)
+			o.comesAgain(t)
+			assert.Len(t, o.mails(), test.mails)
+		})
+	}
+}
+
+// atStep returns a channel that is closed when a fault happens.
+func atStep(f *fault) <-chan struct{} {
+	struck := make(chan struct{})
+	if answer := f.answer; answer != nil {
+		f.answer = func(w http.ResponseWriter, r *http.Request) bool { defer close(struck); return answer(w, r) }
+	}
+	if after := f.after; after != nil {
+		f.after = func() { defer close(struck); after() }
+	}
+	return struck
+}
+
+// reached waits until a fault has happened.
+func reached(t *testing.T, struck <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-struck:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the step was not reached")
+	}
+}
+
+// A claim that is young is another process's: its message comes again later, and changes nothing.
+func TestMailMessageWhileAnotherProcessSends(t *testing.T) {
+	o := newOrder()
+	sending, release := make(chan struct{}), make(chan struct{})
+	ses := behindMailProxy(t)
+	ses.inject(&fault{operation: sendEmail, answer: func(http.ResponseWriter, *http.Request) bool {
+		close(sending)
+		<-release
+		return false
+	}})
+	id := o.accepted(t)
+	<-sending
+	mail := o.mail(t)
+	assert.Equal(t, product.MailSending, mail.State)
+	response, err := bundle.Function(productMail).Invoke(t.Context(), []byte(mailEvent(mail.RequestID, 3)))
+	require.NoError(t, err)
+	var failures struct {
+		BatchItemFailures []struct{ ItemIdentifier string }
+	}
+	require.NoError(t, json.Unmarshal(response, &failures), "%s", response)
+	assert.Len(t, failures.BatchItemFailures, 3)
+	close(release)
+	o.becomes(t, id, "delivered")
+	settled(t)
+	assert.Len(t, o.mails(), 1)
+}
+
+// mailEvent is an invocation of product-mail with n messages of the same mail.
+func mailEvent(requestID string, n int) string {
+	records := make([]string, n)
+	for i := range records {
+		records[i] = fmt.Sprintf(`{"messageId":"m%d","eventSource":"aws:sqs","body":%q}`, i, `{"requestId":"`+requestID+`"}`)
+	}
+	return `{"Records":[` + strings.Join(records, ",") + `]}`
+}
+
+// SQS delivers at least once: to several processes at the same time, and several times to one.
+func TestMailMessageIsDeliveredManyTimes(t *testing.T) {
+	bundle.PauseQueues()
+	o := newOrder()
+	id := o.accepted(t)
+	require.NoError(t, bundle.PurgeQueue(t.Context(), "MailQueue"))
+	bundle.ResumeQueues()
+	event := []byte(mailEvent(o.mail(t).RequestID, 10))
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() {
+			_, err := bundle.Function(productMail).Invoke(t.Context(), event)
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
+	o.becomes(t, id, "delivered")
+	assert.Len(t, o.mails(), 1)
+	response, err := bundle.Function(productMail).Invoke(t.Context(), event)
+	require.NoError(t, err)
+	assert.NotContains(t, string(response), "m0", "what was sent is done with")
+	assert.Len(t, o.mails(), 1)
+}
+
+// A message that SQS loses leaves the mail pending, and readable as such; a resend mails again.
+func TestTheMailQueueLosesAMessage(t *testing.T) {
+	bundle.PauseQueues()
+	o := newOrder()
+	id := o.accepted(t)
+	require.NoError(t, bundle.PurgeQueue(t.Context(), "MailQueue"))
+	bundle.ResumeQueues()
+	settled(t)
+	state, _ := o.mailState(t, id)
+	assert.Equal(t, "pending", state)
+	assert.Empty(t, o.mails())
+	require.Equal(t, id, o.resent().accepted(t))
+	o.becomes(t, id, "delivered")
+	settled(t)
+	assert.Len(t, o.mails(), 1)
+	o.requireOneProduct(t, 2)
+}
+
+// sesAnswers scripts what SES answers by the address of a mail, one answer after the other, until the test ends.
+func sesAnswers(t *testing.T, byAddress map[string][]standin.Answer) {
+	t.Helper()
+	var mu sync.Mutex
+	bundle.Partners.Hook("mail", func(r standin.Request) *standin.Answer {
+		var request struct {
+			Destination struct{ ToAddresses []string }
+		}
+		if json.Unmarshal(r.Body, &request) != nil || len(request.Destination.ToAddresses) != 1 {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		to := request.Destination.ToAddresses[0]
+		next := byAddress[to]
+		if len(next) == 0 {
+			return nil
+		}
+		byAddress[to] = next[1:]
+		return &next[0]
+	})
+	t.Cleanup(func() { bundle.Partners.Hook("mail", nil) })
+}
+
+// sesError is an error as SES answers it.
+func sesError(status int, code string) standin.Answer {
+	return standin.Answer{
+		Status: status, Headers: map[string]string{"Content-Type": "application/json", "X-Amzn-Errortype": code},
+		Body: `{"message":"told by the test"}`,
+	}
+}
+
+// SES throttles, refuses, fails or does not answer. The mails of all cases go out side by side.
+func TestMailWhenSESFails(t *testing.T) {
+	tests := map[string]struct {
+		answers []standin.Answer
+		ends    string
+		reason  string // part of it
+		mails   int
+	}{
+		"throttled":                   {answers: []standin.Answer{sesError(429, "TooManyRequestsException")}, ends: "delivered", mails: 1},
+		"throttled twice":             {answers: []standin.Answer{sesError(429, "TooManyRequestsException"), sesError(400, "ThrottlingException")}, ends: "delivered", mails: 1},
+		"over the daily quota":        {answers: []standin.Answer{sesError(400, "LimitExceededException")}, ends: "delivered", mails: 1},
+		"sending is paused":           {answers: []standin.Answer{sesError(400, "SendingPausedException")}, ends: "delivered", mails: 1},
+		"503":                         {answers: []standin.Answer{{Status: 503}}, ends: "delivered", mails: 1},
+		"rejected":                    {answers: []standin.Answer{sesError(400, "MessageRejected")}, ends: "refused", reason: "MessageRejected"},
+		"its domain is not verified":  {answers: []standin.Answer{sesError(400, "MailFromDomainNotVerifiedException")}, ends: "refused", reason: "MailFromDomainNotVerifiedException"},
+		"a bad request":               {answers: []standin.Answer{sesError(400, "BadRequestException")}, ends: "refused", reason: "BadRequestException"},
+		"no such configuration set":   {answers: []standin.Answer{sesError(404, "NotFoundException")}, ends: "refused", reason: "NotFoundException"},
+		"a failure":                   {answers: []standin.Answer{sesError(500, "InternalFailure")}, ends: "unknown", reason: "SES answered 500"},
+		"no answer":                   {answers: []standin.Answer{{Hang: true}}, ends: "unknown", reason: "SES did not answer"},
+		"half an answer":              {answers: []standin.Answer{{Cut: true}}, ends: "delivered", mails: 1},
+		"throttled, and then no more": {answers: []standin.Answer{sesError(429, "TooManyRequestsException"), sesError(400, "MessageRejected")}, ends: "refused", reason: "MessageRejected"},
+	}
+	orders, answers := map[string]order{}, map[string][]standin.Answer{}
+	for name, test := range tests {
+		o := newOrder()
+		orders[name], answers[o.address] = o, test.answers
+	}
+	sesAnswers(t, answers)
+	ids := map[string]string{}
+	for name, o := range orders {
+		ids[name] = o.accepted(t)
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o, id := orders[name], ids[name]
+			require.Eventually(t, func() bool { state, _ := o.mailState(t, id); return state == test.ends }, time.Minute, 100*time.Millisecond)
+			_, reason := o.mailState(t, id)
+			assert.Contains(t, reason, test.reason)
+			assert.Empty(t, o.mail(t).Link.Reveal(), "the link is gone")
+			o.comesAgainAlone(t)
+			assert.Len(t, o.mails(), test.mails, "at most once")
+
+			require.Equal(t, id, o.resent().accepted(t))
+			o.becomes(t, id, "delivered")
+			assert.Len(t, o.mails(), test.mails+1, "a resend mails again")
+			assert.Equal(t, http.StatusCreated, o.send(t).status)
+			assert.Len(t, o.mails(), test.mails+1, "a replay does not")
+		})
+	}
+	settled(t)
+}
+
+// comesAgainAlone invokes product-mail with the order's message again, and leaves the queue to others.
+func (o order) comesAgainAlone(t *testing.T) {
+	t.Helper()
+	_, err := bundle.Function(productMail).Invoke(t.Context(), []byte(mailEvent(o.mail(t).RequestID, 2)))
+	require.NoError(t, err)
+}
+
+// While a mail waits for SES it is pending, and its link is kept.
+func TestMailWaitsForSES(t *testing.T) {
+	o := newOrder()
+	t.Run("that cannot be reached", func(t *testing.T) {
+		closed := newAWSProxy(t, bundle.Partners.URL("mail"))
+		setSES(t, closed.server.URL)
+		closed.server.Close()
+		o.accepted(t)
+		eventually(t, "SES is asked", func() bool { return o.mail(t).Reason != "" })
+		mail := o.mail(t)
+		assert.Equal(t, product.MailPending, mail.State)
+		assert.Equal(t, "SES could not be reached", mail.Reason)
+		assert.Equal(t, entitlements(t, o.account)[0].URL, mail.Link.Reveal())
+	})
+	eventually(t, "it goes out", func() bool { return len(o.mails()) == 1 })
+	eventually(t, "it is recorded", func() bool { return o.mail(t).State == product.MailDelivered })
+	settled(t)
+}
+
+// DynamoDB fails around a mail: it goes out all the same, once, or the product says that nobody knows.
+func TestMailWhenDynamoDBFails(t *testing.T) {
+	items, _ := behindProxies(t, productMail)
+	throttled, denied := awsError(400, "ThrottlingException"), awsError(400, "AccessDeniedException")
+	tests := []struct {
+		name  string
+		fault *fault
+		ends  string
+		mails int
+	}{
+		{name: "the claim is throttled twice", fault: &fault{operation: "UpdateItem", times: 2, answer: throttled}, ends: "sent", mails: 1},
+		{name: "the claim's answer is lost", fault: &fault{operation: "UpdateItem", after: func() {}}, ends: "sent", mails: 1},
+		{name: "the record is throttled twice", fault: &fault{operation: "TransactWriteItems", times: 2, answer: throttled}, ends: "sent", mails: 1},
+		{name: "the record's answer is lost", fault: &fault{operation: "TransactWriteItems", after: func() {}}, ends: "sent", mails: 1},
+		{name: "the record is denied", fault: &fault{operation: "TransactWriteItems", times: -1, answer: denied}, ends: "unknown", mails: 1},
+		{name: "the claim is denied", fault: &fault{operation: "UpdateItem", times: -1, answer: denied}, ends: "sent", mails: 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			endSilence := noEvents(t)
+			o := newOrder()
+			forEver := test.fault.times < 0
+			items.inject(test.fault)
+			id := o.accepted(t)
+			if forEver {
+				eventually(t, "the step is reached", func() bool { return items.count(test.fault.operation) > 0 })
+			} else {
+				eventually(t, "the mail goes out", func() bool { return len(o.mails()) == 1 })
+				o.becomes(t, id, test.ends)
+			}
+			items.inject()
+			o.comesAgain(t)
+			o.becomes(t, id, test.ends)
+			assert.Len(t, o.mails(), test.mails)
+			endSilence(test.mails)
+			tell(t, o.mail(t), "Delivery")
+			o.becomes(t, id, "delivered")
+		})
+	}
+}
