@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -175,7 +177,7 @@ func TestListPagesThroughEverythingOnce(t *testing.T) {
 // DynamoDB answers with 1 MB at most; a list goes on from where an answer ends.
 func TestListReadsBeyondOneAnswerOfDynamoDB(t *testing.T) {
 	var queries, counts atomic.Int32
-	api := deployReads(t, func(_ http.ResponseWriter, call emulatortest.Call) bool {
+	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation == "Query" {
 			queries.Add(1)
 			if strings.Contains(call.Body, `"COUNT"`) {
@@ -184,6 +186,10 @@ func TestListReadsBeyondOneAnswerOfDynamoDB(t *testing.T) {
 		}
 		return false
 	})
+	// With retries, as functions have them: the SDK closes a request's body once the answer begins, and the connection with
+	// it if the emulator was faster than that. An answer of 1 MB is cut by it now and then.
+	retrying := dynamodb.New(emulatortest.DynamoDBAt(endpoint).Options(), func(o *dynamodb.Options) { o.Retryer = retry.NewStandard() })
+	api := newReadAPI(retrying, deployReads(t, nil).stack)
 	medium := `{"characteristic":{"emailAddress":"` + strings.Repeat("a", 64) + "@" + strings.Repeat("b", 60) + "." + strings.Repeat("c", 60) + `.example.com"}}`
 	contact := `[` + strings.Repeat(`{"contactMedium":[`+strings.Repeat(medium+",", 9)+medium+`]},`, 9) + `{"contactMedium":[` + medium + `]}]`
 	var ids []string
@@ -224,13 +230,13 @@ func TestListFitsLambdasAnswer(t *testing.T) {
 	const lambdaLimit = 6 << 20
 	for name, test := range map[string]struct {
 		fill     string
-		products int // two or three answers of them
+		products int // two answers of them
 	}{
-		"plain":              {strings.Repeat("x", 10_000), 1000},
-		"quotes":             {strings.Repeat(`\"`, 10_000), 300},
-		"backslashes":        {strings.Repeat(`\\`, 10_000), 300},
-		"line separators":    {strings.Repeat("\u2028", 10_000), 200},
-		"control characters": {strings.Repeat(`\u0001`, 5_000), 400},
+		"plain":              {strings.Repeat("x", 10_000), 600},
+		"quotes":             {strings.Repeat(`\"`, 10_000), 160},
+		"backslashes":        {strings.Repeat(`\\`, 10_000), 160},
+		"line separators":    {strings.Repeat("\u2028", 10_000), 110},
+		"control characters": {strings.Repeat(`\u0001`, 5_000), 180},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ids []string
@@ -241,17 +247,18 @@ func TestListFitsLambdasAnswer(t *testing.T) {
 			}
 			api := newReadAPI(table.client(), "memory")
 			var seen []string
-			for query := "@type=OTT"; query != ""; {
+			pages := 0
+			for query := "limit=1000"; query != ""; pages++ {
 				answer := api.listed(t, query)
 				wire, err := json.Marshal(answer)
 				require.NoError(t, err)
 				require.Less(t, len(wire), lambdaLimit)
-				require.Greater(t, len(wire), lambdaLimit/20, "room is used")
 				require.Equal(t, strconv.Itoa(test.products), answer.Headers["x-total-count"])
 				seen = append(seen, idsOf(t, answer)...)
 				query = linked(t, answer)["next"].Encode()
 			}
 			require.Equal(t, ids, seen)
+			require.Equal(t, 2, pages, "room is used")
 		})
 	}
 }

@@ -106,6 +106,28 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
+// DynamoDB refuses a key that is empty or longer than 1,024 bytes, and more than 100 texts to compare with; the emulator
+// takes them.
+func TestListAsksDynamoDBForNothingThatItRefuses(t *testing.T) {
+	table := &memoryTable{items: shelf(), perPage: 10}
+	api := newReadAPI(table.client(), "memory")
+	for id, asKey := range map[string]bool{
+		numbered(2): true, "": false, "x": false, strings.Repeat("x", 1025): false, numbered(2) + "," + numbered(3): false,
+	} {
+		api.listed(t, rawQuery("id", id))
+		assert.Equal(t, asKey, strings.Contains(table.asked, `":id"`), "%.50s", id)
+	}
+	for _, values := range []int{1, 40, 99, 150, 1000} {
+		distinct := make([]string, values)
+		for i := range distinct {
+			distinct[i] = strconv.Itoa(i)
+		}
+		api.listed(t, rawQuery("status", strings.Join(distinct, ",")))
+		assert.LessOrEqual(t, strings.Count(table.asked, `":f`), 100, values)
+		assert.Equal(t, values <= 40, strings.Contains(table.asked, "FilterExpression"), values)
+	}
+}
+
 // Everything that is wrong with a query is said at once.
 func TestListRefusesWhatNoProductHas(t *testing.T) {
 	api := newReadAPI((&memoryTable{perPage: 1}).client(), "memory")

@@ -244,5 +244,13 @@ func clone(value any) any {
 	return value
 }
 
+// eventually asks a condition again and again until it holds, for a minute at most.
+func eventually(t *testing.T, why string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(pollTime); !condition(); time.Sleep(pollInterval) {
+		require.True(t, time.Now().Before(end), "it never came about: %s", why)
+	}
+}
+
 // unique makes an id that no other test has.
 func unique() string { return uuid.NewString() }

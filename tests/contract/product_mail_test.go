@@ -3,6 +3,7 @@ package contract_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"html"
 	"net/http"
 	"regexp"
@@ -31,7 +32,7 @@ const (
 
 // What is asked until it is as it should be: how long, and how often.
 const (
-	pollTime     = 30 * time.Second
+	pollTime     = time.Minute
 	pollInterval = 50 * time.Millisecond
 )
 
@@ -40,7 +41,7 @@ const (
 func mailed(t *testing.T, body object, n int) []standin.Message {
 	t.Helper()
 	var own []standin.Message
-	require.Eventually(t, func() bool {
+	eventually(t, fmt.Sprintf("%d mails to %s", n, addressOf(body)), func() bool {
 		own = nil
 		for _, m := range bundle.Mail.Messages() {
 			if m.To == addressOf(body) {
@@ -48,7 +49,7 @@ func mailed(t *testing.T, body object, n int) []standin.Message {
 			}
 		}
 		return len(own) >= n
-	}, pollTime, pollInterval, "%d mails to %s", n, addressOf(body))
+	})
 	require.Len(t, own, n)
 	return own
 }
@@ -70,10 +71,10 @@ func activationMail(t *testing.T, created answer) map[string]string {
 // becomes waits until the product that a create answered says so of its mail, and returns all that it says of it.
 func becomes(t *testing.T, created answer, state string) (said map[string]string) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	eventually(t, "the mail becomes "+state, func() bool {
 		said = activationMail(t, created)
 		return said["activationMail"] == state
-	}, pollTime, pollInterval, "the mail becomes %s", state)
+	})
 	at, err := time.Parse(time.RFC3339, said["activationMailDate"])
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), at, time.Minute)

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -44,6 +44,16 @@ func idsOf(products []object) []string {
 	return ids
 }
 
+// requireTMF637 checks a body against the schema of that name, which holds what TM Forum publishes of the model's members.
+func requireTMF637(t *testing.T, schema string, body []byte) {
+	t.Helper()
+	document, err := openapi3.NewLoader().LoadFromFile("../../shared/product/testdata/tmf637.yaml")
+	require.NoError(t, err)
+	var value any
+	require.NoError(t, json.Unmarshal(body, &value))
+	require.NoError(t, document.Components.Schemas[schema].Value.VisitJSON(value), "%s", body)
+}
+
 // contract.md §3: GET …/product and …/product/{id} follow TMF637 v4, as the create answered, with what became of the mail.
 func TestProductIsRead(t *testing.T) {
 	t.Parallel()
@@ -58,19 +68,22 @@ func TestProductIsRead(t *testing.T) {
 	require.NoError(t, err)
 	read := send(t, productGet.at(location.Path), "", clientHeaders(bundle.Demo.Product.DemoClient)...)
 	require.Equal(t, http.StatusOK, read.status, "%s", read.body)
+	requireTMF637(t, "Product", made.body)
+	requireTMF637(t, "Product", read.body)
 	shown := read.json(t)
 	characteristics := shown["productCharacteristic"]
 	shown["productCharacteristic"] = []any{}
 	assert.Equal(t, product, shown)
 	assert.NotEmpty(t, characteristics)
 
-	require.Eventually(t, func() bool {
+	eventually(t, "the mail's state is readable", func() bool {
 		list, _ := got(t, id).json(t)["productCharacteristic"].([]any)
 		first, _ := list[0].(map[string]any)
 		return first["name"] == "activationMail" && first["value"] == "delivered"
-	}, 30*time.Second, 50*time.Millisecond, "the mail's state is readable")
+	})
 
 	all, products := listed(t, "billingAccount.id="+url.QueryEscape(customerOf(body)))
+	requireTMF637(t, "Products", all.body)
 	assert.Equal(t, "1", all.header.Get("X-Total-Count"))
 	require.Equal(t, []string{id}, idsOf(products))
 	assert.Equal(t, product["href"], products[0]["href"])

@@ -108,10 +108,10 @@ func TestPushDeliveredCannotBeCancelled(t *testing.T) {
 	t.Parallel()
 	id := requirePushed(t, push(t, demoProgram(), demoBatch().text(t)))
 	var shown map[string]any
-	require.Eventually(t, func() bool {
+	eventually(t, "the push is completed", func() bool {
 		shown = ask(t, ofPush(pushStatus, id, "")).json(t)
 		return shown["state"] == "completed"
-	}, 20*time.Second, 100*time.Millisecond)
+	})
 	assert.Equal(t, numbers(map[string]string{"total": "2", "pending": "0", "delivered": "2", "rejected": "0", "failed": "0", "expired": "0", "cancelled": "0"}), shown["counts"])
 	for _, d := range shown["destinations"].([]any) {
 		at, err := time.Parse(time.RFC3339, d.(map[string]any)["deliveredAt"].(string))

@@ -60,7 +60,9 @@ func meta(t *testing.T, id string) *engage.Meta {
 // eventually waits for what the queue's messages bring about; it is bounded, and asks often.
 func eventually(t *testing.T, why string, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, condition, 20*time.Second, 50*time.Millisecond, why)
+	for end := time.Now().Add(90 * time.Second); !condition(); time.Sleep(50 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), "it never came about: %s", why)
+	}
 }
 
 // timePasses ends every lease of a push and makes it due, as a minute would.

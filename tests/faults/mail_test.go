@@ -355,7 +355,7 @@ func TestMailWhenSESFails(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			o, id := orders[name], ids[name]
-			require.Eventually(t, func() bool { state, _ := o.mailState(t, id); return state == test.ends }, time.Minute, 100*time.Millisecond)
+			o.becomes(t, id, test.ends)
 			_, reason := o.mailState(t, id)
 			assert.Contains(t, reason, test.reason)
 			assert.Empty(t, o.mail(t).Link.Reveal(), "the link is gone")

@@ -71,7 +71,10 @@ var functions = map[string]struct {
 		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem"},
 	}},
 	"product-create": {
-		[]string{"ANY /dxp-ux/v1/{businessId}/product", "POST /dxp-ux/v1/{businessId}/product"},
+		[]string{
+			"DELETE /dxp-ux/v1/{businessId}/product", "HEAD /dxp-ux/v1/{businessId}/product", "OPTIONS /dxp-ux/v1/{businessId}/product",
+			"PATCH /dxp-ux/v1/{businessId}/product", "POST /dxp-ux/v1/{businessId}/product", "PUT /dxp-ux/v1/{businessId}/product",
+		},
 		[]grant{
 			readClients, readContent, keepAnswers, updateProduct,
 			{"!Ref ProviderSecret", "secretsmanager:GetSecretValue"},
