@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"carillon/shared/ott"
+	"carillon/shared/ott/callback"
+	"carillon/shared/secret"
 )
 
 // Examples is a bash script that calls every endpoint with the demo clients and the seeds' own bodies. Its lines work
@@ -21,6 +25,13 @@ func (b *Bundle) Examples() string {
 	write(`OTT_TOKEN=$(curl -sS %s/v2/token`+header+` -d '{"grant_type":"client_credentials","client_id":"%s","client_secret":"%s"}'`+token,
 		d.BaseURL, d.OTT.ClientID, d.OTT.ClientSecret, "access_token")
 	write(`curl -sS -i -w '\n' %s/ott/v1/registration`+header+` -H "authorization: Bearer $OTT_TOKEN" -d '%s'`, d.BaseURL, ottBody)
+	write("")
+	write("# OTT: a message, what became of it, and what is registered; then what a person answers, as Messenger signs it")
+	write(`OTT_MESSAGE=$(curl -sS %s/ott/v1/send`+header+` -H "authorization: Bearer $OTT_TOKEN" -d '%s'`+token, d.BaseURL, ottMessage, "ottRequestId")
+	write(`curl -sS -i -w '\n' %s/ott/v1/send/$OTT_MESSAGE -H "authorization: Bearer $OTT_TOKEN"`, d.BaseURL)
+	write(`curl -sS -i -w '\n' '%s/ott/v1/registration/messenger?$page=1' -H "authorization: Bearer $OTT_TOKEN"`, d.BaseURL)
+	signature, value := callback.Sign(ott.Messenger, ott.Credentials{ApplicationSecret: secret.NewText(ottSecret)}, []byte(ottEvent))
+	write(`curl -sS -i -w '\n' %s/ott/v1/callback/messenger/1732555047025799`+header+` -H '%s: %s' -d '%s'`, d.BaseURL, signature, value, ottEvent)
 	write("")
 	write("# ENGAGE: a token, its health, then a push")
 	write(`ENGAGE_TOKEN=$(curl -sS %s/federated/content/v2/token`+header+` -H 'x-federated-purpose: inform' -d '{"clientId":"%s","clientSecret":"%s"}'`+token,
@@ -45,10 +56,21 @@ func (b *Bundle) Examples() string {
 
 // The bodies are the seeds' own, on one line.
 
+const ottSecret = "03d537gg656gvkbe9b430f002e9c4517"
+
 const ottBody = `{"ottPlatformName":"messenger","ottPlatformAttributes":{"applicationId":"1093076390764037",` +
-	`"applicationSecret":"03d537gg656gvkbe9b430f002e9c4517","pageId":"1732555047025799","pageName":"SFMC Engineers",` +
+	`"applicationSecret":"` + ottSecret + `","pageId":"1732555047025799","pageName":"SFMC Engineers",` +
 	`"pageAccessToken":"someaccesstoken4fasdcruib213123knubkdnfisdubnu12312ub3pijnb",` +
 	`"endpointUrl":"https://graph.facebook.com/v2.6/me/messages","callbackVerifyToken":"this_is_the_verify_token","isActive":true}}`
+
+// They have none of these: a text to a person who wrote to that page, and what that person writes.
+const (
+	ottMessage = `{"messageKey":"order-8001234567-shipped","from":{"senderType":"messenger","senderId":"1732555047025799"},` +
+		`"to":{"ottId":"6000000000000001"},"message":{"contents":[{"type":"text","text":"Your order is on its way."}],` +
+		`"customKeys":[{"messagingType":"RESPONSE"}]},"validityPeriod":60}`
+	ottEvent = `{"object":"page","entry":[{"id":"1732555047025799","time":1770739100123,"messaging":[{"sender":{"id":"6000000000000001"},` +
+		`"recipient":{"id":"1732555047025799"},"timestamp":1770739099873,"message":{"mid":"m_ExampleMessage","text":"Thank you!"}}]}]}`
+)
 
 // seedTime is the seed's own notBefore; it is past, so the push leaves at once.
 var seedTime = time.Date(2020, 2, 10, 16, 0, 0, 0, time.UTC)

@@ -82,12 +82,13 @@ type Bundle struct {
 	BaseURL string
 	// Demo is the content of demo.json: clients, content, endpoints.
 	Demo Demo
-	// Partners are the stand-ins. Gateway is the device gateway among them, Mail has the mails that SES accepted, and Events
-	// what was put on the event buses.
+	// Partners are the stand-ins. Gateway is the device gateway among them, Mail has the mails that SES accepted, Events what
+	// was put on the event buses, and OTT is Messenger and LINE.
 	Partners *standin.Server
 	Gateway  *standin.Gateway
 	Mail     *standin.Mail
 	Events   *standin.Events
+	OTT      *standin.OTT
 	// ProviderUsername and ProviderPassword are what the bundle shows the entitlement provider.
 	ProviderUsername, ProviderPassword string
 
@@ -298,6 +299,7 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 			"AWS_ENDPOINT_URL_DYNAMODB":    b.emulators.DynamoDB,
 			"AWS_ENDPOINT_URL_SESV2":       b.Partners.URL("mail"),
 			"AWS_ENDPOINT_URL_EVENTBRIDGE": b.Partners.URL("events"),
+			"PLATFORM_STANDIN_URL":         b.Partners.URL(b.OTT.Name()),
 		}
 		maps.Copy(environment, f.Environment)
 		maps.Copy(environment, b.options.Environment)

@@ -73,8 +73,10 @@ func TestBundle(t *testing.T) {
 	t.Run("prints lines that work when pasted", func(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "bash", "-ec", bundle.Examples()).CombinedOutput()
 		require.NoError(t, err, string(out))
-		assert.Equal(t, 5, strings.Count(string(out), "HTTP/1.1 200 OK"), string(out))
+		assert.Equal(t, 8, strings.Count(string(out), "HTTP/1.1 200 OK"), string(out))
 		assert.Equal(t, 2, strings.Count(string(out), "HTTP/1.1 201 Created"), string(out))
+		assert.Contains(t, string(out), `"event":"Created"`)
+		assert.Contains(t, string(out), `"pageId":"1732555047025799"`)
 		assert.Contains(t, string(out), `"message":"Healthy"`)
 		assert.Contains(t, string(out), `"response":"success"`)
 		assert.Contains(t, string(out), `"state":"scheduled"`)
@@ -94,7 +96,9 @@ func TestBundle(t *testing.T) {
 		require.Eventually(t, func() bool {
 			return len(bundle.Function("ProductMailEventFunction").ColdStarts()) > 0
 		}, 20*time.Second, 10*time.Millisecond, "the rule brings SES's event to its queue")
-		assert.JSONEq(t, "[]", get(t, bundle.BaseURL+"/_local/events"), "that is SES's, not the bundle's")
+		for _, event := range bundle.Events.Published() {
+			assert.Equal(t, "carillon-local-ott", event.Bus, "what becomes of mails is put there by SES, not by the bundle")
+		}
 	})
 
 	t.Run("feeds functions from queues and schedules", func(t *testing.T) {
@@ -104,6 +108,19 @@ func TestBundle(t *testing.T) {
 		assert.Contains(t, get(t, bundle.BaseURL+"/_local/gateway"), push.WebhookID())
 		require.NoError(t, bundle.TriggerSchedules(t.Context()))
 		assert.NotEmpty(t, bundle.Function("EngageScheduleFunction").ColdStarts())
+	})
+
+	t.Run("sends messages to the platforms' stand-ins", func(t *testing.T) {
+		require.Eventually(t, func() bool {
+			requests := bundle.OTT.Requests()
+			return len(requests) > 0 && requests[0].Status != 0
+		}, 20*time.Second, 10*time.Millisecond)
+		sent := bundle.OTT.Requests()[0]
+		assert.Equal(t, http.StatusOK, sent.Status, "its token and its proof are those of the registration")
+		assert.Equal(t, "messenger /v2.6/me/messages graph.facebook.com", sent.Platform+" "+sent.Path+" "+sent.Headers["host"])
+		assert.Contains(t, get(t, bundle.BaseURL+"/_local/ott"), `"platform":"messenger"`)
+		assert.Contains(t, get(t, bundle.BaseURL+"/_local/"), "SFMC Engineers to 6000000000000001")
+		assert.Contains(t, get(t, bundle.BaseURL+"/_local/events"), `"detailType":"Messenger Event"`, "what they post is published")
 	})
 
 	t.Run("lets a test hold and purge a queue", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sesv2"
@@ -25,9 +26,9 @@ func (b *Bundle) standIn(productKeys []string) error {
 		return err
 	}
 	b.ProviderUsername, b.ProviderPassword = "demo", rand.Text()
-	b.Mail, b.Events = standin.NewMail(), standin.NewEvents()
+	b.Mail, b.Events, b.OTT = standin.NewMail(), standin.NewEvents(), standin.NewOTT(time.Now)
 	bango := standin.NewBango(b.ProviderUsername, b.ProviderPassword, productKeys)
-	b.Partners, err = standin.Start(b.Gateway, bango, b.Mail, b.Events)
+	b.Partners, err = standin.Start(b.Gateway, bango, b.Mail, b.Events, b.OTT)
 	return err
 }
 
@@ -53,8 +54,8 @@ func (b *Bundle) gatewayURL() string {
 	return b.Partners.URL("gateway")
 }
 
-// connect puts the stand-ins for AWS in front of the emulator. What mails are sent from is no part of a stack: whoever
-// deploys has it verified before.
+// connect puts the stand-ins for AWS in front of the emulator, and tells those for the platforms who is registered. What
+// mails are sent from is no part of a stack: whoever deploys has it verified before.
 func (b *Bundle) connect(ctx context.Context, t *template.Template, clients stack.Clients) error {
 	_, err := clients.SESv2.CreateEmailIdentity(ctx, &sesv2.CreateEmailIdentityInput{EmailIdentity: aws.String(mailIdentity)})
 	if err != nil {
@@ -68,6 +69,7 @@ func (b *Bundle) connect(ctx context.Context, t *template.Template, clients stac
 	for _, set := range sets {
 		published[set.Name] = set.EventTypes
 	}
+	b.OTT.Connect(b.platformAccounts())
 	return errors.Join(
 		b.Events.Connect(b.emulators.AWS),
 		b.Mail.Connect(standin.MailConfig{

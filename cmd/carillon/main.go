@@ -32,6 +32,7 @@ type CLI struct {
 	Client  ClientCmd  `cmd:"" help:"The API clients that may call the bundle."`
 	Content ContentCmd `cmd:"" help:"What the bundle serves: programs, numbers, groups, products."`
 	Push    PushCmd    `cmd:"" help:"The pushes that were accepted: look, cancel, follow, and redrive what failed."`
+	Ott     OttCmd     `cmd:"" help:"The OTT registrations: try one's callback, and clear away what crashes leave behind."`
 	Local   LocalCmd   `cmd:"" name:"local" help:"Run the bundle on this machine: no AWS account, no Docker."`
 }
 

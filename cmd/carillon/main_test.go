@@ -110,6 +110,9 @@ func TestHelpOfEachCommand(t *testing.T) {
 		"push cancel":   {"claimed", "carillon push cancel 329f83c4"},
 		"push watch":    {"--every", "Ctrl-C", "carillon push watch 329f83c4"},
 		"push redrive":  {"--dry-run", "--sample", "sqs:GetQueueUrl", "carillon push redrive --dry-run"},
+		"ott":           {"ott sweep", "ott callback"},
+		"ott sweep":     {"--older-than", "--dry-run", "dynamodb:Scan", "restore-secret", "carillon ott sweep --dry-run"},
+		"ott callback":  {"--text", "--file", "--verify", "--url", "secretsmanager:GetSecretValue", "carillon ott callback messenger 1732555047025799 --local"},
 		"content apply": {"--file", "--dry-run", "carillon content apply -f content.yaml"},
 	}
 	for command, want := range tests {
@@ -132,7 +135,7 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"nothing":            {nil, []string{`expected one of "client", "content", "push", "local"`, "carillon --help"}},
+		"nothing":            {nil, []string{`expected one of "client", "content", "push", "ott", "local"`, "carillon --help"}},
 		"unknown command":    {[]string{"client", "frob"}, []string{"unexpected argument frob", "carillon client --help"}},
 		"unknown flag":       {[]string{"client", "list", "--frob"}, []string{"unknown flag --frob"}},
 		"nothing to add":     {[]string{"client", "add"}, []string{"missing flags: --scope=SCOPE,..., --tenant=TENANT"}},
@@ -147,6 +150,10 @@ func TestWrongUsage(t *testing.T) {
 		"page":               {[]string{"push", "status", somePush, "--limit", "0"}, []string{"--limit is a number from 1 to 1000"}},
 		"no pause":           {[]string{"push", "watch", somePush, "--every", "0s"}, []string{"--every is a duration of at least 10ms"}},
 		"sample":             {[]string{"push", "redrive", "--sample", "101"}, []string{"--sample is a number from 0 to 100"}},
+		"age":                {[]string{"ott", "sweep", "--older-than", "59s"}, []string{"--older-than is a duration of at least 1m"}},
+		"no platform":        {[]string{"ott", "callback", "telegram", "1"}, []string{`must be one of "messenger","line" but got "telegram"`}},
+		"plain http":         {[]string{"ott", "callback", "line", "1", "--url", "http://example.com"}, []string{"--url is the https URL"}},
+		"two callbacks":      {[]string{"ott", "callback", "line", "1", "--verify", "--text", "a"}, []string{"can't be used together"}},
 		"window":             {[]string{"client", "rotate", "acme-ott", "--window", "1d"}, []string{"expected duration"}},
 	}
 	for name, test := range tests {

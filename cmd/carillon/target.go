@@ -30,9 +30,12 @@ type Target struct {
 // bundle is a target that has been found: AWS clients, and the stack that every name begins with.
 type bundle struct {
 	clients *provision.Clients
+	secrets *secretsmanager.Client
 	ddb     *dynamodb.Client
 	sqs     *sqs.Client
 	stack   string
+	// url is the API's base URL, empty unless it is the local run's.
+	url string
 	// where says where the bundle is, for a message.
 	where string
 }
@@ -62,6 +65,7 @@ func (t *Target) open(ctx context.Context) (bundle, error) {
 	sm := secretsmanager.NewFromConfig(cfg)
 	return bundle{
 		clients: provision.NewClients(sm, t.Stack),
+		secrets: sm,
 		ddb:     dynamodb.NewFromConfig(cfg),
 		sqs:     sqs.NewFromConfig(cfg),
 		stack:   t.Stack,
@@ -71,7 +75,8 @@ func (t *Target) open(ctx context.Context) (bundle, error) {
 
 // demo is what the local run writes of itself, as far as provisioning needs it.
 type demo struct {
-	AWS struct {
+	BaseURL string `json:"baseUrl"`
+	AWS     struct {
 		DynamoDB string `json:"dynamodb"`
 		Endpoint string `json:"endpoint"`
 		Region   string `json:"region"`
@@ -99,9 +104,11 @@ func openLocal() (bundle, error) {
 	sm := secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) { o.BaseEndpoint = &d.AWS.Endpoint })
 	return bundle{
 		clients: provision.NewClients(sm, d.AWS.Stack),
+		secrets: sm,
 		ddb:     dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) { o.BaseEndpoint = &d.AWS.DynamoDB }),
 		sqs:     sqs.NewFromConfig(cfg, func(o *sqs.Options) { o.BaseEndpoint = &d.AWS.Endpoint }),
 		stack:   d.AWS.Stack,
+		url:     d.BaseURL,
 		where:   "the local run",
 	}, nil
 }

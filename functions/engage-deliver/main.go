@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"carillon/shared/awsconfig"
+	"carillon/shared/clock"
 	"carillon/shared/engage"
 	"carillon/shared/environment"
 	"carillon/shared/lambdafunction"
@@ -37,7 +38,7 @@ func setUp() (any, error) {
 		engage.NewPushStore(dynamodb.NewFromConfig(config), pushesTable),
 		engage.NewDeliveryQueue(sqs.NewFromConfig(config), queueURL),
 		gateway,
-		engage.SystemClock{},
+		clock.System{},
 	)
 	return deliverer.Handle, nil
 }

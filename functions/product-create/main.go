@@ -15,6 +15,7 @@ import (
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotency"
 	"carillon/shared/product"
+	"carillon/shared/product/mailqueue"
 	"carillon/shared/secret"
 )
 
@@ -54,7 +55,7 @@ func setUp() (httpapi.Endpoint, error) {
 		Idempotency: idempotency.NewStore(items, idempotencyTable),
 		Provider:    provider,
 		Mails:       product.NewMailStore(items, mailsTable, productsTable),
-		Queue:       product.NewMailQueue(sqs.NewFromConfig(config), mailQueueURL),
+		Queue:       mailqueue.NewQueue(sqs.NewFromConfig(config), mailQueueURL),
 		Limits:      limits,
 	}
 	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: product.EncodeError}, nil

@@ -13,6 +13,7 @@ import (
 	"carillon/shared/lambdafunction"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
+	"carillon/shared/product/mailqueue"
 )
 
 func main() { lambdafunction.Main(setUp) }
@@ -30,7 +31,7 @@ func setUp() (any, error) {
 	}
 	mailer := mail.NewMailer(
 		product.NewMailStore(dynamodb.NewFromConfig(config), mailsTable, productsTable),
-		product.NewMailQueue(sqs.NewFromConfig(config), queueURL),
+		mailqueue.NewQueue(sqs.NewFromConfig(config), queueURL),
 		mail.NewSender(config, from, configurationSet, mail.SendTimeout),
 		time.Now,
 	)

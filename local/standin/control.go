@@ -26,6 +26,7 @@ const (
 type section struct {
 	Name, URL string
 	Handsets  []Handset
+	Chats     []Chat
 	Mails     []Message
 	Entries   []string
 	More      int // entries that are not shown
@@ -89,6 +90,9 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 		sec := section{Name: p.Name(), URL: s.URL(p.Name())}
 		if viewer, is := p.Partner.(interface{ Handsets(n int) []Handset }); is {
 			sec.Handsets = viewer.Handsets(handsetsShown)
+		}
+		if phones, are := p.Partner.(interface{ Chats(n int) []Chat }); are {
+			sec.Chats = phones.Chats(chatsShown)
 		}
 		if mailbox, is := p.Partner.(interface{ Newest(n int) []Message }); is {
 			sec.Mails = mailbox.Newest(mailsShown)

@@ -38,8 +38,10 @@ type Request struct {
 	// At is when its head had arrived.
 	At     time.Time
 	Method string
+	Host   string
 	// Path is relative to the partner's base URL.
 	Path   string
+	Query  string // as it was sent
 	Header http.Header
 	Body   []byte
 }
@@ -61,11 +63,18 @@ type Answer struct {
 // Hook decides about the answer to a request; nil lets the partner answer as ever.
 type Hook func(Request) *Answer
 
-// Server mounts the partners on one loopback listener.
+// Server mounts the partners on loopback: on one listener, but for those that are Hosts.
 type Server struct {
-	base     string
-	http     *http.Server
+	bases    map[string]string // by the partner's name
+	servers  []*http.Server
 	partners []*scripted
+}
+
+// Hosts is a Partner that callers know by hosts and paths of its own. It has a listener to itself, and gets every path as it
+// was sent, for whatever host.
+type Hosts interface {
+	// Platform names the partner behind a host.
+	Platform(host string) string
 }
 
 // scripted puts the script in front of a partner.
@@ -76,31 +85,53 @@ type scripted struct {
 	hook Hook
 }
 
-// Start serves the partners, each below its name, on a free port of 127.0.0.1.
+// Start serves the partners, each below its name, on a free port of 127.0.0.1; those that are Hosts have one each.
 func Start(partners ...Partner) (*Server, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("listening for the partners' stand-ins: %w", err)
-	}
-	s := &Server{base: "http://" + listener.Addr().String()}
+	s := &Server{bases: map[string]string{}}
 	mux := http.NewServeMux()
+	base, err := s.serve(mux)
+	if err != nil {
+		return nil, err
+	}
 	for _, partner := range partners {
 		p := &scripted{Partner: partner}
 		s.partners = append(s.partners, p)
+		if _, hosts := partner.(Hosts); hosts {
+			if s.bases[partner.Name()], err = s.serve(p); err != nil {
+				s.Close()
+				return nil, err
+			}
+			continue
+		}
 		prefix := "/" + partner.Name()
+		s.bases[partner.Name()] = base + prefix
 		mux.Handle(prefix+"/", http.StripPrefix(prefix, p))
 		mux.Handle(prefix, http.StripPrefix(prefix, p))
 	}
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = s.http.Serve(listener) }() // ends with Close
 	return s, nil
 }
 
+// serve serves a handler until Close, and returns its base URL.
+func (s *Server) serve(handler http.Handler) (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("listening for the partners' stand-ins: %w", err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	s.servers = append(s.servers, server)
+	go func() { _ = server.Serve(listener) }() // ends with Close
+	return "http://" + listener.Addr().String(), nil
+}
+
 // URL is the base URL of the partner of that name, without a trailing slash.
-func (s *Server) URL(name string) string { return s.base + "/" + name }
+func (s *Server) URL(name string) string { return s.bases[name] }
 
 // Close stops serving at once.
-func (s *Server) Close() { _ = s.http.Close() }
+func (s *Server) Close() {
+	for _, server := range s.servers {
+		_ = server.Close()
+	}
+}
 
 func (s *Server) partner(name string) *scripted {
 	for _, p := range s.partners {
@@ -190,7 +221,9 @@ type Halver interface {
 
 // ServeHTTP gives the scripted answer if there is one, or that of the hook.
 func (p *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	request := Request{At: time.Now().UTC(), Method: r.Method, Path: r.URL.Path, Header: r.Header}
+	request := Request{
+		At: time.Now().UTC(), Method: r.Method, Host: r.Host, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header,
+	}
 	var body bytes.Buffer
 	body.Grow(int(max(0, min(r.ContentLength, maxBody))) + bytes.MinRead)
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {

@@ -56,7 +56,7 @@ const (
 	// after the question. It is longer than a look-up in Secrets Manager takes.
 	refusalStep = 250 * time.Millisecond
 	// recheckAge is how old a kept secret may be when another one is presented: a client that was rotated
-	// a moment ago gets in, and guesses cost one look-up per client in that time.
+	// a moment ago gets in, and guesses cost two look-ups per client in that time.
 	recheckAge = time.Second
 )
 

@@ -232,7 +232,7 @@ func TestAuthenticateGuessesCostFewLookUps(t *testing.T) {
 		for i := range 40 { // ten seconds' worth
 			assertRefused(t, a, "client-1", fmt.Sprint("guess", i))
 		}
-		assert.LessOrEqual(t, len(v.asked), 12)
+		assert.LessOrEqual(t, len(v.asked), 22, "each second the current secret, and the one before it, which there is not")
 		assertGranted(t, a, "client-1", "password-1")
 	})
 }

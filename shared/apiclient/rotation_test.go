@@ -59,6 +59,20 @@ func TestRotationAMomentAgo(t *testing.T) {
 	})
 }
 
+// A guess has made the process look for a secret before the first one, and keep that there is none.
+func TestFirstRotationAMomentAfterAGuess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault()
+		v.put("client-1", document("old", "ott_send"))
+		a := newAuthenticator(v)
+		assertRefused(t, a, "client-1", "guess")
+		pass(time.Second)
+		v.put("client-1", document("new", "ott_send"))
+		assertGranted(t, a, "client-1", "new")
+		assertGranted(t, a, "client-1", "old")
+	})
+}
+
 // Only within a second of the last look-up does it have to ask again.
 func TestRotationWithinTheRecheckAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

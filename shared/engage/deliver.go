@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"carillon/shared/fault"
+	"carillon/shared/messagebatch"
 	"carillon/shared/metrics"
 	"carillon/shared/readcache"
 )
@@ -40,21 +40,12 @@ type Deliverer struct {
 	contents *readcache.Cache[*Content]
 }
 
-// Clock tells the time and lets it pass. SystemClock is the real one.
+// Clock tells the time and lets it pass. clock.System is the real one.
 type Clock interface {
 	Now() time.Time
 	// Sleep waits for d, or returns the context's error.
 	Sleep(ctx context.Context, d time.Duration) error
 }
-
-// SystemClock is this machine's clock.
-type SystemClock struct{}
-
-// Now implements Clock.
-func (SystemClock) Now() time.Time { return time.Now() }
-
-// Sleep implements Clock.
-func (SystemClock) Sleep(ctx context.Context, d time.Duration) error { return sleep(ctx, d) }
 
 // NewDeliverer returns a Deliverer.
 func NewDeliverer(pushes *PushStore, queue *DeliveryQueue, gateway *Gateway, clock Clock) *Deliverer {
@@ -64,32 +55,10 @@ func NewDeliverer(pushes *PushStore, queue *DeliveryQueue, gateway *Gateway, clo
 // Handle delivers the chunks of a batch of messages, all at the same time, since they may all be due at the same time. It
 // reports those that failed for a reason that a repeat may mend, AWS's mostly; SQS brings these back.
 func (d *Deliverer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
-	failed := make([]bool, len(event.Records))
-	var all sync.WaitGroup
-	for i, record := range event.Records {
-		all.Go(func() {
-			if err := d.deliverSafely(ctx, record.Body); err != nil {
-				failed[i] = true
-				slog.ErrorContext(ctx, "a chunk could not be delivered", "messageId", record.MessageId, "error", err)
-			}
-		})
-	}
-	all.Wait()
-	var response events.SQSEventResponse
-	for i, record := range event.Records {
-		if failed[i] {
-			response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: record.MessageId})
-		}
-	}
-	return response, nil
+	return messagebatch.Each(ctx, event, d.handle), nil
 }
 
-func (d *Deliverer) deliverSafely(ctx context.Context, body string) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
+func (d *Deliverer) handle(ctx context.Context, body string) error {
 	message, err := decodeMessage(body)
 	if err != nil {
 		return err

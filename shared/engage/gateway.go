@@ -19,6 +19,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"carillon/shared/fault"
+	"carillon/shared/partner"
 	"carillon/shared/secret"
 )
 
@@ -28,7 +29,6 @@ const (
 	gatewayDial      = 2 * time.Second
 	maxGatewayAnswer = 1 << 20 // bytes: 500 results with a reason each take a tenth of it
 	maxReason        = 256     // characters
-	maxRetryAfter    = time.Hour
 )
 
 // Gateway posts chunks to the operator's device gateway (contract.md §2, "The device gateway"). It is safe for concurrent
@@ -49,7 +49,7 @@ type Secrets interface {
 // returns an error if the address is not https; http will do for this machine alone.
 func NewGateway(address string, secrets Secrets, secretName string) (*Gateway, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !isThisMachine(u.Hostname())) {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !partner.IsThisMachine(u.Hostname())) {
 		return nil, errors.New("engage: the gateway's URL must be https, without credentials")
 	}
 	return &Gateway{url: address, secrets: secrets, secretName: secretName, client: &http.Client{
@@ -64,12 +64,6 @@ func NewGateway(address string, secrets Secrets, secretName string) (*Gateway, e
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
-}
-
-// isThisMachine knows the loopback addresses, and Docker's name for the machine that a container runs on (sam local).
-func isThisMachine(host string) bool {
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback() || host == "localhost" || host == "host.docker.internal"
 }
 
 // Answer is what the gateway made of a POST.
@@ -146,7 +140,7 @@ func read(response *http.Response) (Answer, error) {
 	status := response.StatusCode
 	switch {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
-		return Answer{}, &retryable{after: retryAfter(response, time.Now()), cause: fmt.Errorf("status %d", status)}
+		return Answer{}, &retryable{after: partner.RetryAfter(response.Header, time.Now()), cause: fmt.Errorf("status %d", status)}
 	case status < 200 || status > 299:
 		return Answer{At: time.Now(), Refused: fmt.Sprintf("the gateway answered %d", status)}, nil
 	}
@@ -203,18 +197,6 @@ func reason(text string) string {
 		text = string([]rune(text)[:maxReason])
 	}
 	return text
-}
-
-// retryAfter reads a Retry-After of either form (RFC 9110 §10.2.3), 0 if there is none.
-func retryAfter(response *http.Response, now time.Time) time.Duration {
-	text := response.Header.Get("Retry-After")
-	var after time.Duration
-	if seconds, err := strconv.Atoi(text); err == nil {
-		after = time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		after = at.Sub(now)
-	}
-	return max(0, min(after, maxRetryAfter))
 }
 
 // pushBody writes the body of a POST. It is the same bytes for the same attempt, whoever writes it.

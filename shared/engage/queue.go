@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/go-json-experiment/json"
 	"golang.org/x/sync/errgroup"
+
+	"carillon/shared/clock"
 )
 
 const (
@@ -80,7 +82,7 @@ func (q *DeliveryQueue) send(ctx context.Context, now time.Time, messages []Mess
 			return fmt.Errorf("engage: SQS refused %d of %d messages: %s", len(out.Failed), len(entries), aws.ToString(out.Failed[0].Code))
 		}
 		entries = refused(entries, out.Failed)
-		if err := sleep(ctx, minBackoff<<try); err != nil {
+		if err := clock.Sleep(ctx, minBackoff<<try); err != nil {
 			return err
 		}
 	}
@@ -112,16 +114,4 @@ func decodeMessage(body string) (Message, error) {
 		return Message{}, errMessage
 	}
 	return m, nil
-}
-
-// sleep waits, or returns the context's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

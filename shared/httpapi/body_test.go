@@ -209,3 +209,29 @@ func FuzzBody(f *testing.F) {
 		}
 	})
 }
+
+func TestRawBody(t *testing.T) {
+	const text = "{\"a\":\r\n \"\u00e9\"}\x00"
+	gzipped := zipped(t, strings.NewReader(text))
+	tests := map[string]struct {
+		body, encoding string
+		isBase64       bool
+		want           string
+	}{
+		"empty":              {"", "", false, ""},
+		"text":               {text, "", false, text},
+		"base64":             {base64ed("\xff" + text), "", true, "\xff" + text},
+		"gzip stays gzip":    {base64ed(gzipped), "gzip", true, gzipped},
+		"an unknown coding":  {text, "br", false, text},
+		"no base64 by event": {base64ed(text), "", false, base64ed(text)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			raw, err := withBody(test.body, test.encoding, test.isBase64).RawBody()
+			require.NoError(t, err)
+			assert.Equal(t, test.want, string(raw))
+		})
+	}
+	_, err := withBody("*", "", true).RawBody()
+	assert.True(t, fault.Is(err, fault.Malformed), "%v", err)
+}

@@ -100,6 +100,19 @@ func (r *Request) BearerToken() string {
 	return strings.TrimSpace(token)
 }
 
+// RawBody returns the body as its sender wrote it: decoded from the event's base64, and from no Content-Encoding. It is what
+// a signature over a body is made of. It returns a fault Malformed if the event's base64 is broken.
+func (r *Request) RawBody() ([]byte, error) {
+	if !r.event.IsBase64Encoded {
+		return []byte(r.event.Body), nil
+	}
+	body, err := base64.StdEncoding.DecodeString(r.event.Body)
+	if err != nil {
+		return nil, malformed("the body's base64 encoding is broken", err)
+	}
+	return body, nil
+}
+
 // Body returns the body, decoded from base64 and gzip as it is read, at most MaxBody bytes of it: a bomb costs no memory.
 // Body and its reader return faults TooLarge, UnsupportedMediaType (an encoding that is not gzip) and Malformed.
 func (r *Request) Body() (io.Reader, error) {

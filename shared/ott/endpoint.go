@@ -31,7 +31,7 @@ func isPublicHTTPS(text string) bool {
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	if address, err := netip.ParseAddr(host); err == nil {
-		return isPublicAddress(address)
+		return IsPublicAddress(address)
 	}
 	if !isHostname(host) {
 		return false
@@ -82,8 +82,8 @@ var specialPrefixes = []netip.Prefix{
 // publicIPv6 is all of IPv6 that is given out (RFC 4291 §2.4). IPv4-compatible and NAT64 addresses, which hold an IPv4 address, are outside it.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
-// isPublicAddress reports whether an address is one of the public Internet; an IPv4-mapped address is judged as the IPv4 address it is.
-func isPublicAddress(address netip.Addr) bool {
+// IsPublicAddress reports whether an address is one of the public Internet; an IPv4-mapped address is judged as the IPv4 address it is.
+func IsPublicAddress(address netip.Addr) bool {
 	address = address.Unmap()
 	if address.Zone() != "" || !address.IsGlobalUnicast() || address.IsPrivate() {
 		return false // loopback, link-local (with 169.254.169.254), multicast and unspecified are no global unicast

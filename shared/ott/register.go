@@ -18,12 +18,9 @@ type RegisterHandler struct {
 
 // Serve registers a property, or overrides its registration. It answers 201 without a body once both the registration and its credentials are kept.
 func (h *RegisterHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := h.Tokens.Authenticate(ctx, r)
+	grant, err := authorize(ctx, h.Tokens, r, apiclient.ScopeOTTRegistrationWrite)
 	if err != nil {
 		return nil, err
-	}
-	if !grant.Has(apiclient.ScopeOTTRegistrationWrite) {
-		return nil, fault.New(fault.Forbidden, "")
 	}
 	if r.MediaType() != "application/json" {
 		return nil, fault.New(fault.UnsupportedMediaType, "")

@@ -15,12 +15,16 @@ import (
 
 	"carillon/shared/attribute"
 	"carillon/shared/fault"
+	"carillon/shared/secret"
 )
 
 // recoveryDays is how long Secrets Manager can still restore credentials that were replaced.
 const recoveryDays = 7
 
-// RegistrationStore keeps registrations in DynamoDB and their credentials in Secrets Manager.
+// descriptionPrefix begins the description of every registration's secret; the registration's key ends it.
+const descriptionPrefix = "Credentials of the OTT registration "
+
+// RegistrationStore keeps registrations in DynamoDB and their credentials in Secrets Manager. It reads as a RegistrationReader does.
 //
 // A registration's credentials are a secret that is written once and never changed: every registering of the same
 // property writes a new secret, and the item that names it is the commit point. A crash before the item leaves the old
@@ -28,15 +32,14 @@ const recoveryDays = 7
 // again, so a deleted name that Secrets Manager keeps for days is in nobody's way, and two writers with the same
 // credentials cannot delete each other's, as they could if the name were a hash of the content.
 type RegistrationStore struct {
-	items   *dynamodb.Client
-	table   string
+	*RegistrationReader
 	secrets *secretsmanager.Client
 	prefix  string
 }
 
 // NewRegistrationStore returns a store on a table with the hash key pk, whose secrets' names begin with prefix, such as carillon/ott/.
 func NewRegistrationStore(items *dynamodb.Client, table string, secrets *secretsmanager.Client, prefix string) *RegistrationStore {
-	return &RegistrationStore{items: items, table: table, secrets: secrets, prefix: prefix}
+	return &RegistrationStore{RegistrationReader: NewRegistrationReader(items, table), secrets: secrets, prefix: prefix}
 }
 
 // Put registers a property for a tenant, or replaces what the tenant registered under the same id. version is unique to
@@ -70,6 +73,16 @@ type credentialsDocument struct {
 	CustomerConnectSecret string `json:"customerConnectSecret,omitempty"`
 }
 
+func (d credentialsDocument) credentials() Credentials {
+	return Credentials{
+		ApplicationSecret:     secret.NewText(d.ApplicationSecret),
+		PageAccessToken:       secret.NewText(d.PageAccessToken),
+		CallbackVerifyToken:   secret.NewText(d.CallbackVerifyToken),
+		ChannelSecret:         secret.NewText(d.ChannelSecret),
+		CustomerConnectSecret: secret.NewText(d.CustomerConnectSecret),
+	}
+}
+
 func (s *RegistrationStore) createSecret(ctx context.Context, name string, registration Registration, credentials Credentials) error {
 	document, err := json.Marshal(credentialsDocument{
 		ApplicationSecret:     credentials.ApplicationSecret.Reveal(),
@@ -83,7 +96,7 @@ func (s *RegistrationStore) createSecret(ctx context.Context, name string, regis
 	}
 	_, err = s.secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
 		Name:         aws.String(name),
-		Description:  aws.String("Credentials of the OTT registration " + registrationKey(registration.Platform, registration.PropertyID)),
+		Description:  aws.String(descriptionPrefix + registrationKey(registration.Platform, registration.PropertyID)),
 		SecretString: aws.String(string(document)),
 	})
 	var exists *secretstypes.ResourceExistsException
@@ -100,7 +113,8 @@ func (s *RegistrationStore) deleteSecret(ctx context.Context, name string) error
 		RecoveryWindowInDays: aws.Int64(recoveryDays),
 	})
 	var gone *secretstypes.ResourceNotFoundException
-	if errors.As(err, &gone) {
+	var deleted *secretstypes.InvalidRequestException // what AWS answers for a secret that waits for its deletion
+	if errors.As(err, &gone) || errors.As(err, &deleted) {
 		return nil
 	}
 	return err
@@ -120,7 +134,7 @@ func (s *RegistrationStore) putItem(ctx context.Context, tenant, secretName stri
 		ExpressionAttributeNames: map[string]string{"#name": "name"},
 		ExpressionAttributeValues: attribute.Item{
 			":tenant":          attribute.String(tenant),
-			":tenantPlatform":  attribute.String(tenant + "#" + string(r.Platform)),
+			":tenantPlatform":  attribute.String(tenantPlatform(tenant, r.Platform)),
 			":platform":        attribute.String(string(r.Platform)),
 			":propertyId":      attribute.String(r.PropertyID),
 			":name":            attribute.String(r.Name),
@@ -147,4 +161,9 @@ func (s *RegistrationStore) putItem(ctx context.Context, tenant, secretName stri
 // registrationKey is a registration's key. It holds no tenant, because a platform's callback knows none.
 func registrationKey(platform Platform, propertyID string) string {
 	return string(platform) + "#" + propertyID
+}
+
+// tenantPlatform is the key of the index tenant-platform. No tenant's name holds a #.
+func tenantPlatform(tenant string, platform Platform) string {
+	return tenant + "#" + string(platform)
 }

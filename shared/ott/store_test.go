@@ -188,7 +188,7 @@ func TestPutConcurrently(t *testing.T) {
 	r := newRegistry(t)
 	registration, _ := decoded(t, seedLINE)
 	var group sync.WaitGroup
-	for i := range 20 {
+	for i := range 50 {
 		group.Go(func() {
 			one := registration
 			one.Name = fmt.Sprint(i)

@@ -31,6 +31,7 @@ import (
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotency"
 	"carillon/shared/product"
+	"carillon/shared/product/mailqueue"
 	"carillon/shared/secret"
 )
 
@@ -134,7 +135,7 @@ func deployBetween(t *testing.T, dynamoDBAnswer, sqsAnswer func(w http.ResponseW
 		Idempotency: idempotency.NewStore(items, b.name+"-idempotency"),
 		Provider:    provider,
 		Mails:       product.NewMailStore(items, b.name+"-mails", b.name+"-products"),
-		Queue:       product.NewMailQueue(queue, queueURL(t, b.name+"-mail")),
+		Queue:       mailqueue.NewQueue(queue, queueURL(t, b.name+"-mail")),
 		Limits:      product.Limits{Window: time.Hour, PerAccount: 100, PerAddress: 100},
 	}
 	b.endpoint = httpapi.Adapt(httpapi.Endpoint{Handler: b.handler.Serve, EncodeError: product.EncodeError}, slog.New(slog.NewJSONHandler(b.log, nil)))
@@ -268,7 +269,7 @@ func (b *bundle) enqueued() []string {
 			return requests
 		}
 		for _, message := range out.Messages {
-			decoded, err := product.DecodeMailMessage(aws.ToString(message.Body))
+			decoded, err := mailqueue.Decode(aws.ToString(message.Body))
 			require.NoError(b.t, err)
 			requests = append(requests, decoded.RequestID)
 		}

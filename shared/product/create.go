@@ -25,6 +25,11 @@ const (
 	releaseTime = 300 * time.Millisecond
 )
 
+// MailQueue takes the requests whose mails are to be sent; mailqueue.Queue does.
+type MailQueue interface {
+	Enqueue(ctx context.Context, requestID string) error
+}
+
 // CreateHandler serves POST /dxp-ux/v1/{businessId}/product.
 type CreateHandler struct {
 	Clients     *apiclient.Authenticator
@@ -32,7 +37,7 @@ type CreateHandler struct {
 	Idempotency *idempotency.Store
 	Provider    *ProviderClient
 	Mails       *MailStore
-	Queue       *MailQueue
+	Queue       MailQueue
 	Limits      Limits
 }
 

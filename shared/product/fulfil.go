@@ -40,7 +40,7 @@ func (h *CreateHandler) fulfil(ctx context.Context, business Business, record Re
 	if mail.State != MailPending {
 		return nil
 	}
-	return h.Queue.Send(ctx, MailMessage{RequestID: mail.RequestID}, 0)
+	return h.Queue.Enqueue(ctx, mail.RequestID)
 }
 
 // order asks the provider, alone for this product: two first requests at the same time must not make two entitlements, and

@@ -2,16 +2,15 @@ package product
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -20,6 +19,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"carillon/shared/fault"
+	"carillon/shared/partner"
 	"carillon/shared/secret"
 )
 
@@ -33,7 +33,6 @@ const (
 	maxForeignText      = 256     // characters of a text from elsewhere that is kept or shown
 	maxActivationURL    = 4096    // characters
 	defaultRetryAfter   = 5 * time.Second
-	maxRetryAfter       = time.Hour
 )
 
 // Secrets reads a version of a secret, at most maxAge old; secret.Cache does.
@@ -59,7 +58,7 @@ func NewProviderClient(baseURL string, hosts ActivationHosts, secrets Secrets, s
 	switch {
 	case err != nil:
 		return nil, errors.New("product: the provider's URL is not a URL") // the cause quotes it, with what it may hold
-	case u.Scheme != "https" && (u.Scheme != "http" || !isThisMachine(u.Hostname())) || u.Host == "":
+	case u.Scheme != "https" && (u.Scheme != "http" || !partner.IsThisMachine(u.Hostname())) || u.Host == "":
 		return nil, errors.New("product: the provider's URL must be https")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, errors.New("product: the provider's URL must not have credentials, a query or a fragment")
@@ -83,12 +82,6 @@ func NewProviderClient(baseURL string, hosts ActivationHosts, secrets Secrets, s
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
-}
-
-// isThisMachine knows the loopback addresses, and Docker's name for the machine that a container runs on (sam local).
-func isThisMachine(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.IsLoopback() || host == "localhost" || host == "host.docker.internal"
 }
 
 // EntitlementRequest is what the provider is asked for. There is no entitlementId in it, on purpose: the provider reads
@@ -245,7 +238,7 @@ func (p *ProviderClient) outcome(response *http.Response, text []byte) (Entitlem
 	case codeUnauthorized:
 		return Entitlement{}, fault.Wrap(fault.BadGateway, errUnauthorized)
 	case codeTooMany:
-		return Entitlement{}, &fault.Error{Code: fault.Unavailable, RetryAfter: retryAfter(response), Cause: said}
+		return Entitlement{}, &fault.Error{Code: fault.Unavailable, RetryAfter: cmp.Or(partner.RetryAfter(response.Header, time.Now()), defaultRetryAfter), Cause: said}
 	case codeTimeout:
 		return Entitlement{}, fault.Wrap(fault.GatewayTimeout, said)
 	}
@@ -277,15 +270,6 @@ func (a providerAnswer) entitlement(hosts ActivationHosts) (Entitlement, error) 
 		granted.ActivationExpires = expires
 	}
 	return granted, nil
-}
-
-// retryAfter returns the wait that an answer asks for, within reason.
-func retryAfter(response *http.Response) time.Duration {
-	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
-	if err != nil || seconds <= 0 {
-		return defaultRetryAfter
-	}
-	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
 }
 
 // printable returns the first characters of a foreign text that can be shown.

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"carillon/shared/clock"
 	"carillon/shared/fault"
 )
 
@@ -31,12 +32,8 @@ func transact(ctx context.Context, try func() error) error {
 			return err
 		}
 		wait := min(minConflictWait<<min(tries, 10), maxConflictWait)
-		timer := time.NewTimer(rand.N(wait) + time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return &fault.Error{Code: fault.Unavailable, RetryAfter: time.Second, Cause: errors.Join(err, ctx.Err())}
+		if overdue := clock.Sleep(ctx, rand.N(wait)+time.Millisecond); overdue != nil {
+			return &fault.Error{Code: fault.Unavailable, RetryAfter: time.Second, Cause: errors.Join(err, overdue)}
 		}
 	}
 }

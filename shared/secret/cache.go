@@ -44,7 +44,7 @@ type Cache struct {
 
 	mu     sync.Mutex
 	found  *simplelru.LRU[key, entry]
-	absent *simplelru.LRU[key, time.Time] // until when it counts as absent
+	absent *simplelru.LRU[key, time.Time] // when it was looked up
 }
 
 type key struct {
@@ -60,8 +60,20 @@ type entry struct {
 	expires time.Time
 }
 
-// NewCache returns an empty cache in front of getter.
+// NewCache returns an empty cache in front of getter, for names that callers choose: it looks up no more than a hundred
+// unknown names at once, and ten a second after that.
 func NewCache(getter Getter) *Cache {
+	return newCache(getter, rate.NewLimiter(rate.Every(missEvery), missBurst))
+}
+
+// NewUnthrottledCache returns an empty cache in front of getter that looks up every unknown name, and never returns
+// ErrBusy. It is for names that the bundle itself gave: no caller can make it ask for others, and a process that has just
+// started may meet many of them at once.
+func NewUnthrottledCache(getter Getter) *Cache {
+	return newCache(getter, rate.NewLimiter(rate.Inf, 0))
+}
+
+func newCache(getter Getter, misses *rate.Limiter) *Cache {
 	found, err := simplelru.NewLRU[key, entry](foundLimit, nil)
 	if err != nil {
 		panic(err) // only for a limit below 1
@@ -70,23 +82,24 @@ func NewCache(getter Getter) *Cache {
 	if err != nil {
 		panic(err)
 	}
-	return &Cache{getter: getter, misses: rate.NewLimiter(rate.Every(missEvery), missBurst), found: found, absent: absent}
+	return &Cache{getter: getter, misses: misses, found: found, absent: absent}
 }
 
-// Get returns a version, from memory where it is fresh and was read within maxAge. A short maxAge serves a caller whose
-// credentials do not match what is kept: they may have been rotated a moment ago. AnyAge takes all that is fresh.
-// It returns ErrNotFound, ErrBusy or the Getter's error.
+// Get returns a version, from memory where it is fresh and was read within maxAge, and so for a version that was not
+// there. A short maxAge serves a caller whose credentials do not match what is kept: they may have been rotated a moment
+// ago. AnyAge takes all that is fresh.
+// It returns ErrNotFound, ErrBusy unless the cache is unthrottled, or the Getter's error.
 func (c *Cache) Get(ctx context.Context, name string, stage Stage, maxAge time.Duration) (Version, error) {
 	k := key{name, stage}
 	c.mu.Lock()
 	kept, known := c.found.Get(k)
-	until, gone := c.absent.Get(k)
+	missed, gone := c.absent.Get(k)
 	c.mu.Unlock()
 	now := time.Now()
 	switch {
 	case known && now.Before(kept.expires) && now.Sub(kept.read) < maxAge:
 		return kept.version, nil
-	case !known && gone && now.Before(until):
+	case !known && gone && now.Sub(missed) < min(absentTTL, maxAge):
 		return Version{}, ErrNotFound
 	case !known && !c.misses.Allow():
 		return Version{}, ErrBusy
@@ -135,7 +148,7 @@ func (c *Cache) read(ctx context.Context, k key) (Version, error) {
 		c.absent.Remove(k)
 	case errors.Is(err, ErrNotFound):
 		c.found.Remove(k)
-		c.absent.Add(k, now.Add(absentTTL))
+		c.absent.Add(k, now)
 	}
 	return version, err
 }

@@ -222,6 +222,23 @@ func TestCacheAbsentSecret(t *testing.T) {
 	})
 }
 
+// Who cannot take an old answer gets a new one, as for a secret that is there.
+func TestCacheAbsentSecretWithinMaxAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault(map[string]string{})
+		c := secret.NewCache(v)
+		_, err := c.Get(t.Context(), "a", secret.Current, time.Second)
+		require.ErrorIs(t, err, secret.ErrNotFound)
+		v.set("a", "1")
+		pass(time.Second - 1)
+		_, err = c.Get(t.Context(), "a", secret.Current, time.Second)
+		require.ErrorIs(t, err, secret.ErrNotFound)
+		assert.Equal(t, 1, v.reads("a"))
+		pass(1)
+		assert.Equal(t, "1", get(t, c, "a", time.Second))
+	})
+}
+
 func TestCacheSecretThatWasRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVault(map[string]string{"a@AWSCURRENT": "1"})
@@ -287,6 +304,28 @@ func TestCacheUnderRandomNames(t *testing.T) {
 		}
 		assert.Equal(t, 100, v.allReads()-before, "ten look-ups a second after that, no more than a hundred at once")
 	})
+}
+
+// A process that has just started meets more names of our own than an attacker may ask for.
+func TestUnthrottledCache(t *testing.T) {
+	const names = 1000
+	values := map[string]string{}
+	for i := range names {
+		values[fmt.Sprint("ours", i, "@AWSCURRENT")] = "1"
+	}
+	v := newVault(values)
+	c := secret.NewUnthrottledCache(v)
+	for range 2 {
+		for i := range names {
+			assert.Equal(t, "1", get(t, c, fmt.Sprint("ours", i), secret.AnyAge))
+		}
+	}
+	assert.Equal(t, names, v.allReads(), "each is kept all the same")
+	for range 2 {
+		_, err := c.Get(t.Context(), "gone", secret.Current, secret.AnyAge)
+		require.ErrorIs(t, err, secret.ErrNotFound)
+	}
+	assert.Equal(t, 1, v.reads("gone"))
 }
 
 func TestCacheMemoryIsBounded(t *testing.T) {

@@ -76,7 +76,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	err = errors.Join(mailedOnce(ctx), nothingStored(ctx))
+	err = errors.Join(addEverySecret(ctx), mailedOnce(ctx), nothingStored(ctx))
 	bundle.Close()
 	provider.close()
 	if err = errors.Join(err, logs.leaked()); err != nil {

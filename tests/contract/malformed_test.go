@@ -51,6 +51,22 @@ func postings() map[string]posting {
 				require.Equal(t, status, a.status, "%s", a.body) // 415 has no body: openapi.yaml knows
 			},
 		},
+		"POST /ott/v1/send": {
+			endpoint: ottSend, success: 201,
+			valid: func(t *testing.T) string { return newPage(t).hello().text(t) },
+			headers: func(t *testing.T) []string {
+				return []string{"Authorization", ottBearer(t, bundle.Demo.OTT, "")}
+			},
+			requireMalformed: func(t *testing.T, a answer) {
+				require.Equal(t, 400, a.status, "%s", a.body)
+				body := a.json(t)
+				require.EqualValues(t, malformed, number(t, body["errorcode"]))
+				require.NotContains(t, body, "validationErrors")
+			},
+			requireRefused: func(t *testing.T, a answer, status int) {
+				require.Equal(t, status, a.status, "%s", a.body) // 415 has no body: openapi.yaml knows
+			},
+		},
 		"POST /federated/content/v2/token": {
 			endpoint: engageToken, success: 200,
 			valid:            func(t *testing.T) string { return engageCredentials(t, bundle.Demo.Engage.DemoClient) },

@@ -28,6 +28,13 @@ func TestOpenAPIHasEveryEndpoint(t *testing.T) {
 	for _, endpoint := range []struct{ method, path string }{
 		{"POST", "/v2/token"},
 		{"POST", "/ott/v1/registration"},
+		{"GET", "/ott/v1/registration/{platform}"},
+		{"GET", "/ott/v1/registration/{platform}/{ottPropertyId}"},
+		{"DELETE", "/ott/v1/registration/{platform}/{ottPropertyId}"},
+		{"POST", "/ott/v1/send"},
+		{"GET", "/ott/v1/send/{messageId}"},
+		{"GET", "/ott/v1/callback/{platform}/{ottPropertyId}"},
+		{"POST", "/ott/v1/callback/{platform}/{ottPropertyId}"},
 		{"POST", "/federated/content/v2/token"},
 		{"GET", "/federated/content/v2/token/health"},
 		{"POST", "/federated/outbound/v2/batch"},

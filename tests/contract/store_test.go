@@ -15,7 +15,7 @@ import (
 )
 
 // tables are all of the stack's.
-var tables = []string{"registrations", "products", "mails", "content", "pushes", "idempotency"}
+var tables = []string{"registrations", "products", "content", "pushes", "idempotency", "mails", "messages"}
 
 // scan reads a whole table of the stack.
 func scan(ctx context.Context, table string) ([]map[string]types.AttributeValue, error) {

@@ -17,6 +17,7 @@ import (
 	"carillon/local/standin"
 	"carillon/shared/attribute"
 	"carillon/shared/product"
+	"carillon/shared/product/mailqueue"
 )
 
 const (
@@ -79,9 +80,9 @@ func (o order) comesAgain(t *testing.T) {
 	if mail.State == product.MailPending {
 		messages = 1 // of several, all but the one that sends it would wait for their visibility timeout
 	}
-	queue := product.NewMailQueue(bundle.SQS(), bundle.QueueURL("MailQueue"))
+	queue := mailqueue.NewQueue(bundle.SQS(), bundle.QueueURL("MailQueue"))
 	for range messages {
-		require.NoError(t, queue.Send(t.Context(), product.MailMessage{RequestID: mail.RequestID}, 0))
+		require.NoError(t, queue.Send(t.Context(), mailqueue.Message{RequestID: mail.RequestID}, 0))
 	}
 	settled(t)
 }

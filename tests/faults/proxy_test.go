@@ -16,14 +16,28 @@ import (
 // fault is what happens to one AWS call, or to each of several. It returns true if the call was answered, else the call
 // goes on to the emulator and after is run once the emulator has carried it out.
 type fault struct {
-	operation string // as X-Amz-Target ends: UpdateItem, CreateSecret
+	operation string // as X-Amz-Target ends: UpdateItem, CreateSecret; empty for a call without one
+	path      string // empty for whatever path
 	skip      int    // let so many pass first
 	times     int    // 0: once; below 0: each time
 	answer    func(w http.ResponseWriter, r *http.Request) bool
 	after     func()
 }
 
-// awsProxy stands between the functions and the emulators, and lets tests put a fault at any step.
+// strikes returns what is closed once a fault that happens once has happened.
+func (f *fault) strikes() <-chan struct{} {
+	struck := make(chan struct{})
+	answer, after := f.answer, f.after
+	if answer != nil {
+		f.answer = func(w http.ResponseWriter, r *http.Request) bool { defer close(struck); return answer(w, r) }
+	}
+	if after != nil {
+		f.after = func() { defer close(struck); after() }
+	}
+	return struck
+}
+
+// awsProxy stands between the functions and the emulators, or the platforms, and lets tests put a fault at any step.
 type awsProxy struct {
 	server  *httptest.Server
 	forward *httputil.ReverseProxy
@@ -65,7 +79,7 @@ func (p *awsProxy) count(operation string) int {
 // ServeHTTP implements http.Handler.
 func (p *awsProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	f := p.next(operation)
+	f := p.next(operation, r.URL.Path)
 	if f != nil && f.answer != nil && f.answer(w, r) {
 		return
 	}
@@ -78,13 +92,13 @@ func (p *awsProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-func (p *awsProxy) next(operation string) *fault {
+func (p *awsProxy) next(operation, path string) *fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls[operation]++
 	for _, f := range p.faults {
 		switch {
-		case f.operation != operation || f.times == spent:
+		case f.operation != operation || f.path != "" && f.path != path || f.times == spent:
 		case f.skip > 0:
 			f.skip--
 		default:

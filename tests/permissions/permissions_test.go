@@ -3,20 +3,14 @@
 package permissions_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
-	"path"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +24,9 @@ import (
 	"carillon/local"
 	"carillon/local/standin"
 	"carillon/shared/attribute"
+	"carillon/shared/ott"
+	"carillon/shared/ott/callback"
+	"carillon/shared/secret"
 )
 
 // permission is an action on a resource: dynamodb:PutItem on PushesTable, secretsmanager:GetSecretValue on client/*.
@@ -43,7 +40,7 @@ func TestRolesAllowWhatTheirFunctionsDoAndNoMore(t *testing.T) {
 	for id, function := range bundle.Functions() {
 		r := newRecorder(t, bundle)
 		function.SetEnvironment(map[string]string{
-			"AWS_ENDPOINT_URL": r.url, "AWS_ENDPOINT_URL_DYNAMODB": r.url, "AWS_ENDPOINT_URL_SESV2": r.url,
+			"AWS_ENDPOINT_URL": r.url, "AWS_ENDPOINT_URL_DYNAMODB": r.url, "AWS_ENDPOINT_URL_SESV2": r.url, "AWS_ENDPOINT_URL_EVENTBRIDGE": r.url,
 		})
 		used[id] = r
 	}
@@ -86,11 +83,29 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 	ottToken := func(c local.DemoClient) string {
 		return "Bearer " + member(post("/v2/token", fmt.Sprintf(`{"grant_type":"client_credentials","client_id":%q,"client_secret":%q}`, c.ClientID, c.ClientSecret)), "access_token")
 	}
+	bearer := ottToken(d.OTT)
 	registration := `{"ottPlatformName":"line","ottPlatformAttributes":{"channelId":"1","channelName":"n","channelSecret":"s",
 		"endpointUrl":"https://example.com/1","isTransactional":true,"isTestChannel":false,"isActive":true}}`
 	for range 2 { // the second one replaces the first one's secret
-		post("/ott/v1/registration", registration, "Authorization", ottToken(d.OTT))
+		post("/ott/v1/registration", registration, "Authorization", bearer)
 	}
+	call(http.MethodGet, "/ott/v1/registration/line", "", "Authorization", bearer)
+	call(http.MethodGet, "/ott/v1/registration/line/1", "", "Authorization", bearer)
+	message := func(key string) string {
+		return fmt.Sprintf(`{"messageKey":%q,"from":{"senderType":"line","senderId":"1"},"to":{"ottId":"U1"},"message":{"contents":[{"type":"text","text":"a"}]},"validityPeriod":1}`, key)
+	}
+	// One that LINE wants again later, and one that it takes and that comes again.
+	require.NoError(t, bundle.Partners.Script("ott", standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "30"}}))
+	post("/ott/v1/send", message("first"), "Authorization", bearer)
+	for range 2 {
+		post("/ott/v1/send", message("second"), "Authorization", bearer)
+	}
+	call(http.MethodGet, "/ott/v1/send/second", "", "Authorization", bearer)
+	eventually(t, func() bool { return didAll("OttDeliverFunction") })
+	body := `{"events":[{"type":"follow"}]}`
+	signature, value := callback.Sign("line", ott.Credentials{ChannelSecret: secret.NewText("s")}, []byte(body))
+	post("/ott/v1/callback/line/1", body, signature, value)
+	call(http.MethodDelete, "/ott/v1/registration/line/1", "", "Authorization", bearer)
 
 	c := d.Engage
 	engage := "Bearer " + member(post("/federated/content/v2/token", fmt.Sprintf(`{"clientId":%q,"clientSecret":%q}`, c.ClientID, c.ClientSecret),
@@ -110,8 +125,8 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 	}
 	eventually(t, func() bool { return didAll("EngageDeliverFunction") })
 	// One that comes again as if the process had died before it could keep its answer.
-	key, body := uuid.NewString(), batch(time.Now())
-	post(batches, body, "Authorization", engage, "Idempotency-Key", key)
+	key, repeated := uuid.NewString(), batch(time.Now())
+	post(batches, repeated, "Authorization", engage, "Idempotency-Key", key)
 	_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 		TableName:                 aws.String(d.AWS.Stack + "-idempotency"),
 		Key:                       attribute.Item{"key": attribute.String("engage#" + c.ClientID + "#" + key)},
@@ -120,7 +135,7 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 		ExpressionAttributeValues: attribute.Item{":past": attribute.Int(0)},
 	})
 	require.NoError(t, err)
-	post(batches, body, "Authorization", engage, "Idempotency-Key", key)
+	post(batches, repeated, "Authorization", engage, "Idempotency-Key", key)
 	push := member(post(batches, batch(time.Now().Add(time.Hour)), "Authorization", engage), "requestId")
 	call(http.MethodGet, pushes+"/"+push, "", "Authorization", engage)
 	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
@@ -173,148 +188,6 @@ func do(t *testing.T, request *http.Request) string {
 	require.NoError(t, err)
 	require.Less(t, response.StatusCode, http.StatusInternalServerError, "%s", body)
 	return string(body)
-}
-
-// recorder passes a function's AWS calls on to the emulators and notes what they need.
-type recorder struct {
-	url string
-
-	mu   sync.Mutex
-	seen map[permission]bool
-}
-
-func newRecorder(t *testing.T, bundle *local.Bundle) *recorder {
-	t.Helper()
-	emulators := bundle.Demo.AWS
-	r := &recorder{seen: map[permission]bool{}}
-	forwardTo := func(target string) http.Handler {
-		u, err := url.Parse(target)
-		require.NoError(t, err)
-		return &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
-			p.SetURL(u)
-			p.Out.Host = p.In.Host // what was signed
-		}}
-	}
-	dynamoDB, mail, others := forwardTo(emulators.DynamoDB), forwardTo(bundle.Partners.URL("mail")), forwardTo(emulators.Endpoint)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, err := io.ReadAll(request.Body)
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		request.Body = io.NopCloser(bytes.NewReader(body))
-		service, operation, _ := strings.Cut(request.Header.Get("X-Amz-Target"), ".")
-		if strings.HasPrefix(service, "DynamoDB") {
-			r.noteTables(operation, body, emulators.Stack)
-			dynamoDB.ServeHTTP(w, request)
-			return
-		}
-		if strings.HasPrefix(request.URL.Path, "/v2/email/") { // SES names its operations by their paths
-			r.noteMail(t, request, body, emulators.Stack)
-			mail.ServeHTTP(w, request)
-			return
-		}
-		if service == "AmazonSQS" {
-			r.noteQueue(operation, body, emulators.Stack)
-		} else {
-			r.noteSecret(operation, body, emulators.Stack)
-		}
-		others.ServeHTTP(w, request)
-	}))
-	t.Cleanup(server.Close)
-	r.url = server.URL
-	return r
-}
-
-func (r *recorder) noteTables(operation string, body []byte, stack string) {
-	var call struct {
-		TableName     string
-		IndexName     string
-		RequestItems  map[string]json.RawMessage
-		TransactItems []map[string]struct{ TableName string }
-	}
-	_ = json.Unmarshal(body, &call)
-	tables := slices.Collect(maps.Keys(call.RequestItems))
-	if call.TableName != "" {
-		tables = append(tables, call.TableName)
-	}
-	for _, table := range tables {
-		resource := logicalID(table, stack) + "Table"
-		if call.IndexName != "" {
-			resource += "/index/" + call.IndexName
-		}
-		r.note(permission{"dynamodb:" + operation, resource})
-	}
-	// A transaction needs the permissions of what it is made of: PutItem for a Put, and so on.
-	for _, item := range call.TransactItems {
-		for action, on := range item {
-			r.note(permission{"dynamodb:" + action + "Item", logicalID(on.TableName, stack) + "Table"})
-		}
-	}
-}
-
-// logicalID is a table's or queue's, without its type: MailEvent for carillon-mail-event.
-func logicalID(name, stack string) string {
-	var id strings.Builder
-	for part := range strings.SplitSeq(strings.TrimPrefix(name, stack+"-"), "-") {
-		id.WriteString(strings.ToUpper(part[:1]) + part[1:])
-	}
-	return id.String()
-}
-
-func (r *recorder) noteMail(t *testing.T, request *http.Request, body []byte, stack string) {
-	if request.Method != http.MethodPost || request.URL.Path != "/v2/email/outbound-emails" {
-		t.Errorf("no permission is known for %s %s", request.Method, request.URL.Path)
-		return
-	}
-	var call struct{ FromEmailAddress, ConfigurationSetName string }
-	assert.NoError(t, json.Unmarshal(body, &call))
-	assert.Equal(t, "activation@mail.example.com", call.FromEmailAddress, "the only address that the role's condition lets through")
-	assert.Equal(t, stack+"-mail", call.ConfigurationSetName)
-	r.note(permission{"ses:SendEmail", "identity/MailIdentity"})
-	r.note(permission{"ses:SendEmail", "configuration-set/MailConfigurationSet"})
-}
-
-func (r *recorder) noteQueue(operation string, body []byte, stack string) {
-	var call struct{ QueueURL string }
-	_ = json.Unmarshal(body, &call) // without regard to case: AWS spells it QueueUrl
-	// A batch needs the permission of what it is a batch of.
-	r.note(permission{"sqs:" + strings.TrimSuffix(operation, "Batch"), logicalID(path.Base(call.QueueURL), stack) + "Queue"})
-}
-
-func (r *recorder) noteSecret(operation string, body []byte, stack string) {
-	var call struct{ SecretID, Name string }
-	_ = json.Unmarshal(body, &call) // without regard to case: AWS spells it SecretId
-	r.note(permission{"secretsmanager:" + operation, secretResource(call.SecretID+call.Name, stack)})
-}
-
-func (r *recorder) note(p permission) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.seen[p] = true
-}
-
-// secretResource names a secret as roles below does, from its name or its ARN.
-func secretResource(name, stack string) string {
-	if _, after, isARN := strings.Cut(name, ":secret:"); isARN {
-		name = after
-	}
-	name = strings.TrimPrefix(name, stack+"/")
-	switch {
-	case strings.HasPrefix(name, "token-signing-key"):
-		return "TokenSigningKeySecret"
-	case strings.HasPrefix(name, "gateway-"): // an ARN's random characters follow
-		return "GatewaySecret"
-	case strings.HasPrefix(name, "provider/"):
-		return "ProviderSecret"
-	}
-	folder, _, _ := strings.Cut(name, "/")
-	return folder + "/*"
-}
-
-func (r *recorder) permissions() map[permission]bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.seen)
 }
 
 // polling is what Lambda does with a function's role to bring it the messages of a queue.

@@ -36,6 +36,13 @@ var calls = []struct {
 }{
 	{event: "oauth-token", id: "OauthTokenFunction", status: 200, body: `"token_type":"Bearer"`, grants: "access_token", value: "ott.token"},
 	{event: "ott-register", id: "OttRegisterFunction", status: 201},
+	{event: "ott-list", id: "OttListFunction", status: 200, body: `"count":1`},
+	{event: "ott-get", id: "OttGetFunction", status: 200, body: `"pageId":"1732555047025799"`},
+	{event: "ott-send", id: "OttSendFunction", status: 201, grants: "ottRequestId", value: "ott.requestId"},
+	{event: "ott-deliver", id: "OttDeliverFunction", body: `{"batchItemFailures":`},
+	{event: "ott-send-status", id: "OttSendStatusFunction", status: 200, body: `"event":"Sent"`},
+	{event: "ott-callback", id: "OttCallbackFunction", status: 200},
+	{event: "ott-delete", id: "OttDeleteFunction", status: 204},
 	{event: "engage-token", id: "EngageTokenFunction", status: 200, body: `"message":"Success"`, grants: "accessToken", value: "engage.token"},
 	{event: "engage-token-health", id: "EngageTokenHealthFunction", status: 200, body: `"message":"Healthy"`},
 	{event: "engage-batch", id: "EngageBatchFunction", status: 200, body: `"response":"success"`, grants: "requestId", value: "engage.requestId"},
@@ -181,7 +188,7 @@ func send(t *testing.T, base string, raw []byte) (status int, body string) {
 	}
 	req, err := http.NewRequestWithContext(t.Context(), event.RequestContext.HTTP.Method, url, strings.NewReader(event.Body))
 	require.NoError(t, err)
-	for _, name := range []string{"content-type", "authorization", "x-federated-purpose", "client_id", "client_secret", "x-correlation-id"} {
+	for _, name := range []string{"content-type", "authorization", "x-federated-purpose", "client_id", "client_secret", "x-correlation-id", "x-hub-signature-256"} {
 		if value, ok := event.Headers[name]; ok {
 			req.Header[name] = []string{value}
 		}

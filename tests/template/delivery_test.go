@@ -27,15 +27,18 @@ var queues = map[string]struct{ function, name, concurrency string }{
 	"Delivery":  {"engage-deliver", "delivery", "DeliveryConcurrency"},
 	"Mail":      {"product-mail", "mail", "MailConcurrency"},
 	"MailEvent": {"product-mail-event", "mail-event", ""},
+	"Outbound":  {"ott-deliver", "outbound", "OutboundConcurrency"},
 }
 
 // What a function cannot deal with ends where a person can look at it.
 func TestQueues(t *testing.T) {
 	template := load(t)
 	declared := template.ofType(t, "AWS::SQS::Queue")
-	assert.Len(t, declared, 2*len(queues))
+	assert.Len(t, declared, 2*len(queues), "one of dead letters for each")
 	for id, want := range queues {
 		t.Run(id, func(t *testing.T) {
+			require.Contains(t, declared, id+"Queue")
+			require.Contains(t, declared, id+"DeadLetterQueue")
 			live := at(t, declared[id+"Queue"], "Properties")
 			dead := at(t, declared[id+"DeadLetterQueue"], "Properties")
 			assert.Equal(t, "!Sub ${AWS::StackName}-"+want.name, text(at(t, live, "QueueName")))
@@ -69,6 +72,12 @@ func TestQueues(t *testing.T) {
 	}
 }
 
+func TestEventBus(t *testing.T) {
+	buses := load(t).ofType(t, "AWS::Events::EventBus")
+	require.Len(t, buses, 1)
+	assert.Equal(t, "!Sub ${AWS::StackName}-ott", text(at(t, buses["EventBus"], "Properties", "Name")))
+}
+
 func TestScheduleRunsEveryMinuteAndNeverTwiceAtOnce(t *testing.T) {
 	function := load(t).functions(t)["engage-schedule"]
 	assert.Less(t, number(t, at(t, function, "Timeout")), 60)
@@ -90,6 +99,7 @@ func TestEventsThatAreNoRequests(t *testing.T) {
 	}
 	members := map[string][]string{
 		"Delivery": {"requestId", "chunk", "notBefore"}, "Mail": {"requestId"}, "MailEvent": {"source", "detail-type", "detail"},
+		"Outbound": {"tenant", "ottRequestId"},
 	}
 	for id, queue := range queues {
 		record := at(t, read(queue.function), "Records").([]any)[0]
@@ -109,15 +119,23 @@ func TestEventsThatAreNoRequests(t *testing.T) {
 var alarms = map[string][]string{
 	"FunctionErrorsAlarm": nil, // see TestEveryFunctionIsUnderAnAlarm
 	"DeliveryErrorsAlarm": nil,
+	"OttErrorsAlarm":      nil,
 	"ScheduleSilentAlarm": {"AWS/Lambda/Invocations of !Ref EngageScheduleFunction, Sum"},
 	"DeadLettersAlarm":    {"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt DeliveryDeadLetterQueue.QueueName, Maximum"},
 	"DeliveryQueueAgeAlarm": {
 		"AWS/SQS/ApproximateAgeOfOldestMessage of !GetAtt DeliveryQueue.QueueName, Maximum",
 		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt DeliveryQueue.QueueName, Minimum",
 	},
-	"LatenessAlarm":      {"Carillon/latenessMs of !Ref EngageDeliverFunction, p99"},
-	"GatewayErrorsAlarm": {"Carillon/gatewayErrors of !Ref EngageDeliverFunction, Sum"},
-	"MailErrorsAlarm":    nil,
+	"OutboundDeadLettersAlarm": {"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt OutboundDeadLetterQueue.QueueName, Maximum"},
+	"OutboundQueueAgeAlarm": {
+		"AWS/SQS/ApproximateAgeOfOldestMessage of !GetAtt OutboundQueue.QueueName, Maximum",
+		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt OutboundQueue.QueueName, Minimum",
+	},
+	"PlatformErrorsAlarm":    {"Carillon/platformErrors of !Ref OttDeliverFunction, Sum"},
+	"RefusedSignaturesAlarm": {"Carillon/refusedSignatures of !Ref OttCallbackFunction, Sum"},
+	"LatenessAlarm":          {"Carillon/latenessMs of !Ref EngageDeliverFunction, p99"},
+	"GatewayErrorsAlarm":     {"Carillon/gatewayErrors of !Ref EngageDeliverFunction, Sum"},
+	"MailErrorsAlarm":        nil,
 	"MailDeadLettersAlarm": {
 		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt MailDeadLetterQueue.QueueName, Maximum",
 		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt MailEventDeadLetterQueue.QueueName, Maximum",
@@ -157,7 +175,7 @@ func TestAlarms(t *testing.T) {
 func TestEveryFunctionIsUnderAnAlarm(t *testing.T) {
 	declared := load(t).ofType(t, "AWS::CloudWatch::Alarm")
 	var watched []string
-	for _, id := range []string{"FunctionErrorsAlarm", "DeliveryErrorsAlarm", "MailErrorsAlarm"} {
+	for _, id := range []string{"FunctionErrorsAlarm", "DeliveryErrorsAlarm", "MailErrorsAlarm", "OttErrorsAlarm"} {
 		of := metrics(t, at(t, declared[id], "Properties"))
 		assert.LessOrEqual(t, len(of), 10, "CloudWatch's limit for one alarm")
 		for _, metric := range of {

@@ -14,6 +14,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/shared/ott"
+	"carillon/shared/ott/callback"
 )
 
 const (
@@ -27,6 +30,8 @@ var (
 	keepAnswers    = grant{"!GetAtt IdempotencyTable.Arn", "dynamodb:DeleteItem dynamodb:PutItem dynamodb:UpdateItem"}
 	readContent    = grant{"!GetAtt ContentTable.Arn", "dynamodb:GetItem"}
 	enqueue        = grant{"!GetAtt DeliveryQueue.Arn", "sqs:SendMessage"}
+	readOttSecrets = grant{secrets + "ott/*", "secretsmanager:GetSecretValue"}
+	getProperty    = grant{"!GetAtt RegistrationsTable.Arn", "dynamodb:GetItem"}
 	updateProduct  = grant{"!GetAtt ProductsTable.Arn", "dynamodb:UpdateItem"}
 )
 
@@ -47,6 +52,33 @@ var functions = map[string]struct {
 		{secrets + "ott/*", "secretsmanager:CreateSecret secretsmanager:DeleteSecret"},
 		{"!GetAtt RegistrationsTable.Arn", "dynamodb:UpdateItem"},
 	}},
+	"ott-list": {[]string{"GET /ott/v1/registration/{platform}"}, []grant{
+		readSigningKey, {"!Sub ${RegistrationsTable.Arn}/index/tenant-platform", "dynamodb:Query"},
+	}},
+	"ott-get": {[]string{"GET /ott/v1/registration/{platform}/{ottPropertyId}"}, []grant{readSigningKey, getProperty}},
+	"ott-delete": {[]string{"DELETE /ott/v1/registration/{platform}/{ottPropertyId}"}, []grant{
+		readSigningKey,
+		{secrets + "ott/*", "secretsmanager:DeleteSecret"},
+		{"!GetAtt RegistrationsTable.Arn", "dynamodb:DeleteItem"},
+	}},
+	"ott-send": {[]string{"POST /ott/v1/send"}, []grant{
+		readSigningKey, getProperty,
+		{"!GetAtt MessagesTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem"},
+		{"!GetAtt OutboundQueue.Arn", "sqs:SendMessage"},
+	}},
+	"ott-send-status": {[]string{"GET /ott/v1/send/{messageId}"}, []grant{
+		readSigningKey, {"!GetAtt MessagesTable.Arn", "dynamodb:GetItem"},
+	}},
+	"ott-deliver": {[]string{"SQS !GetAtt OutboundQueue.Arn"}, []grant{
+		readOttSecrets, getProperty,
+		{"!GetAtt MessagesTable.Arn", "dynamodb:UpdateItem"},
+		// Lambda polls the queue with the function's role.
+		{"!GetAtt OutboundQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage sqs:SendMessage"},
+	}},
+	"ott-callback": {
+		[]string{"GET /ott/v1/callback/{platform}/{ottPropertyId}", "POST /ott/v1/callback/{platform}/{ottPropertyId}"},
+		[]grant{readOttSecrets, getProperty, {"!GetAtt EventBus.Arn", "events:PutEvents"}},
+	},
 	"engage-batch": {[]string{"POST /federated/outbound/v2/batch"}, []grant{
 		readSigningKey, readContent, keepAnswers, enqueue,
 		{"!GetAtt PushesTable.Arn", "dynamodb:BatchWriteItem dynamodb:GetItem dynamodb:PutItem"},
@@ -163,6 +195,26 @@ func TestEventsMatchTheirRoutes(t *testing.T) {
 	}
 }
 
+// The callback is of the property that the other OTT events are about.
+func TestCallbackEventIsSigned(t *testing.T) {
+	var event struct {
+		Body           string
+		Headers        map[string]string
+		PathParameters map[string]string
+	}
+	read := func(name string, into any) {
+		raw, err := os.ReadFile(filepath.Join(root, "events", name+".json"))
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(raw, into))
+	}
+	read("ott-register", &event)
+	registration, credentials, err := ott.DecodeRegistration(strings.NewReader(event.Body))
+	require.NoError(t, err)
+	read("ott-callback", &event)
+	assert.Equal(t, map[string]string{"platform": string(registration.Platform), "ottPropertyId": registration.PropertyID}, event.PathParameters)
+	assert.True(t, callback.Verify(registration.Platform, credentials, []byte(event.Body), func(name string) string { return event.Headers[name] }))
+}
+
 func TestFunctions(t *testing.T) {
 	template := load(t)
 	for name, function := range template.functions(t) {
@@ -204,7 +256,7 @@ func TestFunctions(t *testing.T) {
 func TestEnvironmentHoldsNoSecret(t *testing.T) {
 	// A name, an ARN or a prefix: what CloudFormation answers to Ref is never a secret's value.
 	harmless := regexp.MustCompile(`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|GatewayUrl|TokenSigningKeySecret|ProviderSecret|GatewaySecret|` +
-		`MailFrom|MailConfigurationSet|ActivationHosts|ResendWindow|ResendsPerAccount|ResendsPerAddress|\w+Table|\w+Queue)$|` +
+		`MailFrom|MailConfigurationSet|ActivationHosts|ResendWindow|ResendsPerAccount|ResendsPerAddress|EventBus|\w+Table|\w+Queue)$|` +
 		`^!Sub \$\{AWS::StackName\}/(client|ott)/$`)
 	for name, function := range load(t).functions(t) {
 		for variable, value := range at(t, function, "Environment", "Variables").(map[string]any) {
@@ -276,7 +328,7 @@ func TestTables(t *testing.T) {
 	tables := load(t).ofType(t, "AWS::DynamoDB::Table")
 	keys := map[string]string{
 		"RegistrationsTable": "pk", "ProductsTable": "owner id", "ContentTable": "pk sk", "PushesTable": "requestId part", "MailsTable": "id",
-		"IdempotencyTable": "key",
+		"IdempotencyTable": "key", "MessagesTable": "id",
 	}
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(keys)), slices.Collect(maps.Keys(tables)))
 	for id, table := range tables {
@@ -297,7 +349,7 @@ func TestTables(t *testing.T) {
 			assert.Equal(t, keys[id], strings.Join(key, " "))
 		})
 	}
-	for _, id := range []string{"PushesTable", "MailsTable", "IdempotencyTable"} {
+	for _, id := range []string{"PushesTable", "MailsTable", "MessagesTable", "IdempotencyTable"} {
 		assert.Equal(t, map[string]any{"AttributeName": "expiresAt", "Enabled": "true"}, at(t, tables[id], "Properties", "TimeToLiveSpecification"), id)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"carillon/shared/attribute"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
+	"carillon/shared/product/mailqueue"
 	"carillon/shared/secret"
 )
 
@@ -111,7 +112,7 @@ func deploy(t *testing.T) *bundle {
 	items := product.NewMailStore(dynamodb.New(dynamoDBOptions), b.name+"-mails", b.name+"-products")
 	url, err := emulatortest.SQS().GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(b.name + "-mail")})
 	require.NoError(t, err)
-	queue := product.NewMailQueue(sqs.New(sqsOptions), aws.ToString(url.QueueUrl))
+	queue := mailqueue.NewQueue(sqs.New(sqsOptions), aws.ToString(url.QueueUrl))
 	ses := emulatortest.Between(t, emulatortest.AWSEndpoint(), b.serveSES)
 	b.mailer = mail.NewMailer(items, queue, b.sender(ses, 5*time.Second), b.clock)
 	b.recorder = mail.NewRecorder(items, b.clock)

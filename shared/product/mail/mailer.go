@@ -13,7 +13,9 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/shared/fault"
+	"carillon/shared/messagebatch"
 	"carillon/shared/product"
+	"carillon/shared/product/mailqueue"
 )
 
 const (
@@ -41,21 +43,21 @@ const (
 // corrects that; and a resend is a new request with a mail of its own.
 type Mailer struct {
 	mails  *product.MailStore
-	queue  *product.MailQueue
+	queue  *mailqueue.Queue
 	sender *Sender
 	now    func() time.Time
 }
 
 // NewMailer returns a Mailer; now is time.Now, but for tests.
-func NewMailer(mails *product.MailStore, queue *product.MailQueue, sender *Sender, now func() time.Time) *Mailer {
+func NewMailer(mails *product.MailStore, queue *mailqueue.Queue, sender *Sender, now func() time.Time) *Mailer {
 	return &Mailer{mails: mails, queue: queue, sender: sender, now: now}
 }
 
 // Handle sends the mails of a batch of messages, all at the same time. It reports those that failed for a reason that a
 // repeat may mend, AWS's mostly; SQS brings these back. A refusal of SES is not one: it is the mail's outcome.
 func (m *Mailer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
-	return each(ctx, event, func(ctx context.Context, body string) error {
-		message, err := product.DecodeMailMessage(body)
+	return messagebatch.Each(ctx, event, func(ctx context.Context, body string) error {
+		message, err := mailqueue.Decode(body)
 		if err != nil {
 			return err
 		}
@@ -68,7 +70,7 @@ var (
 	errNoTime   = errors.New("too little of the function's time is left to send the mail")
 )
 
-func (m *Mailer) send(ctx context.Context, message product.MailMessage) error {
+func (m *Mailer) send(ctx context.Context, message mailqueue.Message) error {
 	now := m.now()
 	mail, err := m.mails.Claim(ctx, message.RequestID, uuid.NewString(), now)
 	switch {
@@ -110,7 +112,7 @@ func lastMoment(mail product.Mail) time.Time {
 }
 
 // claimedBefore is for a message whose mail is not pending: it has come twice, or its process died.
-func (m *Mailer) claimedBefore(ctx context.Context, mail product.Mail, message product.MailMessage) error {
+func (m *Mailer) claimedBefore(ctx context.Context, mail product.Mail, message mailqueue.Message) error {
 	switch {
 	case mail.State != product.MailSending:
 		return nil
@@ -121,14 +123,14 @@ func (m *Mailer) claimedBefore(ctx context.Context, mail product.Mail, message p
 }
 
 // record keeps an outcome. If more is known already, from an event of SES that was faster, there is nothing to do.
-func (m *Mailer) record(ctx context.Context, mail product.Mail, message product.MailMessage, outcome product.Outcome) error {
+func (m *Mailer) record(ctx context.Context, mail product.Mail, message mailqueue.Message, outcome product.Outcome) error {
 	logOutcome(ctx, mail.RequestID, outcome, slog.Int("tries", message.Tries))
 	return ignoreConflict(m.mails.Record(ctx, mail, outcome, m.now()))
 }
 
 // putOff makes the mail pending again and enqueues it anew. A crash in between leaves it to this message, which SQS brings
 // back.
-func (m *Mailer) putOff(ctx context.Context, mail product.Mail, message product.MailMessage, later *notTaken) error {
+func (m *Mailer) putOff(ctx context.Context, mail product.Mail, message mailqueue.Message, later *notTaken) error {
 	err := m.mails.Return(ctx, mail, later.reason, m.now())
 	if fault.Is(err, fault.Conflict) {
 		return nil // an event of SES says that it was sent after all

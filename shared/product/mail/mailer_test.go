@@ -20,6 +20,7 @@ import (
 	"carillon/shared/attribute"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
+	"carillon/shared/product/mailqueue"
 )
 
 // Contract.md §3: the mail is sent by SES, text and HTML, and what became of it is recorded on the product.
@@ -208,11 +209,11 @@ func TestAMailThatSESHangsOverIsUnknown(t *testing.T) {
 }
 
 // queue is the mail queue with nothing in between.
-func (b *bundle) queue() *product.MailQueue {
+func (b *bundle) queue() *mailqueue.Queue {
 	b.t.Helper()
 	url, err := emulatortest.SQS().GetQueueUrl(b.t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(b.name + "-mail")})
 	require.NoError(b.t, err)
-	return product.NewMailQueue(emulatortest.SQS(), aws.ToString(url.QueueUrl))
+	return mailqueue.NewQueue(emulatortest.SQS(), aws.ToString(url.QueueUrl))
 }
 
 // A throttled mail waits longer each time, at most a quarter of an hour, until it is taken or of no use.

@@ -1,4 +1,4 @@
-package product_test
+package mailqueue_test
 
 import (
 	"testing"
@@ -11,13 +11,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/product"
+	"carillon/shared/product/mailqueue"
 )
 
-func TestMailQueueDelaysItsMessages(t *testing.T) {
-	url := queueURL(t, emulatortest.Deploy(t)+"-mail")
-	queue := product.NewMailQueue(emulatortest.SQS(), url)
-	message := product.MailMessage{RequestID: "a", Tries: 2}
+func TestMain(m *testing.M) { emulatortest.Main(m) }
+
+func TestQueueDelaysItsMessages(t *testing.T) {
+	queued, err := emulatortest.SQS().GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(emulatortest.Deploy(t) + "-mail")})
+	require.NoError(t, err)
+	url := aws.ToString(queued.QueueUrl)
+	queue := mailqueue.NewQueue(emulatortest.SQS(), url)
+	message := mailqueue.Message{RequestID: "a", Tries: 2}
 	for _, delay := range []time.Duration{time.Minute, 15 * time.Minute, time.Hour} {
 		require.NoError(t, queue.Send(t.Context(), message, delay))
 	}
@@ -33,27 +37,27 @@ func TestMailQueueDelaysItsMessages(t *testing.T) {
 	received, err := emulatortest.SQS().ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url})
 	require.NoError(t, err)
 	require.NotEmpty(t, received.Messages)
-	decoded, err := product.DecodeMailMessage(aws.ToString(received.Messages[0].Body))
+	decoded, err := mailqueue.Decode(aws.ToString(received.Messages[0].Body))
 	require.NoError(t, err)
 	assert.Equal(t, message, decoded)
 }
 
-func TestDecodeMailMessage(t *testing.T) {
+func TestDecode(t *testing.T) {
 	for body, ok := range map[string]bool{
 		`{"requestId":"a"}`: true, `{"requestId":"a","tries":3,"more":1}`: true,
 		``: false, `{}`: false, `[]`: false, `{"requestId":""}`: false, `{"requestId":1}`: false, `{"requestId":"a","tries":-1}`: false,
 		`{"requestId":"a"}{"requestId":"b"}`: false, `{"requestId":"a","tries":1.5}`: false,
 	} {
-		_, err := product.DecodeMailMessage(body)
+		_, err := mailqueue.Decode(body)
 		assert.Equal(t, ok, err == nil, body)
 	}
 }
 
-func FuzzDecodeMailMessage(f *testing.F) {
+func FuzzDecode(f *testing.F) {
 	f.Add(`{"requestId":"a","tries":3}`)
 	f.Add(`{"requestId":"JKJaXmPLvHcESHA="}`)
 	f.Fuzz(func(t *testing.T, body string) {
-		message, err := product.DecodeMailMessage(body)
+		message, err := mailqueue.Decode(body)
 		if err != nil {
 			assert.Zero(t, message)
 			return

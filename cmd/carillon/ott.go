@@ -1,0 +1,16 @@
+package main
+
+import (
+	"carillon/shared/ott"
+)
+
+// OttCmd groups what an operator can do about OTT registrations.
+type OttCmd struct {
+	Sweep    OttSweepCmd    `cmd:"" help:"Delete the secrets that no registration names any more."`
+	Callback OttCallbackCmd `cmd:"" help:"Send a signed event to the API, as Messenger or LINE would."`
+}
+
+// registrations is the store of the stack's registrations.
+func (b bundle) registrations() *ott.RegistrationStore {
+	return ott.NewRegistrationStore(b.ddb, b.stack+"-registrations", b.secrets, b.stack+"/ott/")
+}

@@ -1,0 +1,73 @@
+package local
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"carillon/local/standin"
+	"carillon/shared/attribute"
+	"carillon/shared/fault"
+	"carillon/shared/ott"
+	"carillon/shared/secret"
+)
+
+// platformAccounts lets the stand-ins for Messenger and LINE know the pages and channels that are registered here, as if
+// their owners had them there.
+type platformAccounts struct {
+	items         *dynamodb.Client
+	table         string
+	registrations *ott.RegistrationReader
+	credentials   *ott.CredentialsReader
+}
+
+func (b *Bundle) platformAccounts() platformAccounts {
+	items, table := b.DynamoDB(), b.options.Stack+"-registrations"
+	return platformAccounts{
+		items: items, table: table,
+		registrations: ott.NewRegistrationReader(items, table),
+		credentials:   ott.NewCredentialsReader(secret.NewUnthrottledCache(secret.NewStore(b.SecretsManager()))),
+	}
+}
+
+// Page implements standin.Accounts. It reads every page: Messenger knows tokens, the table does not.
+func (a platformAccounts) Page(ctx context.Context, accessToken string) (*standin.Page, error) {
+	pages := dynamodb.NewScanPaginator(a.items, &dynamodb.ScanInput{
+		TableName:                 aws.String(a.table),
+		ConsistentRead:            aws.Bool(true),
+		FilterExpression:          aws.String("platform = :messenger"),
+		ExpressionAttributeValues: attribute.Item{":messenger": attribute.String(string(ott.Messenger))},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range page.Items {
+			credentials, err := a.credentials.Get(ctx, attribute.GetString(item, "secretName"))
+			switch {
+			case errors.Is(err, secret.ErrNotFound):
+				continue // registered again, or deleted, since it was read
+			case err != nil:
+				return nil, err
+			case credentials.PageAccessToken.Reveal() == accessToken:
+				return &standin.Page{Name: attribute.GetString(item, "name"), ApplicationSecret: credentials.ApplicationSecret.Reveal()}, nil
+			}
+		}
+	}
+	return nil, nil //nolint:nilnil // no such page: standin.Accounts has it so
+}
+
+// Channel implements standin.Accounts.
+func (a platformAccounts) Channel(ctx context.Context, id string) (*standin.Channel, error) {
+	registration, credentials, err := a.credentials.Load(ctx, a.registrations, ott.LINE, id)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil //nolint:nilnil // no such channel: standin.Accounts has it so
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &standin.Channel{Name: registration.Name, Secret: credentials.ChannelSecret.Reveal()}, nil
+}

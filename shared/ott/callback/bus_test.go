@@ -1,0 +1,196 @@
+package callback_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"carillon/local/emulatortest"
+	"carillon/shared/httpapi"
+	"carillon/shared/ott"
+	"carillon/shared/ott/callback"
+	"carillon/shared/secret"
+)
+
+func TestMain(m *testing.M) { emulatortest.Main(m) }
+
+// entry is one of PutEvents on the wire.
+type entry struct {
+	EventBusName, Source, DetailType, Detail string
+	Time                                     json.Number // seconds
+}
+
+// size is what AWS documents for it.
+func (e entry) size() int {
+	size := len(e.Source) + len(e.DetailType) + len(e.Detail)
+	if e.Time != "" {
+		size += 14
+	}
+	return size
+}
+
+// bus is EventBridge with its limits, which moto does not have: it refuses a call that is too large, and what the test says.
+type bus struct {
+	client *eventbridge.Client
+	// answer decides about a call, by its number from 0: a status other than 200 fails it, else there is a code, or "", for
+	// each entry.
+	answer func(call int, entries []entry) (status int, codes []string)
+
+	mu       sync.Mutex
+	calls    [][]entry
+	accepted []entry
+}
+
+func newBus(t *testing.T) *bus {
+	t.Helper()
+	b := &bus{}
+	server := httptest.NewServer(b)
+	t.Cleanup(server.Close)
+	b.client = eventbridge.New(eventbridge.Options{
+		BaseEndpoint: aws.String(server.URL), Region: emulatortest.Region, Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+	})
+	return b
+}
+
+func (b *bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var call struct{ Entries []entry }
+	raw, err := io.ReadAll(r.Body)
+	if err != nil || json.Unmarshal(raw, &call) != nil || r.Header.Get("X-Amz-Target") != "AWSEvents.PutEvents" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls = append(b.calls, call.Entries)
+	total := 0
+	for _, e := range call.Entries {
+		total += e.size()
+	}
+	if len(call.Entries) == 0 || len(call.Entries) > 10 || total >= 256*1024 {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"__type":"ValidationException","message":"too large"}`))
+		return
+	}
+	codes := make([]string, len(call.Entries))
+	if b.answer != nil {
+		status, told := b.answer(len(b.calls)-1, call.Entries)
+		if status != http.StatusOK {
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(`{"__type":"InternalException"}`))
+			return
+		}
+		if told != nil {
+			codes = told
+		}
+	}
+	type result struct {
+		EventID      string `json:"EventId,omitempty"`
+		ErrorCode    string `json:",omitempty"`
+		ErrorMessage string `json:",omitempty"`
+	}
+	var out struct {
+		Entries          []result
+		FailedEntryCount int
+	}
+	for i, code := range codes {
+		if code != "" {
+			out.FailedEntryCount++
+			out.Entries = append(out.Entries, result{ErrorCode: code, ErrorMessage: "for this reason"})
+			continue
+		}
+		b.accepted = append(b.accepted, call.Entries[i])
+		out.Entries = append(out.Entries, result{EventID: uuid.NewString()})
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+// naps is a clock that does not wait.
+type naps struct {
+	mu    sync.Mutex
+	slept []time.Duration
+	end   context.CancelFunc // called at the first sleep, if there is one
+}
+
+func (n *naps) Sleep(ctx context.Context, d time.Duration) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.slept = append(n.slept, d)
+	if n.end != nil {
+		n.end()
+	}
+	return ctx.Err()
+}
+
+// office is the endpoint with a stack of its own.
+type office struct {
+	*bus
+	clock         *naps
+	registrations *ott.RegistrationStore
+	serve         func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error)
+	log           *bytes.Buffer
+}
+
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	stack := emulatortest.Deploy(t)
+	items, secrets := emulatortest.DynamoDB(), emulatortest.SecretsManager()
+	o := &office{bus: newBus(t), clock: &naps{}, log: &bytes.Buffer{}}
+	o.registrations = ott.NewRegistrationStore(items, stack+"-registrations", secrets, stack+"/ott/")
+	handler := &callback.Handler{
+		Registrations: o.registrations.RegistrationReader,
+		Credentials:   ott.NewCredentialsReader(secret.NewCache(secret.NewStore(secrets))),
+		Events:        callback.NewPublisher(o.client, "events-of-ott", o.clock),
+	}
+	log := slog.New(slog.NewJSONHandler(o.log, nil))
+	before := slog.Default()
+	slog.SetDefault(log)
+	t.Cleanup(func() { slog.SetDefault(before) })
+	o.serve = httpapi.Adapt(httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}, log)
+	return o
+}
+
+// register registers a property for tenant-1.
+func (o *office) register(t *testing.T, r ott.Registration, c ott.Credentials) {
+	t.Helper()
+	require.NoError(t, o.registrations.Put(t.Context(), "tenant-1", uuid.NewString(), r, c))
+}
+
+// call sends a request to /ott/v1/callback/{platform}/{id}.
+func (o *office) call(t *testing.T, method, platform, id string, change func(*events.APIGatewayV2HTTPRequest)) events.APIGatewayV2HTTPResponse {
+	t.Helper()
+	var event events.APIGatewayV2HTTPRequest
+	event.RequestContext.HTTP.Method = method
+	event.PathParameters = map[string]string{"platform": platform, "ottPropertyId": id}
+	event.Headers = map[string]string{}
+	if change != nil {
+		change(&event)
+	}
+	answer, err := o.serve(t.Context(), event)
+	require.NoError(t, err)
+	return answer
+}
+
+// deliver sends a body, signed as the platform signs.
+func (o *office) deliver(t *testing.T, r ott.Registration, c ott.Credentials, body string) events.APIGatewayV2HTTPResponse {
+	t.Helper()
+	name, value := callback.Sign(r.Platform, c, []byte(body))
+	return o.call(t, http.MethodPost, string(r.Platform), r.PropertyID, func(event *events.APIGatewayV2HTTPRequest) {
+		event.Headers[name], event.Body = value, body
+	})
+}

@@ -1,0 +1,199 @@
+package callback
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/sync/errgroup"
+
+	"carillon/shared/fault"
+	"carillon/shared/ott"
+)
+
+// source is what a rule matches all of these events by.
+const source = "carillon.ott"
+
+const (
+	entriesPerCall = 10      // what PutEvents takes
+	bytesPerCall   = 1 << 18 // and their sizes together must be less
+	timeSize       = 14      // what a time counts as, in bytes
+	callsAtOnce    = 4
+	// maxTries is how often an entry is sent that EventBridge takes the call for but not the entry. Calls that fail as such
+	// are repeated by the SDK.
+	maxTries   = 6
+	minBackoff = 50 * time.Millisecond
+)
+
+// Clock lets time pass. SystemClock is the real one.
+type Clock interface {
+	// Sleep waits for d, or returns the context's error.
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// SystemClock is this machine's clock.
+type SystemClock struct{}
+
+// Sleep implements Clock.
+func (SystemClock) Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Publisher puts events onto an EventBridge bus.
+type Publisher struct {
+	client *eventbridge.Client
+	bus    string
+	clock  Clock
+}
+
+// NewPublisher returns a publisher to the bus of that name.
+func NewPublisher(client *eventbridge.Client, bus string, clock Clock) *Publisher {
+	return &Publisher{client: client, bus: bus, clock: clock}
+}
+
+// detail is an event on the bus. The source is carillon.ott, the detail type "Messenger Event" or "LINE Event", the time
+// the event's own.
+type detail struct {
+	Tenant        string         `json:"tenant"`
+	Platform      ott.Platform   `json:"platform"`
+	OttPropertyID string         `json:"ottPropertyId"`
+	Event         jsontext.Value `json:"event"`
+}
+
+// Publish puts a registration's events onto the bus, each at least once: what EventBridge refuses for the moment is sent
+// again until ctx ends, six times at most. If it returns an error, some of the events may be on the bus nevertheless. It
+// returns a fault TooLarge, with nothing published, for an event that no call can hold (256 KB); Unavailable if EventBridge
+// does not take an event at present; or EventBridge's error.
+func (p *Publisher) Publish(ctx context.Context, r ott.StoredRegistration, events []Event) error {
+	calls, err := p.calls(r, events)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx) // after one failure the platform sends all of them again
+	group.SetLimit(callsAtOnce)
+	for _, entries := range calls {
+		group.Go(func() error { return p.put(ctx, entries) })
+	}
+	return group.Wait()
+}
+
+// calls divides the events into calls that EventBridge takes.
+func (p *Publisher) calls(r ott.StoredRegistration, events []Event) ([][]types.PutEventsRequestEntry, error) {
+	var calls [][]types.PutEventsRequestEntry
+	var call []types.PutEventsRequestEntry
+	total := 0
+	for _, event := range events {
+		entry, err := p.entry(r, event)
+		if err != nil {
+			return nil, err
+		}
+		size := entrySize(entry)
+		if size >= bytesPerCall {
+			return nil, fault.New(fault.TooLarge, "an event is larger than 256 KB")
+		}
+		if len(call) == entriesPerCall || total+size >= bytesPerCall {
+			calls, call, total = append(calls, call), nil, 0
+		}
+		call, total = append(call, entry), total+size
+	}
+	if len(call) > 0 {
+		calls = append(calls, call)
+	}
+	return calls, nil
+}
+
+func (p *Publisher) entry(r ott.StoredRegistration, event Event) (types.PutEventsRequestEntry, error) {
+	document, err := json.Marshal(detail{r.Tenant, r.Platform, r.PropertyID, event.JSON},
+		jsontext.PreserveRawStrings(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return types.PutEventsRequestEntry{}, err
+	}
+	entry := types.PutEventsRequestEntry{
+		EventBusName: aws.String(p.bus),
+		Source:       aws.String(source),
+		DetailType:   aws.String(detailType(r.Platform)),
+		Detail:       aws.String(string(document)),
+	}
+	if !event.Time.IsZero() {
+		entry.Time = aws.Time(event.Time)
+	}
+	return entry, nil
+}
+
+func detailType(platform ott.Platform) string {
+	if platform == ott.Messenger {
+		return "Messenger Event"
+	}
+	return "LINE Event"
+}
+
+// entrySize is an entry's size as EventBridge counts it, in bytes.
+func entrySize(entry types.PutEventsRequestEntry) int {
+	size := len(*entry.Source) + len(*entry.DetailType) + len(*entry.Detail)
+	if entry.Time != nil {
+		size += timeSize
+	}
+	return size
+}
+
+func (p *Publisher) put(ctx context.Context, entries []types.PutEventsRequestEntry) error {
+	for try := 1; ; try++ {
+		out, err := p.client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: entries})
+		if err != nil {
+			return err
+		}
+		if len(out.Entries) != len(entries) {
+			return fmt.Errorf("callback: EventBridge answered for %d of %d events", len(out.Entries), len(entries))
+		}
+		refused, reason, final := refusals(entries, out.Entries)
+		switch {
+		case len(refused) == 0:
+			return nil
+		case final:
+			return fmt.Errorf("callback: EventBridge refused %d of %d events: %s", len(refused), len(entries), reason)
+		case try == maxTries:
+			return fault.Wrap(fault.Unavailable, fmt.Errorf("EventBridge refused %d events %d times: %s", len(refused), try, reason))
+		}
+		entries = refused
+		if err := p.clock.Sleep(ctx, backoff(try)); err != nil {
+			return err
+		}
+	}
+}
+
+// refusals returns the entries that EventBridge did not take, the code that it gave for one of them, and whether asking
+// again is in vain.
+func refusals(entries []types.PutEventsRequestEntry, results []types.PutEventsResultEntry) (refused []types.PutEventsRequestEntry, reason string, final bool) {
+	for i, result := range results {
+		code := aws.ToString(result.ErrorCode)
+		if code == "" {
+			continue
+		}
+		refused = append(refused, entries[i])
+		passing := code == "ThrottlingException" || code == "InternalFailure" || code == "InternalException"
+		if reason == "" || !passing && !final {
+			reason = code
+		}
+		final = final || !passing
+	}
+	return refused, reason, final
+}
+
+// backoff is the wait after a try: doubled each time, with jitter.
+func backoff(try int) time.Duration {
+	d := minBackoff << (try - 1)
+	return d/2 + rand.N(d/2+1)
+}

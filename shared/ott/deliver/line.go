@@ -1,0 +1,143 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/line/line-bot-sdk-go/v8/linebot/messaging_api"
+
+	"carillon/shared/ott"
+)
+
+// LINE sends messages by LINE's Messaging API. It is safe for concurrent use.
+//
+// A push carries the message's id as its retry key, so LINE takes it once however often it is sent, for the 24 hours
+// that LINE remembers a key. A reply has no such key: if one ends without an answer it is sent again, LINE refuses the used reply
+// token, and the push that follows may be a second copy. Nothing is lost.
+type LINE struct {
+	client *http.Client
+	tokens *lineTokens
+}
+
+// NewLINE returns a client that sends by a transport, such as PublicTransport's. The clock tells when a token is over.
+func NewLINE(transport http.RoundTripper, clock Clock) *LINE {
+	client := newClient(transport)
+	return &LINE{client: client, tokens: newLINETokens(client, clock)}
+}
+
+// Send sends a message: as a reply if it has a reply token, and if LINE refuses that, or there is none, as a push. It
+// returns an error that is *Refused or *Again.
+func (s *LINE) Send(ctx context.Context, d Delivery) error {
+	messages := make([]messaging_api.MessageInterface, len(d.Message.Contents))
+	for i, content := range d.Message.Contents {
+		messages[i] = lineMessage(content)
+	}
+	quiet := d.Message.NotificationType == ott.NotifySilent || d.Message.NotificationType == ott.NotifyNot
+	if d.Message.UserReference != "" {
+		err := s.call(ctx, d, func(api *messaging_api.MessagingApiAPI) (*http.Response, error) {
+			response, _, err := api.ReplyMessageWithHttpInfo(&messaging_api.ReplyMessageRequest{
+				ReplyToken: d.Message.UserReference, Messages: messages, NotificationDisabled: quiet,
+			})
+			return response, err
+		})
+		var refused *Refused
+		if !errors.As(err, &refused) {
+			return err
+		}
+	}
+	return s.call(ctx, d, func(api *messaging_api.MessagingApiAPI) (*http.Response, error) {
+		response, _, err := api.PushMessageWithHttpInfo(&messaging_api.PushMessageRequest{
+			To: d.Message.OttID, Messages: messages, NotificationDisabled: quiet,
+		}, d.OttRequestID)
+		if response != nil && response.StatusCode == http.StatusConflict {
+			return response, nil // it took the message under this retry key before
+		}
+		return response, err
+	})
+}
+
+// call makes a call with the channel's token, and once more with a new one if LINE does not know the first any more.
+func (s *LINE) call(ctx context.Context, d Delivery, send func(*messaging_api.MessagingApiAPI) (*http.Response, error)) error {
+	for first := true; ; first = false {
+		token, err := s.tokens.get(ctx, d)
+		if err != nil {
+			return err
+		}
+		api, err := messaging_api.NewMessagingApiAPI(token.Reveal(), messaging_api.WithHTTPClient(s.client))
+		if err != nil {
+			return &Again{Cause: errors.New("LINE granted an empty token")} // the one thing it checks
+		}
+		response, err := send(api.WithContext(ctx)) //nolint:bodyclose // wholeAnswers has closed it
+		switch {
+		case response == nil:
+			return broken("LINE", err)
+		case err == nil || response.StatusCode >= 200 && response.StatusCode <= 299: // whatever its body is
+			return nil
+		case response.StatusCode == http.StatusUnauthorized && first:
+			s.tokens.drop(d, token)
+			continue
+		}
+		return refusal("LINE", response, lineError(response), token, d.Credentials.ChannelSecret)
+	}
+}
+
+// nativeMessage is a message in LINE's own words, which the SDK is to pass on as they are.
+type nativeMessage struct{ payload jsontext.Value }
+
+// GetType implements messaging_api.MessageInterface.
+func (nativeMessage) GetType() string { return "" }
+
+// MarshalJSON implements json.Marshaler.
+func (m nativeMessage) MarshalJSON() ([]byte, error) { return m.payload, nil }
+
+func lineMessage(c ott.Content) messaging_api.MessageInterface {
+	preview := c.AltURL
+	if preview == "" {
+		preview = c.URL
+	}
+	switch c.Type {
+	case ott.ImageContent:
+		return &messaging_api.ImageMessage{OriginalContentUrl: c.URL, PreviewImageUrl: preview}
+	case ott.VideoContent:
+		return &messaging_api.VideoMessage{OriginalContentUrl: c.URL, PreviewImageUrl: preview}
+	case ott.AudioContent:
+		return &messaging_api.AudioMessage{OriginalContentUrl: c.URL, Duration: c.Duration}
+	case ott.NativeContent:
+		return nativeMessage{payload: c.NativePayload}
+	default:
+		return &messaging_api.TextMessage{Text: c.Text}
+	}
+}
+
+// lineError reads what LINE says of a refusal: of a message with its details, or of a token as OAuth has it.
+func lineError(response *http.Response) string {
+	answer, _ := io.ReadAll(response.Body)
+	var body struct {
+		Message string `json:"message"`
+		Details []struct {
+			Message  string `json:"message"`
+			Property string `json:"property"`
+		} `json:"details"`
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	// What can be read is taken; an answer that is not LINE's says nothing.
+	if json.Unmarshal(answer, &body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil {
+		return ""
+	}
+	said := []string{}
+	for _, text := range []string{body.Message, body.Error, body.Description} {
+		if text != "" {
+			said = append(said, text)
+		}
+	}
+	for _, detail := range body.Details {
+		said = append(said, detail.Property+": "+detail.Message)
+	}
+	return strings.Join(said, "; ")
+}

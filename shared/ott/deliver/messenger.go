@@ -1,0 +1,172 @@
+package deliver
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"carillon/shared/ott"
+	"carillon/shared/partner"
+	"carillon/shared/secret"
+)
+
+// Messenger sends messages by Messenger's Send API, which is at the registration's endpointUrl. It is safe for concurrent use.
+//
+// The Send API knows no idempotency key. If a call ends without an answer, or the process dies before the answer is
+// recorded, the message is sent again though Messenger may have taken it: nothing is lost, and a second copy is possible.
+type Messenger struct{ client *http.Client }
+
+// NewMessenger returns a client that sends by a transport, such as PublicTransport's.
+func NewMessenger(transport http.RoundTripper) *Messenger {
+	return &Messenger{client: newClient(transport)}
+}
+
+type messengerBody struct {
+	Recipient        messengerRecipient   `json:"recipient"`
+	MessagingType    string               `json:"messaging_type"`
+	Tag              string               `json:"tag,omitempty"`
+	NotificationType ott.NotificationType `json:"notification_type,omitempty"`
+	Message          any                  `json:"message"`
+}
+
+type messengerRecipient struct {
+	ID      string `json:"id,omitempty"`
+	UserRef string `json:"user_ref,omitempty"`
+}
+
+type messengerText struct {
+	Text string `json:"text"`
+}
+
+type messengerAttachment struct {
+	Attachment struct {
+		Type    ott.ContentType `json:"type"`
+		Payload any             `json:"payload"`
+	} `json:"attachment"`
+}
+
+type messengerURL struct {
+	URL        string `json:"url"`
+	IsReusable bool   `json:"is_reusable"`
+}
+
+type messengerAttachmentID struct {
+	AttachmentID string `json:"attachment_id"`
+}
+
+// Send sends a message, to its user reference where it has one. It returns an error that is *Refused or *Again.
+func (s *Messenger) Send(ctx context.Context, d Delivery) error {
+	body, err := messengerMessage(d.Message)
+	if err != nil {
+		return &Refused{Reason: err.Error()}
+	}
+	token := d.Credentials.PageAccessToken
+	proof := secret.NewText(appsecretProof(token, d.Credentials.ApplicationSecret))
+	endpoint, err := url.Parse(d.Registration.EndpointURL)
+	if err != nil {
+		return &Refused{Reason: "the registration's endpointUrl is no URL"}
+	}
+	query := endpoint.Query()
+	query.Set("access_token", token.Reveal())
+	query.Set("appsecret_proof", proof.Reveal())
+	endpoint.RawQuery = query.Encode()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint.String(), bytes.NewReader(body))
+	if err != nil {
+		return &Refused{Reason: "the registration's endpointUrl is no URL"}
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", userAgent)
+	response, err := s.client.Do(request)
+	if err != nil {
+		return broken("Messenger", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, _ := io.ReadAll(response.Body) // wholeAnswers has read it
+	if response.StatusCode >= 200 && response.StatusCode <= 299 {
+		return nil
+	}
+	return graphRefusal(response, answer, token, proof, d.Credentials.ApplicationSecret)
+}
+
+// appsecretProof shows Graph that the caller holds the application's secret as well as the token.
+func appsecretProof(token, applicationSecret secret.Text) string {
+	mac := hmac.New(sha256.New, []byte(applicationSecret.Reveal()))
+	_, _ = mac.Write([]byte(token.Reveal())) // a hash never fails
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+func messengerMessage(m ott.Message) ([]byte, error) {
+	if len(m.Contents) != 1 {
+		return nil, errors.New("a Messenger message has one content")
+	}
+	recipient := messengerRecipient{ID: m.OttID}
+	if m.UserReference != "" {
+		recipient = messengerRecipient{UserRef: m.UserReference}
+	}
+	return json.Marshal(messengerBody{
+		Recipient: recipient, MessagingType: m.MessagingType, Tag: m.Tag, NotificationType: m.NotificationType,
+		Message: messengerContent(m.Contents[0]),
+	}, jsontext.PreserveRawStrings(true))
+}
+
+func messengerContent(c ott.Content) any {
+	switch c.Type {
+	case ott.NativeContent:
+		return c.NativePayload
+	case ott.TextContent:
+		return messengerText{Text: c.Text}
+	}
+	var m messengerAttachment
+	m.Attachment.Type = c.Type
+	m.Attachment.Payload = messengerURL{URL: c.URL, IsReusable: c.IsReusable}
+	if c.AttachmentID != "" {
+		m.Attachment.Payload = messengerAttachmentID{AttachmentID: c.AttachmentID}
+	}
+	return m
+}
+
+// graphError is the body of a refusal by Graph.
+type graphError struct {
+	Error struct {
+		Message     string `json:"message"`
+		Code        int64  `json:"code"`
+		Subcode     int64  `json:"error_subcode"`
+		IsTransient bool   `json:"is_transient"`
+	} `json:"error"`
+}
+
+// transientCodes are Graph's errors that go by: unknown, service down, and limits of calls by app, user, page, rate and page's messages.
+var transientCodes = []int64{1, 2, 4, 17, 32, 613, 80006}
+
+// graphRefusal tells the errors that go by, whatever their status is, from those that do not.
+func graphRefusal(response *http.Response, answer []byte, hidden ...secret.Text) error {
+	var body graphError
+	said := ""
+	// Only what can be read of an answer that is not Graph's.
+	if json.Unmarshal(answer, &body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) == nil && body.Error.Message != "" {
+		said = strings.TrimSpace(body.Error.Message) + fmt.Sprintf(" (code %d", body.Error.Code)
+		if body.Error.Subcode != 0 {
+			said += fmt.Sprintf(", subcode %d", body.Error.Subcode)
+		}
+		said += ")"
+	}
+	err := refusal("Messenger", response, said, hidden...)
+	var refused *Refused
+	if errors.As(err, &refused) && (body.Error.IsTransient || slices.Contains(transientCodes, body.Error.Code)) {
+		return &Again{After: partner.RetryAfter(response.Header, time.Now()), Cause: errors.New(refused.Reason)}
+	}
+	return err
+}

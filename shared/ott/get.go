@@ -1,0 +1,79 @@
+package ott
+
+import (
+	"context"
+	"net/http"
+
+	"carillon/shared/apiclient"
+	"carillon/shared/fault"
+	"carillon/shared/httpapi"
+	"carillon/shared/token"
+)
+
+// apiVersion is what every registration is shown with.
+const apiVersion = "v2.0"
+
+// registrationAnswer is a registration as the API shows it: none of its credentials is a member.
+type registrationAnswer struct {
+	OttPlatformName       Platform `json:"ottPlatformName"`
+	OttPlatformAttributes any      `json:"ottPlatformAttributes"`
+}
+
+type messengerAnswer struct {
+	ApplicationID string `json:"applicationId"`
+	PageID        string `json:"pageId"`
+	PageName      string `json:"pageName"`
+	EndpointURL   string `json:"endpointUrl"`
+	IsActive      bool   `json:"isActive"`
+	APIVersion    string `json:"apiVersion"`
+}
+
+type lineAnswer struct {
+	ChannelID       string `json:"channelId"`
+	ChannelName     string `json:"channelName"`
+	EndpointURL     string `json:"endpointUrl"`
+	IsTransactional bool   `json:"isTransactional"`
+	IsTestChannel   bool   `json:"isTestChannel"`
+	IsActive        bool   `json:"isActive"`
+	APIVersion      string `json:"apiVersion"`
+}
+
+func answerOf(r Registration) registrationAnswer {
+	if r.Platform == LINE {
+		return registrationAnswer{r.Platform, lineAnswer{
+			ChannelID: r.PropertyID, ChannelName: r.Name, EndpointURL: r.EndpointURL,
+			IsTransactional: r.IsTransactional, IsTestChannel: r.IsTestChannel, IsActive: r.IsActive, APIVersion: apiVersion,
+		}}
+	}
+	return registrationAnswer{r.Platform, messengerAnswer{
+		ApplicationID: r.ApplicationID, PageID: r.PropertyID, PageName: r.Name, EndpointURL: r.EndpointURL,
+		IsActive: r.IsActive, APIVersion: apiVersion,
+	}}
+}
+
+// GetHandler serves GET /ott/v1/registration/{platform}/{ottPropertyId}.
+type GetHandler struct {
+	Tokens        *token.Authority
+	Registrations *RegistrationReader
+}
+
+// Serve answers a registration as it is now, without its credentials. One that another tenant holds is answered as one
+// that nobody has (contract.md §1, row "unknown registration"), so that nobody learns who is registered.
+func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
+	grant, err := authorize(ctx, h.Tokens, r, apiclient.ScopeOTTRegistrationRead)
+	if err != nil {
+		return nil, err
+	}
+	platform, propertyID, err := pathProperty(r)
+	if err != nil {
+		return nil, err
+	}
+	registration, err := h.Registrations.Get(ctx, platform, propertyID)
+	if err != nil {
+		return nil, err
+	}
+	if registration.Tenant != grant.Tenant {
+		return nil, fault.New(fault.NotFound, "")
+	}
+	return httpapi.JSON(http.StatusOK, answerOf(registration.Registration)), nil
+}

@@ -1,0 +1,143 @@
+package ott
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"carillon/shared/apiclient"
+	"carillon/shared/attribute"
+	"carillon/shared/fault"
+	"carillon/shared/httpapi"
+	"carillon/shared/token"
+)
+
+// Limits of a page of GET /ott/v1/registration/{platform}: registrations on it, and its number.
+const (
+	DefaultPageSize = 50
+	MaxPageSize     = 1000
+	maxPage         = 1_000_000_000
+)
+
+// maxListBody is how large a list's body may be, in bytes: Lambda takes 6 MB of an answer's JSON, in which the body is a
+// text with its quotes escaped. A thousand registrations are a tenth of that, unless each has the longest names and URL.
+const maxListBody = 5 << 20
+
+// List returns a page of a tenant's registrations with a platform, the first being page 1, by property id in the order of
+// its bytes, and how many there are in all. A page past the end is empty. It reads the index tenant-platform, which
+// follows the table within a second as a rule: what was registered or deleted a moment ago can be missing or still there.
+// It reads all of the tenant's registrations to count them, an RCU for each 8 KB (about 20 of them). It returns AWS's error.
+func (r *RegistrationReader) List(ctx context.Context, tenant string, platform Platform, page, pageSize int) (registrations []StoredRegistration, count int, err error) {
+	first := (page - 1) * pageSize
+	pages := dynamodb.NewQueryPaginator(r.items, &dynamodb.QueryInput{
+		TableName:                 aws.String(r.table),
+		IndexName:                 aws.String("tenant-platform"),
+		KeyConditionExpression:    aws.String("tenantPlatform = :tenantPlatform"),
+		ExpressionAttributeValues: attribute.Item{":tenantPlatform": attribute.String(tenantPlatform(tenant, platform))},
+	})
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, item := range out.Items {
+			if count >= first && len(registrations) < pageSize {
+				registrations = append(registrations, storedRegistration(item))
+			}
+			count++
+		}
+	}
+	return registrations, count, nil
+}
+
+type listAnswer struct {
+	Count    int                  `json:"count"`
+	Page     int                  `json:"page"`
+	PageSize int                  `json:"pageSize"`
+	Links    links                `json:"links"`
+	Items    []registrationAnswer `json:"items"`
+}
+
+type links struct {
+	Self     link  `json:"self"`
+	Previous *link `json:"previous,omitempty"`
+	Next     *link `json:"next,omitempty"`
+}
+
+type link struct {
+	Href string `json:"href"`
+}
+
+// pageLinks links a page with its neighbours, where there are any; the previous page of one past the end is the last one.
+func pageLinks(platform Platform, page, pageSize, count int) links {
+	to := func(page int) link {
+		return link{fmt.Sprintf("/ott/v1/registration/%s?%%24page=%d&%%24pagesize=%d", platform, page, pageSize)}
+	}
+	last := max((count+pageSize-1)/pageSize, 1)
+	l := links{Self: to(page)}
+	if page > 1 {
+		previous := to(min(page-1, last))
+		l.Previous = &previous
+	}
+	if page < last {
+		next := to(page + 1)
+		l.Next = &next
+	}
+	return l
+}
+
+// ListHandler serves GET /ott/v1/registration/{platform}.
+type ListHandler struct {
+	Tokens        *token.Authority
+	Registrations *RegistrationReader
+}
+
+// Serve answers a page of the tenant's registrations with a platform, as RegistrationReader.List has it: $page (1 if it is
+// left out) of $pagesize (DefaultPageSize) registrations. A page too large for Lambda is refused as a $pagesize that is.
+func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
+	grant, err := authorize(ctx, h.Tokens, r, apiclient.ScopeOTTRegistrationRead)
+	if err != nil {
+		return nil, err
+	}
+	var faults fault.Violations
+	platform := pathPlatform(r, &faults)
+	page := pageNumber(r.QueryParameter("$page"), 1, maxPage, "Page", &faults)
+	pageSize := pageNumber(r.QueryParameter("$pagesize"), DefaultPageSize, MaxPageSize, "PageSize", &faults)
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	registrations, count, err := h.Registrations.List(ctx, grant.Tenant, platform, page, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	answer := listAnswer{
+		Count: count, Page: page, PageSize: pageSize,
+		Links: pageLinks(platform, page, pageSize, count),
+		Items: make([]registrationAnswer, len(registrations)),
+	}
+	for i, registration := range registrations {
+		answer.Items[i] = answerOf(registration.Registration)
+	}
+	response := httpapi.JSON(http.StatusOK, answer)
+	if len(response.Body) > maxListBody {
+		faults.Add(fault.BadValue, "PageSize is invalid")
+		return nil, faults.Err()
+	}
+	return response, nil
+}
+
+// pageNumber reads a number from 1 to limit of a query, or adds to faults that it is none.
+func pageNumber(text string, absent, limit int, name string, faults *fault.Violations) int {
+	if text == "" {
+		return absent
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > limit {
+		faults.Add(fault.BadValue, "%s is invalid", name)
+	}
+	return n
+}

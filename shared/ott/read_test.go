@@ -1,0 +1,162 @@
+package ott_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"carillon/local/emulatortest"
+	"carillon/shared/attribute"
+	"carillon/shared/fault"
+	"carillon/shared/ott"
+	"carillon/shared/secret"
+)
+
+func TestGetIsWhatWasPut(t *testing.T) {
+	r := newRegistry(t)
+	for version, seed := range map[string]string{"version-1": seedMessenger, "version-2": seedLINE} {
+		registration, credentials := decoded(t, seed)
+		require.NoError(t, r.Put(t.Context(), "tenant-1", version, registration, credentials))
+		stored, err := r.Get(t.Context(), registration.Platform, registration.PropertyID)
+		require.NoError(t, err)
+		assert.Equal(t, ott.StoredRegistration{Registration: registration, Tenant: "tenant-1", SecretName: r.prefix + string(registration.Platform) + "/" + version}, stored)
+	}
+	for _, id := range []string{"", "1", strings.Repeat("1", 4000), "\xff"} {
+		_, err := r.Get(t.Context(), ott.LINE, id)
+		assert.True(t, fault.Is(err, fault.NotFound), "%v", err)
+	}
+	reader := ott.NewRegistrationReader(r.items, "no-such-table")
+	_, err := reader.Get(t.Context(), ott.LINE, "1")
+	require.Error(t, err)
+	assert.False(t, fault.Is(err, fault.NotFound))
+}
+
+// reader reads credentials as a function does, by way of an endpoint.
+func (r *registry) reader(endpoint string) *ott.CredentialsReader {
+	return ott.NewCredentialsReader(secret.NewCache(secret.NewStore(emulatortest.SecretsManagerAt(endpoint))))
+}
+
+func TestLoadIsWhatWasPut(t *testing.T) {
+	r := newRegistry(t)
+	reader := r.reader(emulatortest.AWSEndpoint())
+	for version, seed := range map[string]string{"version-1": seedMessenger, "version-2": seedLINE} {
+		registration, credentials := decoded(t, seed)
+		require.NoError(t, r.Put(t.Context(), "tenant-1", version, registration, credentials))
+		stored, kept, err := reader.Load(t.Context(), r.RegistrationReader, registration.Platform, registration.PropertyID)
+		require.NoError(t, err)
+		assert.Equal(t, registration, stored.Registration)
+		assertCredentials(t, kept, credentials.ApplicationSecret.Reveal(), credentials.PageAccessToken.Reveal(), credentials.CallbackVerifyToken.Reveal(),
+			credentials.ChannelSecret.Reveal(), credentials.CustomerConnectSecret.Reveal())
+	}
+	_, _, err := reader.Load(t.Context(), r.RegistrationReader, ott.LINE, "1")
+	assert.True(t, fault.Is(err, fault.NotFound), "%v", err)
+}
+
+// A registration's credentials are read once, and those of the next registering as soon as it has taken place.
+func TestLoadFollowsAnOverride(t *testing.T) {
+	r, id := registered(t)
+	reader := r.reader(emulatortest.AWSEndpoint())
+	load := func() string {
+		registration, credentials, err := reader.Load(t.Context(), r.RegistrationReader, ott.LINE, id)
+		require.NoError(t, err)
+		return registration.Name + " " + credentials.ChannelSecret.Reveal()
+	}
+	assert.Equal(t, "SFMC Engineers 03d537gg656gvkbe9b430f002e9c4517", load())
+	registration, _ := decoded(t, seedLINE)
+	registration.Name = "Renamed"
+	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, ott.Credentials{ChannelSecret: secret.NewText("new")}))
+	assert.Equal(t, "Renamed new", load())
+	require.NoError(t, r.Delete(t.Context(), "tenant-1", ott.LINE, id))
+	_, _, err := reader.Load(t.Context(), r.RegistrationReader, ott.LINE, id)
+	assert.True(t, fault.Is(err, fault.NotFound), "%v", err)
+}
+
+// Between the item and its secret others register the property again, or delete it.
+func TestLoadOvertaken(t *testing.T) {
+	registration, _ := decoded(t, seedLINE)
+	override := func(t *testing.T, r *registry, version string) {
+		one := registration
+		one.Name = version
+		assert.NoError(t, r.Put(t.Context(), "tenant-1", version, one, ott.Credentials{ChannelSecret: secret.NewText("secret of " + version)}))
+	}
+	tests := map[string]struct {
+		meanwhile func(t *testing.T, r *registry, call int)
+		name      string
+		code      fault.Code
+	}{
+		"by an override": {func(t *testing.T, r *registry, call int) {
+			if call == 1 {
+				override(t, r, "version-2")
+			}
+		}, "version-2", ""},
+		"by two overrides": {func(t *testing.T, r *registry, call int) {
+			if call <= 2 {
+				override(t, r, "version-"+strings.Repeat("x", call))
+			}
+		}, "version-xx", ""},
+		"by override after override": {func(t *testing.T, r *registry, call int) {
+			override(t, r, "version-"+strings.Repeat("x", call))
+		}, "", fault.Unavailable},
+		"by a deletion": {func(t *testing.T, r *registry, _ int) {
+			assert.NoError(t, r.Delete(t.Context(), "tenant-1", ott.LINE, registration.PropertyID))
+		}, "", fault.NotFound},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r, id := registered(t)
+			call := 0 // Load reads one secret at a time
+			reader := r.reader(emulatortest.Between(t, emulatortest.AWSEndpoint(), func(http.ResponseWriter, emulatortest.Call) bool {
+				call++
+				test.meanwhile(t, r, call)
+				return false
+			}))
+			stored, credentials, err := reader.Load(t.Context(), r.RegistrationReader, ott.LINE, id)
+			if test.code != "" {
+				assert.True(t, fault.Is(err, test.code), "%v", err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, test.name, stored.Name)
+			assert.Equal(t, "secret of "+test.name, credentials.ChannelSecret.Reveal(), "of one registering")
+		})
+	}
+}
+
+// secretsFunc is a Secrets that a test makes up.
+type secretsFunc func() (secret.Version, error)
+
+func (f secretsFunc) Get(context.Context, string, secret.Stage, time.Duration) (secret.Version, error) {
+	return f()
+}
+
+func TestCredentialsThatCannotBeRead(t *testing.T) {
+	busy := ott.NewCredentialsReader(secretsFunc(func() (secret.Version, error) { return secret.Version{}, secret.ErrBusy }))
+	_, err := busy.Get(t.Context(), "name")
+	var failure *fault.Error
+	require.ErrorAs(t, err, &failure)
+	assert.Equal(t, fault.Unavailable, failure.Code)
+	assert.Equal(t, time.Second, failure.RetryAfter)
+
+	broken := ott.NewCredentialsReader(secretsFunc(func() (secret.Version, error) {
+		return secret.Version{Value: secret.NewText(`{"channelSecret":hunter2`)}, nil
+	}))
+	_, err = broken.Get(t.Context(), "name")
+	require.ErrorContains(t, err, "the secret name is not a registration's credentials")
+	assert.NotContains(t, err.Error(), "hunter2")
+}
+
+// A secret that was deleted by hand does not make a registration answer NotFound: it is there.
+func TestLoadOfARegistrationWhoseSecretIsGone(t *testing.T) {
+	r, id := registered(t)
+	_, err := r.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(attribute.GetString(r.all()[0], "secretName"))})
+	require.NoError(t, err)
+	_, _, err = r.reader(emulatortest.AWSEndpoint()).Load(t.Context(), r.RegistrationReader, ott.LINE, id)
+	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+}

@@ -1,0 +1,366 @@
+package faults_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"carillon/local/standin"
+	"carillon/shared/attribute"
+	"carillon/shared/ott"
+	"carillon/shared/ott/outbound"
+)
+
+const (
+	ottSend    = "OttSendFunction"
+	ottDeliver = "OttDeliverFunction"
+	sendPath   = "/ott/v1/send"
+	// demoBrand is the tenant of the demo's OTT client.
+	demoBrand = "demo-brand"
+	// What the platforms are asked for.
+	messengerSend = "/me/messages"
+	lineGrant     = "/oauth2/v3/token"
+	linePush      = "/v2/bot/message/push"
+)
+
+// note is an OTT message from a page or channel of its own, under a key that nothing else has.
+type note struct{ platform, sender, key string }
+
+// newNote registers a sender, active and with credentials of its own.
+func newNote(t *testing.T, platform ott.Platform) note {
+	t.Helper()
+	n := note{platform: string(platform), sender: uuid.NewString(), key: uuid.NewString()}
+	n.register(t)
+	return n
+}
+
+// another is one more message from the same sender.
+func (n note) another() note {
+	n.key = uuid.NewString()
+	return n
+}
+
+// register registers the sender, again with other credentials if there is one.
+func (n note) register(t *testing.T) {
+	t.Helper()
+	version := uuid.NewString()
+	body := registrationBody(n.sender, version)
+	if n.platform == string(ott.LINE) {
+		body = fmt.Sprintf(`{"ottPlatformName":"line","ottPlatformAttributes":{"channelId":%q,"channelName":"n","channelSecret":%q,
+			"endpointUrl":"https://example.com/","isTransactional":true,"isTestChannel":false,"isActive":true}}`, n.sender, version)
+	}
+	answer := post(t, "/ott/v1/registration", body, ottBearer(t))
+	require.Equal(t, http.StatusCreated, answer.status, answer.body)
+}
+
+// send asks for the message.
+func (n note) send(t *testing.T) reply {
+	t.Helper()
+	return post(t, sendPath, fmt.Sprintf(`{"messageKey":%[1]q,"from":{"senderType":%[2]q,"senderId":%[3]q},"to":{"ottId":%[1]q},
+		"message":{"contents":[{"type":"text","text":"hello"}],"customKeys":[{"messagingType":"RESPONSE"}]},"validityPeriod":60}`,
+		n.key, n.platform, n.sender), ottBearer(t))
+}
+
+// accepted asks for the message, which must be taken, and returns its ottRequestId.
+func (n note) accepted(t *testing.T) string {
+	t.Helper()
+	answer := n.send(t)
+	require.Equal(t, http.StatusCreated, answer.status, answer.body)
+	return field(t, answer.body, "ottRequestId")
+}
+
+// status is the message's last event, with its reason if there is one.
+func (n note) status(t *testing.T) string {
+	t.Helper()
+	answer := ask(t, http.MethodGet, sendPath+"/"+n.key, ottBearer(t))
+	require.Equal(t, http.StatusOK, answer.status, answer.body)
+	var body struct {
+		Status []struct{ Event, Reason string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(answer.body), &body))
+	last := body.Status[len(body.Status)-1]
+	return strings.TrimSpace(last.Event + " " + last.Reason)
+}
+
+// becomes waits until the message is final.
+func (n note) becomes(t *testing.T, expected string) {
+	t.Helper()
+	status := ""
+	eventually(t, "the message is final", func() bool {
+		status = n.status(t)
+		return status != "Created" && status != "Queued"
+	})
+	require.Equal(t, expected, status)
+}
+
+// taken is what the platform took of the message: each one is a copy on the person's phone.
+func (n note) taken() []standin.PlatformRequest {
+	var taken []standin.PlatformRequest
+	for _, r := range bundle.OTT.Requests() {
+		if r.Status == http.StatusOK && strings.Contains(r.Body, n.key) {
+			taken = append(taken, r)
+		}
+	}
+	return taken
+}
+
+// requireSent checks that the message is one, and that the platform took it as often as is allowed.
+func (n note) requireSent(t *testing.T, id string, copies int) {
+	t.Helper()
+	n.becomes(t, "Sent")
+	assert.Len(t, n.taken(), copies)
+	messages := 0
+	for _, item := range scan(t, "messages") {
+		if strings.Contains(attribute.GetString(item, "body"), n.key) {
+			assert.Equal(t, id, attribute.GetString(item, "ottRequestId"))
+			messages++
+		}
+	}
+	assert.Equal(t, 1, messages)
+	for _, r := range bundle.OTT.Requests() {
+		if r.Path == linePush && strings.Contains(r.Body, n.key) {
+			assert.Equal(t, id, r.Headers["x-line-retry-key"], "LINE knows a repeat by it")
+		}
+	}
+}
+
+// setTimes changes the message's record, as if time had passed.
+func (n note) setTimes(t *testing.T, id string, times attribute.Item) {
+	t.Helper()
+	for name, value := range times {
+		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+			TableName:                 table("messages"),
+			Key:                       attribute.Item{"id": attribute.String(demoBrand + "#message#" + id)},
+			UpdateExpression:          aws.String("SET #name = :value"),
+			ConditionExpression:       aws.String("attribute_exists(id)"),
+			ExpressionAttributeNames:  map[string]string{"#name": name},
+			ExpressionAttributeValues: attribute.Item{":value": value},
+		})
+		require.NoError(t, err)
+	}
+}
+
+// leaseEnds lets the time pass in which the message is the killed process's own.
+func (n note) leaseEnds(t *testing.T, id string) {
+	t.Helper()
+	n.setTimes(t, id, attribute.Item{"notBefore": attribute.Int(1)})
+}
+
+// comesAgain has SQS deliver the message again, times over and in one batch.
+func (n note) comesAgain(t *testing.T, id string, times int) {
+	t.Helper()
+	require.NoError(t, bundle.PurgeQueue(t.Context(), "OutboundQueue"))
+	body, err := json.Marshal(outbound.Message{Tenant: demoBrand, OttRequestID: id})
+	require.NoError(t, err)
+	var event events.SQSEvent
+	for i := range times {
+		event.Records = append(event.Records, events.SQSMessage{MessageId: fmt.Sprint(i), Body: string(body)})
+	}
+	payload, err := json.Marshal(event)
+	require.NoError(t, err)
+	answer, err := bundle.Function(ottDeliver).Invoke(t.Context(), payload)
+	require.NoError(t, err)
+	var response events.SQSEventResponse
+	require.NoError(t, json.Unmarshal(answer, &response))
+	assert.Empty(t, response.BatchItemFailures)
+}
+
+// behindPlatformProxy puts ott-deliver behind a proxy for the platforms, until the test ends.
+func behindPlatformProxy(t *testing.T) *awsProxy {
+	t.Helper()
+	const name = "PLATFORM_STANDIN_URL"
+	p := newAWSProxy(t, bundle.Partners.URL("ott"))
+	before := bundle.Function(ottDeliver).Environment()[name]
+	bundle.Function(ottDeliver).SetEnvironment(map[string]string{name: p.server.URL})
+	t.Cleanup(func() { bundle.Function(ottDeliver).SetEnvironment(map[string]string{name: before}) })
+	return p
+}
+
+func requireStruck(t *testing.T, struck <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-struck:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the step was not reached")
+	}
+}
+
+// Kill -9 of ott-send between any two of its steps: whoever got no answer asks again, and the message is sent once.
+func TestSendKilledBetweenTwoSteps(t *testing.T) {
+	items, others := behindProxies(t, ottSend)
+	kill := func() { bundle.Function(ottSend).Kill() }
+	tests := []struct {
+		name        string
+		item, queue func() *fault
+		durable     bool // the message is kept although nobody was told
+	}{
+		{name: "before the sender is looked up", item: func() *fault { return &fault{operation: "GetItem", answer: killed(ottSend)} }},
+		{name: "before the transaction", item: func() *fault { return &fault{operation: "TransactWriteItems", answer: killed(ottSend)} }},
+		{name: "between transaction and queue", item: func() *fault { return &fault{operation: "TransactWriteItems", after: kill} }, durable: true},
+		{name: "before the queue", queue: func() *fault { return &fault{operation: "SendMessage", answer: killed(ottSend)} }, durable: true},
+		{name: "between queue and record", queue: func() *fault { return &fault{operation: "SendMessage", after: kill} }, durable: true},
+		{name: "before the record", item: func() *fault { return &fault{operation: "UpdateItem", answer: killed(ottSend)} }, durable: true},
+		{name: "between record and answer", item: func() *fault { return &fault{operation: "UpdateItem", after: kill} }, durable: true},
+	}
+	for _, test := range tests {
+		for _, platform := range []ott.Platform{ott.Messenger, ott.LINE} {
+			t.Run(test.name+" "+string(platform), func(t *testing.T) {
+				n := newNote(t, platform)
+				if test.item != nil {
+					items.inject(test.item())
+				}
+				if test.queue != nil {
+					others.inject(test.queue())
+				}
+				require.Equal(t, http.StatusInternalServerError, n.send(t).status)
+				items.inject()
+				others.inject()
+				found := ask(t, http.MethodGet, sendPath+"/"+n.key, ottBearer(t)).status
+				assert.Equal(t, test.durable, found == http.StatusOK)
+				id := n.accepted(t)
+				assert.Equal(t, id, n.accepted(t), "a repeat gets the first answer")
+				n.requireSent(t, id, 1)
+			})
+		}
+	}
+}
+
+// Kill -9 of ott-deliver between any two of its steps. LINE takes the message once, for it knows the retry key. Messenger
+// has no such key: it gets a second copy where it took the first and nobody could record that, and nowhere else.
+func TestOttDeliverKilledBetweenTwoSteps(t *testing.T) {
+	items, others := behindProxies(t, ottDeliver)
+	platforms := behindPlatformProxy(t)
+	kill := func() { bundle.Function(ottDeliver).Kill() }
+	both := map[ott.Platform]int{ott.Messenger: 1, ott.LINE: 1}
+	unrecorded := map[ott.Platform]int{ott.Messenger: 2, ott.LINE: 1}
+	tests := []struct {
+		name   string
+		proxy  *awsProxy
+		fault  fault
+		copies map[ott.Platform]int // what the platform has taken in the end
+		done   bool                 // it is recorded although the process died
+	}{
+		{name: "before the claim", proxy: items, fault: fault{operation: "UpdateItem", answer: killed(ottDeliver)}, copies: both},
+		{name: "after the claim", proxy: items, fault: fault{operation: "UpdateItem", after: kill}, copies: both},
+		{name: "before the registration is read", proxy: items, fault: fault{operation: "GetItem", answer: killed(ottDeliver)}, copies: both},
+		{name: "before the credentials are read", proxy: others, fault: fault{operation: "GetSecretValue", answer: killed(ottDeliver)}, copies: both},
+		{name: "before LINE grants a token", proxy: platforms, fault: fault{path: lineGrant, answer: killed(ottDeliver)}, copies: map[ott.Platform]int{ott.LINE: 1}},
+		{name: "after LINE has granted a token", proxy: platforms, fault: fault{path: lineGrant, after: kill}, copies: map[ott.Platform]int{ott.LINE: 1}},
+		{name: "before LINE has the message", proxy: platforms, fault: fault{path: linePush, answer: killed(ottDeliver)}, copies: map[ott.Platform]int{ott.LINE: 1}},
+		{name: "when LINE has taken it", proxy: platforms, fault: fault{path: linePush, after: kill}, copies: map[ott.Platform]int{ott.LINE: 1}},
+		{name: "before Messenger has the message", proxy: platforms, fault: fault{path: messengerSend, answer: killed(ottDeliver)}, copies: map[ott.Platform]int{ott.Messenger: 1}},
+		{name: "when Messenger has taken it", proxy: platforms, fault: fault{path: messengerSend, after: kill}, copies: map[ott.Platform]int{ott.Messenger: 2}},
+		{name: "before the record", proxy: items, fault: fault{operation: "UpdateItem", skip: 1, answer: killed(ottDeliver)}, copies: unrecorded},
+		{name: "after the record", proxy: items, fault: fault{operation: "UpdateItem", skip: 1, after: kill}, copies: both, done: true},
+	}
+	for _, test := range tests {
+		for platform, copies := range test.copies {
+			t.Run(test.name+" "+string(platform), func(t *testing.T) {
+				n, f := newNote(t, platform), test.fault
+				struck := f.strikes()
+				test.proxy.inject(&f)
+				id := n.accepted(t)
+				requireStruck(t, struck)
+				test.proxy.inject()
+				if test.done {
+					assert.Equal(t, "Sent", n.status(t))
+				} else {
+					assert.Equal(t, "Queued", n.status(t))
+					n.leaseEnds(t, id)
+				}
+				n.comesAgain(t, id, 1)
+				n.requireSent(t, id, copies)
+				n.comesAgain(t, id, 3)
+				assert.Equal(t, id, n.accepted(t))
+				n.requireSent(t, id, copies)
+			})
+		}
+	}
+}
+
+func TestTheOutboundQueueRefusesMessages(t *testing.T) {
+	_, others := behindProxies(t, ottSend)
+	tests := []struct {
+		name   string
+		fault  fault
+		status int
+	}{
+		{"twice", fault{operation: "SendMessage", times: 2, answer: awsError(500, "InternalError")}, http.StatusCreated},
+		{"and loses its answer", fault{operation: "SendMessage", after: func() {}}, http.StatusCreated}, // so it has two
+		{"on and on", fault{operation: "SendMessage", times: -1, answer: awsError(500, "InternalError")}, http.StatusServiceUnavailable},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			n, f := newNote(t, ott.Messenger), test.fault
+			others.inject(&f)
+			answer := n.send(t)
+			others.inject()
+			assert.Equal(t, test.status, answer.status, answer.body)
+			n.requireSent(t, n.accepted(t), 1)
+		})
+	}
+}
+
+// SQS loses no message that it took; were it to, whoever asks again brings the message home.
+func TestTheOutboundQueueLosesAMessage(t *testing.T) {
+	n := newNote(t, ott.LINE)
+	bundle.PauseQueues()
+	id := n.accepted(t)
+	require.NoError(t, bundle.PurgeQueue(t.Context(), "OutboundQueue"))
+	bundle.ResumeQueues()
+	assert.Equal(t, id, n.accepted(t), "it may be in the queue still")
+	assert.Equal(t, "Queued", n.status(t))
+	n.setTimes(t, id, attribute.Item{"queuedAt": attribute.Time(time.Now().Add(-11 * time.Minute))})
+	assert.Equal(t, id, n.accepted(t))
+	n.requireSent(t, id, 1)
+}
+
+func TestOttDeliverWhenAWSFails(t *testing.T) {
+	items, others := behindProxies(t, ottDeliver)
+	items.inject(
+		&fault{operation: "UpdateItem", times: 2, answer: awsError(400, "ThrottlingException")},
+		&fault{operation: "GetItem", times: 2, answer: awsError(500, "InternalServerError")},
+		&fault{operation: "UpdateItem", after: func() {}}, // the claim's answer is lost
+	)
+	others.inject(&fault{operation: "GetSecretValue", times: 2, answer: awsError(400, "ThrottlingException")})
+	n := newNote(t, ott.Messenger)
+	n.requireSent(t, n.accepted(t), 1)
+}
+
+// A property is registered again and again while messages go out: each is sent once, with the credentials of its time.
+func TestRegisteredAgainWhileSending(t *testing.T) {
+	const rounds, each = 5, 4
+	for _, platform := range []ott.Platform{ott.Messenger, ott.LINE} {
+		t.Run(string(platform), func(t *testing.T) {
+			first := newNote(t, platform)
+			notes, ids := make([]note, rounds*each), make([]string, rounds*each)
+			var all sync.WaitGroup
+			for round := range rounds {
+				for i := round * each; i < (round+1)*each; i++ {
+					all.Go(func() {
+						notes[i] = first.another()
+						if answer := notes[i].send(t); assert.Equal(t, http.StatusCreated, answer.status, answer.body) {
+							ids[i] = field(t, answer.body, "ottRequestId")
+						}
+					})
+				}
+				first.register(t)
+			}
+			all.Wait()
+			for i, n := range notes {
+				n.requireSent(t, ids[i], 1)
+			}
+		})
+	}
+}
