@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"carillon/shared/awsconfig"
+	"carillon/shared/clock"
 	"carillon/shared/environment"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
@@ -30,7 +31,7 @@ func setUp() (httpapi.Endpoint, error) {
 	handler := &callback.Handler{
 		Registrations: ott.NewRegistrationReader(dynamodb.NewFromConfig(config), table),
 		Credentials:   ott.NewCredentialsReader(secrets),
-		Events:        callback.NewPublisher(eventbridge.NewFromConfig(config), bus, callback.SystemClock{}),
+		Events:        callback.NewPublisher(eventbridge.NewFromConfig(config), bus, clock.System{}),
 	}
 	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}, nil
 }

@@ -31,25 +31,10 @@ const (
 	minBackoff = 50 * time.Millisecond
 )
 
-// Clock lets time pass. SystemClock is the real one.
+// Clock lets time pass. clock.System is the real one.
 type Clock interface {
 	// Sleep waits for d, or returns the context's error.
 	Sleep(ctx context.Context, d time.Duration) error
-}
-
-// SystemClock is this machine's clock.
-type SystemClock struct{}
-
-// Sleep implements Clock.
-func (SystemClock) Sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Publisher puts events onto an EventBridge bus.

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"carillon/shared/clock"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
@@ -155,8 +156,8 @@ func TestPublishingEndsWithTheRequestsTime(t *testing.T) {
 }
 
 func TestSystemClock(t *testing.T) {
-	require.NoError(t, callback.SystemClock{}.Sleep(t.Context(), 0))
+	require.NoError(t, clock.System{}.Sleep(t.Context(), 0))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, callback.SystemClock{}.Sleep(ctx, time.Hour), context.Canceled)
+	require.ErrorIs(t, clock.System{}.Sleep(ctx, time.Hour), context.Canceled)
 }
