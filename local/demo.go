@@ -16,7 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/provision"
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 )
 
 //go:embed demo.yaml
@@ -121,16 +121,16 @@ func addClients(ctx context.Context, clients *provision.Clients, c provision.Con
 	demo.Product.BusinessID = business.ID
 	demo.Product.ProductID = business.Products[0].ProductSpecification
 	demo.Product.ReferredType = business.Products[0].ReferredType
-	ott := []string{apiclient.ScopeOTTRegistrationRead, apiclient.ScopeOTTRegistrationWrite, apiclient.ScopeOTTSend}
+	ott := []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend}
 	for _, add := range []struct {
 		into *DemoClient
 		provision.Client
 	}{
 		{&demo.OTT, provision.Client{ID: "demo-ott", Tenant: "demo-brand", Scopes: ott}},
 		{&demo.OTTOther, provision.Client{ID: "demo-ott-other", Tenant: "other-brand", Scopes: ott}},
-		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Providers[0].Tenant, Scopes: []string{apiclient.ScopeEngageInform}}},
-		{&demo.EngageOther.DemoClient, provision.Client{ID: "demo-engage-other", Tenant: c.Providers[1].Tenant, Scopes: []string{apiclient.ScopeEngageInform}}},
-		{&demo.Product.DemoClient, provision.Client{ID: "demo-product", Tenant: "demo-channel", Scopes: []string{apiclient.ScopeDXPProduct}}},
+		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Providers[0].Tenant, Scopes: []string{clientauth.ScopeEngageInform}}},
+		{&demo.EngageOther.DemoClient, provision.Client{ID: "demo-engage-other", Tenant: c.Providers[1].Tenant, Scopes: []string{clientauth.ScopeEngageInform}}},
+		{&demo.Product.DemoClient, provision.Client{ID: "demo-product", Tenant: "demo-channel", Scopes: []string{clientauth.ScopeDXPProduct}}},
 	} {
 		secret, err := clients.Add(ctx, add.Client)
 		if err != nil {

@@ -8,10 +8,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"carillon/local/standin"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 // platformAccounts lets the stand-ins for Messenger and LINE know the pages and channels that are registered here, as if
@@ -28,7 +29,7 @@ func (b *Bundle) platformAccounts() platformAccounts {
 	return platformAccounts{
 		items: items, table: table,
 		registrations: ott.NewRegistrationReader(items, table),
-		credentials:   ott.NewCredentialsReader(secret.NewUnthrottledCache(secret.NewStore(b.SecretsManager()))),
+		credentials:   ott.NewCredentialsReader(secret.NewUnthrottledCache(secretstore.New(b.SecretsManager()))),
 	}
 }
 
@@ -38,7 +39,7 @@ func (a platformAccounts) Page(ctx context.Context, accessToken string) (*standi
 		TableName:                 aws.String(a.table),
 		ConsistentRead:            aws.Bool(true),
 		FilterExpression:          aws.String("platform = :messenger"),
-		ExpressionAttributeValues: attribute.Item{":messenger": attribute.String(string(ott.Messenger))},
+		ExpressionAttributeValues: dynamo.Item{":messenger": dynamo.String(string(ott.Messenger))},
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -46,14 +47,14 @@ func (a platformAccounts) Page(ctx context.Context, accessToken string) (*standi
 			return nil, err
 		}
 		for _, item := range page.Items {
-			credentials, err := a.credentials.Get(ctx, attribute.GetString(item, "secretName"))
+			credentials, err := a.credentials.Get(ctx, dynamo.GetString(item, "secretName"))
 			switch {
 			case errors.Is(err, secret.ErrNotFound):
 				continue // registered again, or deleted, since it was read
 			case err != nil:
 				return nil, err
 			case credentials.PageAccessToken.Reveal() == accessToken:
-				return &standin.Page{Name: attribute.GetString(item, "name"), ApplicationSecret: credentials.ApplicationSecret.Reveal()}, nil
+				return &standin.Page{Name: dynamo.GetString(item, "name"), ApplicationSecret: credentials.ApplicationSecret.Reveal()}, nil
 			}
 		}
 	}

@@ -18,13 +18,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/uuid"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 )
 
 // KnownScopes names every scope, for a message or a help text.
-const KnownScopes = apiclient.ScopeOTTRegistrationRead + ", " + apiclient.ScopeOTTRegistrationWrite + ", " +
-	apiclient.ScopeOTTSend + " (OTT); " + apiclient.ScopeEngageInform + " (ENGAGE); " +
-	apiclient.ScopeDXPProduct + ", or " + apiclient.ScopeDXPProduct + ":PA for one country alone (DXP)"
+const KnownScopes = clientauth.ScopeOTTRegistrationRead + ", " + clientauth.ScopeOTTRegistrationWrite + ", " +
+	clientauth.ScopeOTTSend + " (OTT); " + clientauth.ScopeEngageInform + " (ENGAGE); " +
+	clientauth.ScopeDXPProduct + ", or " + clientauth.ScopeDXPProduct + ":PA for one country alone (DXP)"
 
 const (
 	// secretBytes is the entropy of a generated secret: 256 bits.
@@ -86,11 +86,11 @@ func checkID(id string) Faults {
 
 func knownScope(scope string) bool {
 	switch scope {
-	case apiclient.ScopeOTTRegistrationRead, apiclient.ScopeOTTRegistrationWrite, apiclient.ScopeOTTSend,
-		apiclient.ScopeEngageInform, apiclient.ScopeDXPProduct:
+	case clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend,
+		clientauth.ScopeEngageInform, clientauth.ScopeDXPProduct:
 		return true
 	}
-	country, ok := strings.CutPrefix(scope, apiclient.ScopeDXPProduct+":")
+	country, ok := strings.CutPrefix(scope, clientauth.ScopeDXPProduct+":")
 	return ok && countryID.MatchString(country)
 }
 

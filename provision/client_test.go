@@ -16,14 +16,14 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/provision"
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
 
 var acme = provision.Client{
 	ID: "acme@example.com", Tenant: "acme",
-	Scopes: []string{apiclient.ScopeOTTRegistrationWrite, apiclient.ScopeDXPProduct + ":PA"},
+	Scopes: []string{clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeDXPProduct + ":PA"},
 }
 
 // stored is a version of a client's secret, "" when there is none.
@@ -67,7 +67,7 @@ func TestAddRefusesAnIdThatIsTaken(t *testing.T) {
 }
 
 func TestAddRefusesWhatCannotBeAClient(t *testing.T) {
-	scopes := []string{apiclient.ScopeEngageInform}
+	scopes := []string{clientauth.ScopeEngageInform}
 	tests := map[string]struct {
 		client provision.Client
 		want   []string

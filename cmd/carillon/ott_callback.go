@@ -25,6 +25,7 @@ import (
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 // OttCallbackCmd calls the API as a platform does.
@@ -134,7 +135,7 @@ func (c *OttCallbackCmd) print(out io.Writer, answer answered) error {
 
 // credentials reads what the property is registered with.
 func (c *OttCallbackCmd) credentials(ctx context.Context, b bundle) (ott.Credentials, error) {
-	secrets := ott.NewCredentialsReader(secret.NewCache(secret.NewStore(b.secrets)))
+	secrets := ott.NewCredentialsReader(secret.NewCache(secretstore.New(b.secrets)))
 	_, credentials, err := secrets.Load(ctx, b.registrations().RegistrationReader, ott.Platform(c.Platform), c.PropertyID)
 	if missing, ok := errors.AsType[*types.ResourceNotFoundException](err); ok && missing != nil {
 		return ott.Credentials{}, fmt.Errorf("table %s-registrations: %w", b.stack, provision.ErrNoStack)

@@ -2,36 +2,30 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"carillon/shared/awsconfig"
 	"carillon/shared/clock"
-	"carillon/shared/environment"
 	"carillon/shared/httpapi"
+	"carillon/shared/lambdafunction"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func main() { httpapi.Main(setUp) }
 
-func setUp() (httpapi.Endpoint, error) {
-	var env environment.Variables
+func setUp(s lambdafunction.Setup) httpapi.Endpoint {
+	env, config := s.Env, s.Config
 	table := env.String("REGISTRATIONS_TABLE")
 	bus := env.String("EVENT_BUS")
-	config, err := awsconfig.FromEnvironment()
-	if err := errors.Join(env.Err(), err); err != nil {
-		return httpapi.Endpoint{}, err
-	}
-	secrets := secret.NewUnthrottledCache(secret.NewStore(secretsmanager.NewFromConfig(config)))
+	secrets := secret.NewUnthrottledCache(secretstore.New(secretsmanager.NewFromConfig(config)))
 	handler := &callback.Handler{
 		Registrations: ott.NewRegistrationReader(dynamodb.NewFromConfig(config), table),
 		Credentials:   ott.NewCredentialsReader(secrets),
 		Events:        callback.NewPublisher(eventbridge.NewFromConfig(config), bus, clock.System{}),
 	}
-	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}, nil
+	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}
 }

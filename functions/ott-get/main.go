@@ -2,33 +2,27 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"carillon/shared/awsconfig"
-	"carillon/shared/environment"
 	"carillon/shared/httpapi"
+	"carillon/shared/lambdafunction"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func main() { httpapi.Main(setUp) }
 
-func setUp() (httpapi.Endpoint, error) {
-	var env environment.Variables
+func setUp(s lambdafunction.Setup) httpapi.Endpoint {
+	env, config := s.Env, s.Config
 	signingKey := env.String("SIGNING_KEY_SECRET")
 	table := env.String("REGISTRATIONS_TABLE")
-	config, err := awsconfig.FromEnvironment()
-	if err := errors.Join(env.Err(), err); err != nil {
-		return httpapi.Endpoint{}, err
-	}
-	keys := secret.NewCache(secret.NewStore(secretsmanager.NewFromConfig(config)))
+	keys := secret.NewCache(secretstore.New(secretsmanager.NewFromConfig(config)))
 	keys.Warm(secret.Current, signingKey)
 	handler := &ott.GetHandler{
 		Tokens:        ott.NewAuthority(keys, signingKey),
 		Registrations: ott.NewRegistrationReader(dynamodb.NewFromConfig(config), table),
 	}
-	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}, nil
+	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}
 }

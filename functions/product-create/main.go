@@ -2,27 +2,26 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"carillon/shared/apiclient"
-	"carillon/shared/awsconfig"
+	"carillon/shared/clientauth"
+	"carillon/shared/clock"
 	"carillon/shared/contenttable"
-	"carillon/shared/environment"
 	"carillon/shared/httpapi"
-	"carillon/shared/idempotency"
+	"carillon/shared/idempotencystore"
+	"carillon/shared/lambdafunction"
 	"carillon/shared/product"
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func main() { httpapi.Main(setUp) }
 
-func setUp() (httpapi.Endpoint, error) {
-	var env environment.Variables
+func setUp(s lambdafunction.Setup) httpapi.Endpoint {
+	env, config := s.Env, s.Config
 	clientPrefix := env.String("CLIENT_SECRET_PREFIX")
 	rotationWindow := env.Duration("CLIENT_ROTATION_WINDOW")
 	contentTable := env.String("CONTENT_TABLE")
@@ -38,25 +37,20 @@ func setUp() (httpapi.Endpoint, error) {
 		PerAccount: env.Int("RESENDS_PER_ACCOUNT"),
 		PerAddress: env.Int("RESENDS_PER_ADDRESS"),
 	}
-	config, err := awsconfig.FromEnvironment()
-	if err := errors.Join(env.Err(), hostsErr, err); err != nil {
-		return httpapi.Endpoint{}, err
-	}
-	store, items := secret.NewStore(secretsmanager.NewFromConfig(config)), dynamodb.NewFromConfig(config)
+	env.Reject("ACTIVATION_HOSTS", hostsErr)
+	store, items := secretstore.New(secretsmanager.NewFromConfig(config)), dynamodb.NewFromConfig(config)
 	credentials := secret.NewCache(store)
 	provider, err := product.NewProviderClient(providerURL, hosts, credentials, providerSecret, product.ProviderTimeout)
-	if err != nil {
-		return httpapi.Endpoint{}, err
-	}
+	env.Reject("PROVIDER_URL", err)
 	credentials.Warm(secret.Current, providerSecret)
 	handler := &product.CreateHandler{
-		Clients:     &apiclient.Authenticator{Secrets: secret.NewCache(store), Prefix: clientPrefix, RotationWindow: rotationWindow},
+		Clients:     &clientauth.Authenticator{Secrets: secret.NewCache(store), Prefix: clientPrefix, RotationWindow: rotationWindow},
 		Content:     product.NewContentStore(contenttable.New(items, contentTable)),
-		Idempotency: idempotency.NewStore(items, idempotencyTable),
+		Idempotency: idempotencystore.New(items, idempotencyTable, clock.System{}),
 		Provider:    provider,
 		Mails:       product.NewMailStore(items, mailsTable, productsTable),
 		Queue:       mailqueue.NewQueue(sqs.NewFromConfig(config), mailQueueURL),
 		Limits:      limits,
 	}
-	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: product.EncodeError}, nil
+	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: product.EncodeError}
 }

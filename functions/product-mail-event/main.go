@@ -2,13 +2,10 @@
 package main
 
 import (
-	"errors"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
-	"carillon/shared/awsconfig"
-	"carillon/shared/environment"
 	"carillon/shared/lambdafunction"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
@@ -16,14 +13,10 @@ import (
 
 func main() { lambdafunction.Main(setUp) }
 
-func setUp() (any, error) {
-	var env environment.Variables
+func setUp(s lambdafunction.Setup) any {
+	env, config := s.Env, s.Config
 	mailsTable := env.String("MAILS_TABLE")
 	productsTable := env.String("PRODUCTS_TABLE")
-	config, err := awsconfig.FromEnvironment()
-	if err := errors.Join(env.Err(), err); err != nil {
-		return nil, err
-	}
 	recorder := mail.NewRecorder(product.NewMailStore(dynamodb.NewFromConfig(config), mailsTable, productsTable), time.Now)
-	return recorder.Handle, nil
+	return recorder.Handle
 }

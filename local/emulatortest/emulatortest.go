@@ -24,6 +24,7 @@ import (
 	"carillon/local/emulator"
 	"carillon/local/stack"
 	"carillon/local/template"
+	"carillon/shared/awsconfig"
 )
 
 // Region is where the emulators are, as far as they care.
@@ -103,7 +104,7 @@ func started(endpoint string) string {
 	return endpoint
 }
 
-var config = aws.Config{Region: Region, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
+var config = awsconfig.New(Region, credentials.NewStaticCredentialsProvider("test", "test", ""))
 
 // DynamoDB returns a client of the emulator.
 func DynamoDB() *dynamodb.Client {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -31,7 +31,7 @@ func TestDeployGivesEachTestAStackOfItsOwn(t *testing.T) {
 
 func TestBetween(t *testing.T) {
 	table := aws.String(emulatortest.Deploy(t) + "-products")
-	key := attribute.Item{"owner": attribute.String("o"), "id": attribute.String("i")}
+	key := dynamo.Item{"owner": dynamo.String("o"), "id": dynamo.String("i")}
 	var mu sync.Mutex
 	var seen []string
 	client := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
@@ -49,14 +49,14 @@ func TestBetween(t *testing.T) {
 		return true
 	}))
 
-	_, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: table, Item: attribute.Item{
-		"owner": key["owner"], "id": key["id"], "text": attribute.String("as asked"),
+	_, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: table, Item: dynamo.Item{
+		"owner": key["owner"], "id": key["id"], "text": dynamo.String("as asked"),
 	}})
 	require.Error(t, err, "the call is carried out and its answer lost")
 	_, err = client.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: table, Key: key})
 	require.Error(t, err, "the call is not carried out")
 	out, err := client.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: table, Key: key})
 	require.NoError(t, err)
-	assert.Equal(t, "as the test has it", attribute.GetString(out.Item, "text"))
+	assert.Equal(t, "as the test has it", dynamo.GetString(out.Item, "text"))
 	assert.Equal(t, []string{"PutItem", "DeleteItem", "GetItem"}, seen, "each is tried once")
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go/middleware"
+
+	"carillon/shared/fault"
 )
 
 // Limits of one AWS call. The request's own deadline bounds them all.
@@ -43,25 +45,32 @@ func FromEnvironment() (aws.Config, error) {
 	if !credentials.HasKeys() {
 		return aws.Config{}, errors.New("awsconfig: AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
 	}
-	client := awshttp.NewBuildableClient().
-		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
-		WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = responseTimeout })
+	config := New(region, aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return credentials, nil
+	}))
+	config.BaseEndpoint = baseEndpoint()
+	config.ConfigSources = []any{endpointVariables{}}
+	return config, nil
+}
+
+// New returns the configuration that every client of the bundle has, wherever it finds its endpoints. Each call is tried
+// eight times at most, within its context's time; calls are counted (CountCalls); and what AWS does not do in time, for
+// throttling, a failure of its own or the context's deadline, is a fault Unavailable.
+func New(region string, credentials aws.CredentialsProvider) aws.Config {
 	return aws.Config{
-		Region: region,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return credentials, nil
-		}),
-		HTTPClient: client,
+		Region:      region,
+		Credentials: credentials,
+		HTTPClient: awshttp.NewBuildableClient().
+			WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
+			WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = responseTimeout }),
 		Retryer: func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) {
 				o.MaxAttempts = maxAttempts
 				o.MaxBackoff = maxBackoff
 			})
 		},
-		BaseEndpoint:  baseEndpoint(),
-		ConfigSources: []any{endpointVariables{}},
-		APIOptions:    []func(*middleware.Stack) error{countAttempts},
-	}, nil
+		APIOptions: []func(*middleware.Stack) error{countAttempts, sayUnavailable},
+	}
 }
 
 func baseEndpoint() *string {
@@ -90,7 +99,9 @@ func CountCalls(ctx context.Context) (context.Context, *atomic.Int64) {
 
 func countAttempts(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("CountAttempts",
-		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+			middleware.FinalizeOutput, middleware.Metadata, error,
+		) {
 			if calls, ok := ctx.Value(callsKey{}).(*atomic.Int64); ok {
 				calls.Add(1)
 			}
@@ -98,11 +109,24 @@ func countAttempts(stack *middleware.Stack) error {
 		}), "Retry", middleware.After)
 }
 
-// IsUnavailable reports whether err means that AWS throttles, fails on its side or does not answer in time: asking again later may help.
-func IsUnavailable(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	return retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool() ||
+// sayUnavailable is the one place where an error of AWS becomes a fault. It is around the SDK's retries, so it sees what
+// they ended with.
+func sayUnavailable(stack *middleware.Stack) error {
+	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("SayUnavailable",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+			middleware.InitializeOutput, middleware.Metadata, error,
+		) {
+			out, metadata, err := next.HandleInitialize(ctx, in)
+			if err != nil && isUnavailable(err) {
+				err = fault.Wrap(fault.Unavailable, err)
+			}
+			return out, metadata, err
+		}), middleware.Before)
+}
+
+// isUnavailable reports whether AWS throttles, fails on its side or does not answer in time: asking again later may help.
+func isUnavailable(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) ||
+		retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool() ||
 		retry.IsErrorRetryables(retry.DefaultRetryables).IsErrorRetryable(err).Bool()
 }

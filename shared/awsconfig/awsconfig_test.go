@@ -19,11 +19,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"carillon/shared/awsconfig"
+	"carillon/shared/fault"
 )
 
 // inLambda sets what Lambda sets; empty stands for not set.
@@ -176,7 +178,7 @@ func TestThrottlingIsRetriedWithinTheRequestsTime(t *testing.T) {
 	defer cancel()
 	_, err := client.GetItem(ctx, getItem)
 	require.Error(t, err)
-	assert.True(t, awsconfig.IsUnavailable(err), "%v", err)
+	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
 	assert.NotContains(t, err.Error(), "hunter2")
 }
 
@@ -188,7 +190,7 @@ func TestServiceThatIsNotThere(t *testing.T) {
 	defer cancel()
 	_, err := client.GetItem(ctx, getItem)
 	require.Error(t, err)
-	assert.True(t, awsconfig.IsUnavailable(err), "%v", err)
+	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
 }
 
 func TestRefusalIsNotRetried(t *testing.T) {
@@ -198,11 +200,21 @@ func TestRefusalIsNotRetried(t *testing.T) {
 	})
 	_, err := newClient(t, s).GetItem(t.Context(), getItem)
 	require.Error(t, err)
-	assert.False(t, awsconfig.IsUnavailable(err), "%v", err)
+	assert.False(t, fault.Is(err, fault.Unavailable), "%v", err)
 	assert.EqualValues(t, 1, s.asked.Load())
 }
 
-func TestIsUnavailable(t *testing.T) {
+// failWith makes every call end as if the SDK's retries had ended so.
+func failWith(err error) func(*middleware.Stack) error {
+	return func(stack *middleware.Stack) error {
+		return stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("FailWith",
+			func(context.Context, middleware.FinalizeInput, middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+				return middleware.FinalizeOutput{}, middleware.Metadata{}, err
+			}), middleware.Before)
+	}
+}
+
+func TestWhatIsUnavailable(t *testing.T) {
 	api := func(code string) error { return &smithy.GenericAPIError{Code: code, Message: "x"} }
 	status := func(code int) error {
 		return &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: code}}, Err: errors.New("x")}
@@ -236,6 +248,16 @@ func TestIsUnavailable(t *testing.T) {
 		"any other":                    {errors.New(strings.Repeat("x", 10)), false},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, awsconfig.IsUnavailable(test.err)) })
+		t.Run(name, func(t *testing.T) {
+			inLambda(t, nil)
+			config, err := awsconfig.FromEnvironment()
+			require.NoError(t, err)
+			client := dynamodb.NewFromConfig(config, func(o *dynamodb.Options) {
+				o.APIOptions = append(o.APIOptions, failWith(test.err))
+			})
+			_, err = client.GetItem(t.Context(), getItem)
+			require.ErrorIs(t, err, test.err, "the cause is there for the log and for who looks for its type")
+			assert.Equal(t, test.want, fault.Is(err, fault.Unavailable))
+		})
 	}
 }

@@ -1,4 +1,4 @@
-// Package clock is this machine's clock, for those who take another one in their tests.
+// Package clock is the time: this machine's, and for tests one that they move (package clocktest).
 package clock
 
 import (
@@ -6,17 +6,21 @@ import (
 	"time"
 )
 
-// System is this machine's clock. The interfaces that it serves are declared where a clock is used.
+// Clock tells the time and lets it pass.
+type Clock interface {
+	Now() time.Time
+	// Sleep waits for d, or returns the context's error if that is over first.
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// System is this machine's clock.
 type System struct{}
 
 // Now returns the time.
 func (System) Now() time.Time { return time.Now() }
 
-// Sleep waits for d, or returns the context's error.
-func (System) Sleep(ctx context.Context, d time.Duration) error { return Sleep(ctx, d) }
-
-// Sleep waits for d, or returns the context's error.
-func Sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for d, or returns the context's error if that is over first.
+func (System) Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

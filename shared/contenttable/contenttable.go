@@ -8,9 +8,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
-	"carillon/shared/attribute"
+	"carillon/shared/cache"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
-	"carillon/shared/readcache"
 )
 
 const (
@@ -19,27 +19,27 @@ const (
 )
 
 // AnyAge is the maxAge of a caller who takes whatever is kept: about a minute old at most.
-const AnyAge = 2 * ttl
+const AnyAge = cache.AnyAge
 
 // Table is the content table, whose keys are pk and sk. What it reads it keeps for about a minute; what it does not find
 // it looks for again.
 type Table struct {
 	client *dynamodb.Client
 	table  string
-	items  *readcache.Cache[attribute.Item]
+	items  *cache.Cache[dynamo.Item]
 }
 
 // New returns the table of that name.
 func New(client *dynamodb.Client, table string) *Table {
-	return &Table{client: client, table: table, items: readcache.New[attribute.Item](limit, ttl)}
+	return &Table{client: client, table: table, items: cache.New(cache.Options[dynamo.Item]{Limit: limit, TTL: ttl})}
 }
 
 // Get returns an item that was read within maxAge. It returns a fault NotFound if there is none, or DynamoDB's error.
-func (t *Table) Get(ctx context.Context, pk, sk string, maxAge time.Duration) (attribute.Item, error) {
-	return t.items.Get(ctx, pk+" "+sk, maxAge, func(ctx context.Context) (attribute.Item, error) {
+func (t *Table) Get(ctx context.Context, pk, sk string, maxAge time.Duration) (dynamo.Item, error) {
+	return t.items.Get(ctx, pk+" "+sk, maxAge, func(ctx context.Context) (dynamo.Item, error) {
 		out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{
 			TableName: aws.String(t.table),
-			Key:       attribute.Item{"pk": attribute.String(pk), "sk": attribute.String(sk)},
+			Key:       dynamo.Item{"pk": dynamo.String(pk), "sk": dynamo.String(sk)},
 		})
 		if err != nil {
 			return nil, err

@@ -3,7 +3,6 @@ package engage
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,10 +11,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
-	"carillon/shared/idempotency"
+	"carillon/shared/idempotencystore"
 	"carillon/shared/token"
 )
 
@@ -24,7 +23,7 @@ type BatchHandler struct {
 	Tokens      *token.Authority
 	Content     *ContentStore
 	Pushes      *PushStore
-	Idempotency *idempotency.Store
+	Idempotency *idempotencystore.Store
 	Queue       *DeliveryQueue
 }
 
@@ -41,7 +40,7 @@ func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 	if err != nil {
 		return nil, err
 	}
-	if !grant.Has(apiclient.ScopeEngageInform) {
+	if !grant.Has(clientauth.ScopeEngageInform) {
 		return nil, fault.New(fault.Unauthenticated, "")
 	}
 	body, err := r.Body()
@@ -69,23 +68,8 @@ func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 		return operation.Answer, nil
 	}
 	answer, err := h.accept(ctx, r, grant, batch, operation.ID)
-	if err != nil {
-		return nil, errors.Join(err, h.giveUp(ctx, operation, err))
-	}
-	if err := operation.Complete(ctx, answer); err != nil {
-		// The push is durable. A repeat finds it under the same request id and gets the same answer.
-		slog.WarnContext(ctx, "an answer could not be kept for repeats", "error", err)
-	}
-	return answer, nil
-}
-
-// giveUp leaves the key of a refused batch to another one, and that of a failed batch to its repeat.
-func (h *BatchHandler) giveUp(ctx context.Context, operation *idempotency.Operation, err error) error {
-	var refusal *fault.Error
-	if errors.As(err, &refusal) {
-		return operation.Abandon(ctx)
-	}
-	return operation.Release(ctx)
+	operation.End(ctx, slog.Default(), answer, err)
+	return answer, err
 }
 
 // accept checks a batch in the order of contract.md §2: whom it is from, its program, its fields, its aNumbers.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"carillon/shared/attribute"
 	"carillon/shared/contenttable"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 )
 
@@ -23,33 +23,33 @@ func NewContentStore(table *contenttable.Table) *ContentStore { return &ContentS
 
 // Program returns a complete program of a provider. It returns a fault NotFound if there is none or it is not complete, or DynamoDB's error.
 func (s *ContentStore) Program(ctx context.Context, tenant, uuid string) (Program, error) {
-	item, err := s.find(ctx, tenant, "program#"+uuid, func(item attribute.Item) bool { return attribute.GetBool(item, "complete") })
+	item, err := s.find(ctx, tenant, "program#"+uuid, func(item dynamo.Item) bool { return dynamo.GetBool(item, "complete") })
 	if err != nil {
 		return Program{}, err
 	}
 	return Program{
 		UUID:      uuid,
-		Name:      attribute.GetString(item, "name"),
+		Name:      dynamo.GetString(item, "name"),
 		Complete:  true,
-		Variables: attribute.GetStrings(item, "variables"),
-		Content:   jsontext.Value(attribute.GetString(item, "content")),
+		Variables: dynamo.GetStrings(item, "variables"),
+		Content:   jsontext.Value(dynamo.GetString(item, "content")),
 	}, nil
 }
 
 // Group returns the aNumbers of a provider's group, sorted. It returns a fault NotFound if the provider has no such group, or DynamoDB's error.
 func (s *ContentStore) Group(ctx context.Context, tenant, id string) ([]string, error) {
-	item, err := s.find(ctx, tenant, "group#"+id, func(attribute.Item) bool { return true })
+	item, err := s.find(ctx, tenant, "group#"+id, func(dynamo.Item) bool { return true })
 	if err != nil {
 		return nil, err
 	}
-	return slices.Sorted(slices.Values(attribute.GetStrings(item, "numbers"))), nil
+	return slices.Sorted(slices.Values(dynamo.GetStrings(item, "numbers"))), nil
 }
 
 // OwnsANumbers reports whether all numbers are the provider's. It returns DynamoDB's error.
 func (s *ContentStore) OwnsANumbers(ctx context.Context, tenant string, numbers []string) (bool, error) {
-	_, err := s.find(ctx, tenant, "anumbers", func(item attribute.Item) bool {
+	_, err := s.find(ctx, tenant, "anumbers", func(item dynamo.Item) bool {
 		owned := make(map[string]bool)
-		for _, number := range attribute.GetStrings(item, "numbers") {
+		for _, number := range dynamo.GetStrings(item, "numbers") {
 			owned[number] = true
 		}
 		return !slices.ContainsFunc(numbers, func(number string) bool { return !owned[number] })
@@ -61,7 +61,7 @@ func (s *ContentStore) OwnsANumbers(ctx context.Context, tenant string, numbers 
 }
 
 // find returns an item that is as wanted. One that is not, and was read a while ago, is read again.
-func (s *ContentStore) find(ctx context.Context, tenant, sk string, wanted func(attribute.Item) bool) (attribute.Item, error) {
+func (s *ContentStore) find(ctx context.Context, tenant, sk string, wanted func(dynamo.Item) bool) (dynamo.Item, error) {
 	for _, maxAge := range []time.Duration{contenttable.AnyAge, recheckAge} {
 		item, err := s.table.Get(ctx, "provider#"+tenant, sk, maxAge)
 		if err != nil || wanted(item) {

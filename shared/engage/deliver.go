@@ -11,10 +11,10 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"carillon/shared/cache"
 	"carillon/shared/fault"
 	"carillon/shared/messagebatch"
 	"carillon/shared/metrics"
-	"carillon/shared/readcache"
 )
 
 const (
@@ -37,7 +37,7 @@ type Deliverer struct {
 	queue    *DeliveryQueue
 	gateway  *Gateway
 	clock    Clock
-	contents *readcache.Cache[*Content]
+	contents *cache.Cache[*Content]
 }
 
 // Clock tells the time and lets it pass. clock.System is the real one.
@@ -49,13 +49,13 @@ type Clock interface {
 
 // NewDeliverer returns a Deliverer.
 func NewDeliverer(pushes *PushStore, queue *DeliveryQueue, gateway *Gateway, clock Clock) *Deliverer {
-	return &Deliverer{pushes: pushes, queue: queue, gateway: gateway, clock: clock, contents: readcache.New[*Content](contents, contentsTTL)}
+	return &Deliverer{pushes: pushes, queue: queue, gateway: gateway, clock: clock, contents: cache.New(cache.Options[*Content]{Limit: contents, TTL: contentsTTL})}
 }
 
 // Handle delivers the chunks of a batch of messages, all at the same time, since they may all be due at the same time. It
 // reports those that failed for a reason that a repeat may mend, AWS's mostly; SQS brings these back.
 func (d *Deliverer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
-	return messagebatch.Each(ctx, event, d.handle), nil
+	return messagebatch.Each(slog.Default(), d.handle)(ctx, event)
 }
 
 func (d *Deliverer) handle(ctx context.Context, body string) error {
@@ -117,7 +117,7 @@ type delivery struct {
 }
 
 func (d *delivery) load(ctx context.Context, first bool) (err error) {
-	d.content, err = d.contents.Get(ctx, d.meta.RequestID, contentsTTL, func(ctx context.Context) (*Content, error) {
+	d.content, err = d.contents.Get(ctx, d.meta.RequestID, cache.AnyAge, func(ctx context.Context) (*Content, error) {
 		return d.pushes.Content(ctx, d.meta.RequestID)
 	})
 	if err != nil {

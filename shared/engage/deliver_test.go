@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/engage"
 	"carillon/shared/fault"
 )
@@ -25,10 +25,10 @@ func (p *pipeline) set(t *testing.T, requestID, name string, at time.Time) {
 	t.Helper()
 	_, err := p.items.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 		TableName:                 aws.String(p.table),
-		Key:                       attribute.Item{"requestId": attribute.String(requestID), "part": attribute.String("meta")},
+		Key:                       dynamo.Item{"requestId": dynamo.String(requestID), "part": dynamo.String("meta")},
 		UpdateExpression:          aws.String("SET #name = :at"),
 		ExpressionAttributeNames:  map[string]string{"#name": name},
-		ExpressionAttributeValues: attribute.Item{":at": attribute.Int(at.UnixMilli())},
+		ExpressionAttributeValues: dynamo.Item{":at": dynamo.Int(at.UnixMilli())},
 	})
 	require.NoError(t, err)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 )
 
@@ -29,7 +29,7 @@ type Lease struct {
 func (s *PushStore) Claim(ctx context.Context, requestID string, chunk int, now, until time.Time) (lease Lease, meta *Meta, first bool, err error) {
 	meta, err = s.claim(ctx, requestID, chunk, until,
 		"attribute_exists(requestId) AND attribute_not_exists(#chunk) AND attribute_not_exists(cancelledAt) AND chunks > :chunk",
-		"SET #chunk = :until ADD claimed :one", attribute.Item{":one": attribute.Int(1), ":chunk": attribute.Int(chunk)})
+		"SET #chunk = :until ADD claimed :one", dynamo.Item{":one": dynamo.Int(1), ":chunk": dynamo.Int(chunk)})
 	if err == nil {
 		return Lease{requestID, chunk, now, until}, meta, true, nil
 	}
@@ -48,15 +48,15 @@ func (s *PushStore) Claim(ctx context.Context, requestID string, chunk int, now,
 	if !until.After(seen) {
 		until = seen.Add(time.Millisecond)
 	}
-	meta, err = s.claim(ctx, requestID, chunk, until, "#chunk = :seen", "SET #chunk = :until", attribute.Item{":seen": attribute.Int(millis(seen))})
+	meta, err = s.claim(ctx, requestID, chunk, until, "#chunk = :seen", "SET #chunk = :until", dynamo.Item{":seen": dynamo.Int(millis(seen))})
 	if errors.As(err, &refused) {
 		return Lease{}, nil, false, fault.Wrap(fault.Conflict, err)
 	}
 	return Lease{requestID, chunk, now, until}, meta, false, err
 }
 
-func (s *PushStore) claim(ctx context.Context, requestID string, chunk int, until time.Time, condition, update string, values attribute.Item) (*Meta, error) {
-	values[":until"] = attribute.Int(millis(until))
+func (s *PushStore) claim(ctx context.Context, requestID string, chunk int, until time.Time, condition, update string, values dynamo.Item) (*Meta, error) {
+	values[":until"] = dynamo.Int(millis(until))
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(s.table),
 		Key:                                 partKey(requestID, partMeta),
@@ -68,7 +68,7 @@ func (s *PushStore) claim(ctx context.Context, requestID string, chunk int, unti
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	var refused *types.ConditionalCheckFailedException
-	if errors.As(err, &refused) && attribute.GetInt(refused.Item, chunkAttribute(chunk)) == millis(until) {
+	if errors.As(err, &refused) && dynamo.GetInt(refused.Item, chunkAttribute(chunk)) == millis(until) {
 		return decodeMeta(refused.Item), nil // the SDK retried a claim that had been carried out
 	}
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *PushStore) claim(ctx context.Context, requestID string, chunk int, unti
 // Park ends a lease early: the chunk can be claimed again from a time on, which must not be before it was claimed. It
 // returns a fault Conflict if the lease was lost.
 func (s *PushStore) Park(ctx context.Context, lease Lease, at time.Time) error {
-	_, err := s.underLease(ctx, lease, "", attribute.Int(millis(at)))
+	_, err := s.underLease(ctx, lease, "", dynamo.Int(millis(at)))
 	return err
 }
 
@@ -91,7 +91,7 @@ func (s *PushStore) Finish(ctx context.Context, lease Lease, counts Counts, last
 	if last {
 		removal = " REMOVE duePartition, dueAt"
 	}
-	return s.underLease(ctx, lease, removal, attribute.String(encodeFinal(counts)))
+	return s.underLease(ctx, lease, removal, dynamo.String(encodeFinal(counts)))
 }
 
 // underLease writes a chunk's state if the lease still holds.
@@ -102,7 +102,7 @@ func (s *PushStore) underLease(ctx context.Context, lease Lease, removal string,
 		UpdateExpression:                    aws.String("SET #chunk = :value" + removal),
 		ConditionExpression:                 aws.String("#chunk = :lease"),
 		ExpressionAttributeNames:            map[string]string{"#chunk": chunkAttribute(lease.Chunk)},
-		ExpressionAttributeValues:           attribute.Item{":value": value, ":lease": attribute.Int(millis(lease.Until))},
+		ExpressionAttributeValues:           dynamo.Item{":value": value, ":lease": dynamo.Int(millis(lease.Until))},
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
@@ -161,16 +161,16 @@ func (s *PushStore) SaveProgress(ctx context.Context, lease Lease, progress Prog
 	}
 	_, err = s.client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: aws.String(s.table),
-		Item: attribute.Item{
-			"requestId": attribute.String(lease.RequestID),
-			"part":      attribute.String(partResult(lease.Chunk)),
-			"attempt":   attribute.Int(progress.Attempt),
-			"results":   attribute.Bytes(encoded),
-			"claimed":   attribute.Int(millis(lease.Claimed)),
-			"expiresAt": attribute.EpochSeconds(expires.Add(retention)),
+		Item: dynamo.Item{
+			"requestId": dynamo.String(lease.RequestID),
+			"part":      dynamo.String(partResult(lease.Chunk)),
+			"attempt":   dynamo.Int(progress.Attempt),
+			"results":   dynamo.Bytes(encoded),
+			"claimed":   dynamo.Int(millis(lease.Claimed)),
+			"expiresAt": dynamo.EpochSeconds(expires.Add(retention)),
 		},
 		ConditionExpression:       aws.String("attribute_not_exists(claimed) OR claimed <= :claimed"),
-		ExpressionAttributeValues: attribute.Item{":claimed": attribute.Int(millis(lease.Claimed))},
+		ExpressionAttributeValues: dynamo.Item{":claimed": dynamo.Int(millis(lease.Claimed))},
 	})
 	var lost *types.ConditionalCheckFailedException
 	if errors.As(err, &lost) {
@@ -185,8 +185,8 @@ func (s *PushStore) Progress(ctx context.Context, requestID string, chunk int) (
 	if err != nil || item == nil {
 		return Progress{}, false, err
 	}
-	results, err := decodeResults(attribute.GetBytes(item, "results"))
-	return Progress{Attempt: int(attribute.GetInt(item, "attempt")), Results: results}, true, err
+	results, err := decodeResults(dynamo.GetBytes(item, "results"))
+	return Progress{Attempt: int(dynamo.GetInt(item, "attempt")), Results: results}, true, err
 }
 
 // Content is what all chunks of a push have in common.
@@ -204,14 +204,14 @@ func (s *PushStore) Content(ctx context.Context, requestID string) (*Content, er
 	if item == nil {
 		return nil, fault.New(fault.NotFound, "")
 	}
-	aNumbers, err := decodeNumbers(attribute.GetBytes(item, "aNumbers"))
+	aNumbers, err := decodeNumbers(dynamo.GetBytes(item, "aNumbers"))
 	if err != nil {
 		return nil, err
 	}
 	return &Content{ANumbers: aNumbers, Program: Program{
-		UUID:    attribute.GetString(item, "programUuid"),
-		Name:    attribute.GetString(item, "programName"),
-		Content: jsontext.Value(attribute.GetString(item, "content")),
+		UUID:    dynamo.GetString(item, "programUuid"),
+		Name:    dynamo.GetString(item, "programName"),
+		Content: jsontext.Value(dynamo.GetString(item, "content")),
 	}}, nil
 }
 
@@ -224,11 +224,11 @@ func (s *PushStore) Destinations(ctx context.Context, requestID string, chunk in
 	if item == nil {
 		return nil, fault.New(fault.NotFound, "")
 	}
-	return DecodeChunk(attribute.GetBytes(item, "destinations"))
+	return DecodeChunk(dynamo.GetBytes(item, "destinations"))
 }
 
 // part reads a part of a push, nil if there is none.
-func (s *PushStore) part(ctx context.Context, requestID, part string) (attribute.Item, error) {
+func (s *PushStore) part(ctx context.Context, requestID, part string) (dynamo.Item, error) {
 	out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName:      aws.String(s.table),
 		Key:            partKey(requestID, part),
@@ -240,8 +240,8 @@ func (s *PushStore) part(ctx context.Context, requestID, part string) (attribute
 	return out.Item, nil
 }
 
-func partKey(requestID, part string) attribute.Item {
-	return attribute.Item{"requestId": attribute.String(requestID), "part": attribute.String(part)}
+func partKey(requestID, part string) dynamo.Item {
+	return dynamo.Item{"requestId": dynamo.String(requestID), "part": dynamo.String(part)}
 }
 
 // Meta returns the push of a tenant, of any if tenant is empty. It returns a fault NotFound for another tenant's as for none.
@@ -250,7 +250,7 @@ func (s *PushStore) Meta(ctx context.Context, tenant, requestID string) (*Meta, 
 	if err != nil {
 		return nil, err
 	}
-	if item == nil || tenant != "" && attribute.GetString(item, "tenant") != tenant {
+	if item == nil || tenant != "" && dynamo.GetString(item, "tenant") != tenant {
 		return nil, fault.New(fault.NotFound, "")
 	}
 	return decodeMeta(item), nil
@@ -269,7 +269,7 @@ func (s *PushStore) Cancel(ctx context.Context, tenant, requestID string, now ti
 		Key:                                 partKey(requestID, partMeta),
 		UpdateExpression:                    aws.String("SET cancelledAt = :now"),
 		ConditionExpression:                 aws.String("attribute_not_exists(cancelledAt) AND (attribute_not_exists(claimed) OR claimed < chunks)"),
-		ExpressionAttributeValues:           attribute.Item{":now": attribute.Int(millis(now))},
+		ExpressionAttributeValues:           dynamo.Item{":now": dynamo.Int(millis(now))},
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
@@ -295,9 +295,9 @@ func (s *PushStore) Due(ctx context.Context, partition int, now time.Time, limit
 		TableName:              aws.String(s.table),
 		IndexName:              aws.String("due"),
 		KeyConditionExpression: aws.String("duePartition = :partition AND dueAt <= :now"),
-		ExpressionAttributeValues: attribute.Item{
-			":partition": attribute.String(partitionName(partition)),
-			":now":       attribute.Int(now.UnixMilli()),
+		ExpressionAttributeValues: dynamo.Item{
+			":partition": dynamo.String(partitionName(partition)),
+			":now":       dynamo.Int(now.UnixMilli()),
 		},
 		Limit: aws.Int32(limit),
 	})
@@ -306,7 +306,7 @@ func (s *PushStore) Due(ctx context.Context, partition int, now time.Time, limit
 	}
 	ids := make([]string, len(out.Items))
 	for i, item := range out.Items {
-		ids[i] = attribute.GetString(item, "requestId")
+		ids[i] = dynamo.GetString(item, "requestId")
 	}
 	return ids, nil
 }
@@ -319,7 +319,7 @@ func (s *PushStore) Postpone(ctx context.Context, requestID string, now, next ti
 		Key:                       partKey(requestID, partMeta),
 		UpdateExpression:          aws.String("SET dueAt = :next"),
 		ConditionExpression:       aws.String("dueAt <= :now"),
-		ExpressionAttributeValues: attribute.Item{":next": attribute.Int(millis(next)), ":now": attribute.Int(now.UnixMilli())},
+		ExpressionAttributeValues: dynamo.Item{":next": dynamo.Int(millis(next)), ":now": dynamo.Int(now.UnixMilli())},
 		ReturnValues:              types.ReturnValueAllNew,
 	})
 	var lost *types.ConditionalCheckFailedException

@@ -19,7 +19,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"carillon/shared/fault"
-	"carillon/shared/partner"
+	"carillon/shared/hostname"
+	"carillon/shared/httpclient"
 	"carillon/shared/secret"
 )
 
@@ -49,7 +50,7 @@ type Secrets interface {
 // returns an error if the address is not https; http will do for this machine alone.
 func NewGateway(address string, secrets Secrets, secretName string) (*Gateway, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !partner.IsThisMachine(u.Hostname())) {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !hostname.IsThisMachine(u.Hostname())) {
 		return nil, errors.New("engage: the gateway's URL must be https, without credentials")
 	}
 	return &Gateway{url: address, secrets: secrets, secretName: secretName, client: &http.Client{
@@ -140,7 +141,7 @@ func read(response *http.Response) (Answer, error) {
 	status := response.StatusCode
 	switch {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
-		return Answer{}, &retryable{after: partner.RetryAfter(response.Header, time.Now()), cause: fmt.Errorf("status %d", status)}
+		return Answer{}, &retryable{after: httpclient.RetryAfter(response.Header, time.Now()), cause: fmt.Errorf("status %d", status)}
 	case status < 200 || status > 299:
 		return Answer{At: time.Now(), Refused: fmt.Sprintf("the gateway answered %d", status)}, nil
 	}

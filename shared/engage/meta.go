@@ -8,7 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 // PushState is the state of a push (contract.md §2, status).
@@ -131,26 +131,26 @@ func decodeSizes(text string, chunks, total int) []int {
 	return sizes
 }
 
-func decodeMeta(item attribute.Item) *Meta {
+func decodeMeta(item dynamo.Item) *Meta {
 	m := &Meta{
-		RequestID:     attribute.GetString(item, "requestId"),
-		Tenant:        attribute.GetString(item, "tenant"),
-		ProgramUUID:   attribute.GetString(item, "programUuid"),
+		RequestID:     dynamo.GetString(item, "requestId"),
+		Tenant:        dynamo.GetString(item, "tenant"),
+		ProgramUUID:   dynamo.GetString(item, "programUuid"),
 		CreatedAt:     getMillis(item, "createdAt"),
 		NotBefore:     getMillis(item, "notBefore"),
-		TTLSeconds:    int(attribute.GetInt(item, "ttlSeconds")),
-		KeepAfterCall: attribute.GetBool(item, "keepAfterCall"),
+		TTLSeconds:    int(dynamo.GetInt(item, "ttlSeconds")),
+		KeepAfterCall: dynamo.GetBool(item, "keepAfterCall"),
 		CancelledAt:   getMillis(item, "cancelledAt"),
 		DueAt:         getMillis(item, "dueAt"),
 	}
-	sizes := decodeSizes(attribute.GetString(item, "sizes"), int(attribute.GetInt(item, "chunks")), int(attribute.GetInt(item, "total")))
+	sizes := decodeSizes(dynamo.GetString(item, "sizes"), int(dynamo.GetInt(item, "chunks")), int(dynamo.GetInt(item, "total")))
 	for i, size := range sizes {
 		chunk := ChunkState{Size: size}
 		switch item[chunkAttribute(i)].(type) {
 		case *types.AttributeValueMemberN:
 			chunk.LeasedUntil = getMillis(item, chunkAttribute(i))
 		case *types.AttributeValueMemberS:
-			chunk.Final = decodeFinal(attribute.GetString(item, chunkAttribute(i)), size)
+			chunk.Final = decodeFinal(dynamo.GetString(item, chunkAttribute(i)), size)
 		}
 		m.Chunks = append(m.Chunks, chunk)
 	}
@@ -166,8 +166,8 @@ func millis(t time.Time) int64 {
 	return ms
 }
 
-func getMillis(item attribute.Item, name string) time.Time {
-	if ms := attribute.GetInt(item, name); ms != 0 {
+func getMillis(item dynamo.Item, name string) time.Time {
+	if ms := dynamo.GetInt(item, name); ms != 0 {
 		return time.UnixMilli(ms).UTC()
 	}
 	return time.Time{}

@@ -82,7 +82,7 @@ func (q *DeliveryQueue) send(ctx context.Context, now time.Time, messages []Mess
 			return fmt.Errorf("engage: SQS refused %d of %d messages: %s", len(out.Failed), len(entries), aws.ToString(out.Failed[0].Code))
 		}
 		entries = refused(entries, out.Failed)
-		if err := clock.Sleep(ctx, minBackoff<<try); err != nil {
+		if err := (clock.System{}).Sleep(ctx, minBackoff<<try); err != nil {
 			return err
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/token"
@@ -204,7 +204,7 @@ func authenticatePush(ctx context.Context, tokens *token.Authority, r *httpapi.R
 	if err != nil {
 		return token.Grant{}, "", err
 	}
-	if !grant.Has(apiclient.ScopeEngageInform) {
+	if !grant.Has(clientauth.ScopeEngageInform) {
 		return token.Grant{}, "", fault.New(fault.Unauthenticated, "")
 	}
 	id, ok := parseUUID(r.PathParameter("requestId"))

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 const (
@@ -56,26 +56,26 @@ func (s *PushStore) Put(ctx context.Context, push *Push, dueAt time.Time) (int, 
 	if err != nil {
 		return 0, err
 	}
-	expires := attribute.EpochSeconds(push.NotBefore.Add(time.Duration(push.TTLSeconds)*time.Second + retention))
+	expires := dynamo.EpochSeconds(push.NotBefore.Add(time.Duration(push.TTLSeconds)*time.Second + retention))
 	aNumbers, err := encodeNumbers(push.ANumbers)
 	if err != nil {
 		return 0, err
 	}
-	parts := []attribute.Item{{
-		"requestId":   attribute.String(push.RequestID),
-		"part":        attribute.String(partContent),
-		"programUuid": attribute.String(push.Program.UUID),
-		"programName": attribute.String(push.Program.Name),
-		"content":     attribute.String(string(push.Program.Content)),
-		"aNumbers":    attribute.Bytes(aNumbers),
+	parts := []dynamo.Item{{
+		"requestId":   dynamo.String(push.RequestID),
+		"part":        dynamo.String(partContent),
+		"programUuid": dynamo.String(push.Program.UUID),
+		"programName": dynamo.String(push.Program.Name),
+		"content":     dynamo.String(string(push.Program.Content)),
+		"aNumbers":    dynamo.Bytes(aNumbers),
 		"expiresAt":   expires,
 	}}
 	for i, chunk := range chunks {
-		parts = append(parts, attribute.Item{
-			"requestId":    attribute.String(push.RequestID),
-			"part":         attribute.String(partChunk(i)),
-			"format":       attribute.Int(columnsFormat),
-			"destinations": attribute.Bytes(chunk.Encoded),
+		parts = append(parts, dynamo.Item{
+			"requestId":    dynamo.String(push.RequestID),
+			"part":         dynamo.String(partChunk(i)),
+			"format":       dynamo.Int(columnsFormat),
+			"destinations": dynamo.Bytes(chunk.Encoded),
 			"expiresAt":    expires,
 		})
 	}
@@ -88,7 +88,7 @@ func (s *PushStore) Put(ctx context.Context, push *Push, dueAt time.Time) (int, 
 }
 
 // write writes items whose content depends on their key alone, so writing one twice is harmless.
-func (s *PushStore) write(ctx context.Context, items []attribute.Item) error {
+func (s *PushStore) write(ctx context.Context, items []dynamo.Item) error {
 	requests := make([]types.WriteRequest, len(items))
 	for i, item := range items {
 		requests[i] = types.WriteRequest{PutRequest: &types.PutRequest{Item: item}}
@@ -113,19 +113,19 @@ func (s *PushStore) write(ctx context.Context, items []attribute.Item) error {
 }
 
 func (s *PushStore) commit(ctx context.Context, push *Push, chunks []Chunk, dueAt time.Time, expires types.AttributeValue) error {
-	item := attribute.Item{
-		"requestId":     attribute.String(push.RequestID),
-		"part":          attribute.String(partMeta),
-		"tenant":        attribute.String(push.Tenant),
-		"programUuid":   attribute.String(push.Program.UUID),
-		"createdAt":     attribute.Int(millis(push.CreatedAt)),
-		"notBefore":     attribute.Int(millis(push.NotBefore)),
-		"ttlSeconds":    attribute.Int(push.TTLSeconds),
-		"keepAfterCall": attribute.Bool(push.KeepAfterCall),
-		"chunks":        attribute.Int(len(chunks)),
-		"total":         attribute.Int(len(push.Destinations)),
-		"duePartition":  attribute.String(duePartition(push.RequestID)),
-		"dueAt":         attribute.Int(millis(dueAt)),
+	item := dynamo.Item{
+		"requestId":     dynamo.String(push.RequestID),
+		"part":          dynamo.String(partMeta),
+		"tenant":        dynamo.String(push.Tenant),
+		"programUuid":   dynamo.String(push.Program.UUID),
+		"createdAt":     dynamo.Int(millis(push.CreatedAt)),
+		"notBefore":     dynamo.Int(millis(push.NotBefore)),
+		"ttlSeconds":    dynamo.Int(push.TTLSeconds),
+		"keepAfterCall": dynamo.Bool(push.KeepAfterCall),
+		"chunks":        dynamo.Int(len(chunks)),
+		"total":         dynamo.Int(len(push.Destinations)),
+		"duePartition":  dynamo.String(duePartition(push.RequestID)),
+		"dueAt":         dynamo.Int(millis(dueAt)),
 		"expiresAt":     expires,
 	}
 	sizes := make([]int, len(chunks))
@@ -133,7 +133,7 @@ func (s *PushStore) commit(ctx context.Context, push *Push, chunks []Chunk, dueA
 		sizes[i] = chunk.Size
 	}
 	if text := encodeSizes(sizes); text != "" {
-		item["sizes"] = attribute.String(text)
+		item["sizes"] = dynamo.String(text)
 	}
 	_, err := s.client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName:           aws.String(s.table),

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/jsonbody"
@@ -23,13 +23,13 @@ const TokenLifetime = 15 * time.Minute
 const purposeInform = "inform"
 
 // NewAuthority returns what issues and checks this API's tokens, with the signing key of that name.
-func NewAuthority(keys token.Keys, keyName string) *token.Authority {
+func NewAuthority(keys secret.Reader, keyName string) *token.Authority {
 	return &token.Authority{Keys: keys, KeyName: keyName, Audience: TokenAudience, Lifetime: TokenLifetime}
 }
 
 // TokenHandler serves POST /federated/content/v2/token.
 type TokenHandler struct {
-	Clients *apiclient.Authenticator
+	Clients *clientauth.Authenticator
 	Tokens  *token.Authority
 }
 
@@ -66,7 +66,7 @@ func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 		return nil, err
 	}
 	r.Client = client.ID
-	scopes, ok := apiclient.GrantScopes(client, []string{apiclient.ScopeEngageInform}, "")
+	scopes, ok := clientauth.GrantScopes(client, []string{clientauth.ScopeEngageInform}, "")
 	if !ok {
 		return nil, fault.New(fault.Forbidden, "")
 	}

@@ -66,6 +66,16 @@ func (v *Variables) List(name string) []string {
 	return members
 }
 
+// Optional returns a variable that need not be there, or "".
+func (v *Variables) Optional(name string) string { return os.Getenv(name) }
+
+// Reject remembers what is wrong with a variable beyond its form, unless err is nil.
+func (v *Variables) Reject(name string, err error) {
+	if err != nil {
+		v.faults = append(v.faults, name+": "+err.Error())
+	}
+}
+
 // Err returns one error that names every variable that is missing or wrong, or nil.
 func (v *Variables) Err() error {
 	if len(v.faults) == 0 {

@@ -1,5 +1,5 @@
 // Package fault has the one error type of Carillon. Handlers and stores return it; each API maps it
-// to its own error body in one place (EncodeError of packages ott, engage and product).
+// to its own error body in one place (EncodeError of the domains' packages api).
 package fault
 
 import (
@@ -48,7 +48,7 @@ type Violation struct {
 type Error struct {
 	Code       Code
 	Message    string // empty: the API's constant text for Code
-	Violations []Violation
+	Violations Violations
 	RetryAfter time.Duration // 0: no Retry-After header
 	Cause      error
 }
@@ -63,6 +63,9 @@ func Wrap(code Code, cause error) *Error {
 	return &Error{Code: code, Cause: cause}
 }
 
+// loggedViolations is how many violations the log is told of one request.
+const loggedViolations = 10
+
 // Error is the log's view: code, message, violations and cause.
 func (e *Error) Error() string {
 	var b strings.Builder
@@ -70,12 +73,8 @@ func (e *Error) Error() string {
 	if e.Message != "" {
 		b.WriteString(": " + e.Message)
 	}
-	for i, v := range e.Violations {
-		if i == 10 {
-			fmt.Fprintf(&b, "; and %d more", len(e.Violations)-i)
-			break
-		}
-		b.WriteString("; " + v.Message)
+	if len(e.Violations) > 0 {
+		b.WriteString("; " + e.Violations.Join("; ", loggedViolations))
 	}
 	if e.Cause != nil {
 		b.WriteString(": " + e.Cause.Error())
@@ -88,8 +87,27 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 // Is reports whether err is a fault of that code.
 func Is(err error, code Code) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Code == code
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Code == code
+}
+
+// Ignore returns err, or nil if it is a fault of that code: who lost a lease, say, has nothing more to do.
+func Ignore(err error, code Code) error {
+	if Is(err, code) {
+		return nil
+	}
+	return err
+}
+
+// IsCallers reports whether the caller is to change something, whatever the API's status for it is. The other faults are
+// ours, AWS's or a partner's: the same request may succeed later, and may have done something already.
+func (e *Error) IsCallers() bool {
+	switch e.Code {
+	case Internal, Unavailable, BadGateway, GatewayTimeout:
+		return false
+	default:
+		return true
+	}
 }
 
 // Violations collects the faults of a request, so that all are reported at once.
@@ -98,6 +116,19 @@ type Violations []Violation
 // Add appends one fault.
 func (v *Violations) Add(code Code, format string, args ...any) {
 	*v = append(*v, Violation{Code: code, Message: fmt.Sprintf(format, args...)})
+}
+
+// Join returns the messages with sep between them: most of them at the most, and how many more there are.
+func (v Violations) Join(sep string, most int) string {
+	messages := make([]string, 0, min(len(v), most+1))
+	for i, violation := range v {
+		if i == most {
+			messages = append(messages, fmt.Sprintf("and %d more", len(v)-i))
+			break
+		}
+		messages = append(messages, violation.Message)
+	}
+	return strings.Join(messages, sep)
 }
 
 // Err returns an Invalid error with all that was collected, or nil if nothing was.

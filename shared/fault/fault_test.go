@@ -74,5 +74,34 @@ func TestViolations(t *testing.T) {
 	var failure *fault.Error
 	require.ErrorAs(t, v.Err(), &failure)
 	assert.Equal(t, fault.Invalid, failure.Code)
-	assert.Equal(t, []fault.Violation{{fault.Missing, "EndpointUrl must be provided"}, {fault.BadValue, "100% of 3"}}, failure.Violations)
+	assert.Equal(t, fault.Violations{{fault.Missing, "EndpointUrl must be provided"}, {fault.BadValue, "100% of 3"}}, failure.Violations)
+}
+
+func TestJoinViolations(t *testing.T) {
+	var v fault.Violations
+	assert.Empty(t, v.Join("; ", 3))
+	for _, name := range []string{"a", "b", "c"} {
+		v.Add(fault.Missing, "%s is missing", name)
+	}
+	assert.Equal(t, "a is missing; b is missing; c is missing", v.Join("; ", 3))
+	assert.Equal(t, "a is missing, and 2 more", v.Join(", ", 1))
+}
+
+func TestIgnore(t *testing.T) {
+	lost := fmt.Errorf("claim: %w", fault.New(fault.Conflict, ""))
+	require.NoError(t, fault.Ignore(lost, fault.Conflict))
+	require.NoError(t, fault.Ignore(nil, fault.Conflict))
+	assert.Equal(t, lost, fault.Ignore(lost, fault.NotFound))
+	other := errors.New("x")
+	assert.Equal(t, other, fault.Ignore(other, fault.Conflict))
+}
+
+// What is not the caller's may have done something, and may succeed when it is sent again.
+func TestIsCallers(t *testing.T) {
+	for code, want := range map[fault.Code]bool{
+		fault.Invalid: true, fault.Unauthenticated: true, fault.TooManyRequests: true, "a domain's own": true,
+		fault.Internal: false, fault.Unavailable: false, fault.BadGateway: false, fault.GatewayTimeout: false,
+	} {
+		assert.Equal(t, want, fault.New(code, "").IsCallers(), code)
+	}
 }

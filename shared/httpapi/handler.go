@@ -34,11 +34,8 @@ type Endpoint struct {
 }
 
 // Main is the main of a function that serves an endpoint: lambdafunction.Main.
-func Main(setUp func() (Endpoint, error)) {
-	lambdafunction.Main(func() (any, error) {
-		endpoint, err := setUp()
-		return Adapt(endpoint, slog.Default()), err
-	})
+func Main(setUp func(lambdafunction.Setup) Endpoint) {
+	lambdafunction.Main(func(s lambdafunction.Setup) any { return Adapt(setUp(s), s.Log) })
 }
 
 // Adapt makes a Lambda handler of an endpoint's: it answers each error through EncodeError, a panic as an internal error,
@@ -89,11 +86,11 @@ func recovered(ctx context.Context, handler Handler, r *Request) (response *Resp
 }
 
 func classify(err error) *fault.Error {
-	var failure *fault.Error
+	failure, known := errors.AsType[*fault.Error](err)
 	switch {
-	case errors.As(err, &failure):
+	case known:
 		return failure
-	case awsconfig.IsUnavailable(err):
+	case errors.Is(err, context.DeadlineExceeded): // of a wait of ours; a call of AWS says so itself
 		return fault.Wrap(fault.Unavailable, err)
 	default:
 		return fault.Wrap(fault.Internal, err)
@@ -102,7 +99,7 @@ func classify(err error) *fault.Error {
 
 func logRequest(ctx context.Context, log *slog.Logger, r *Request, response *Response, failure *fault.Error, took time.Duration, calls int64) {
 	level, serverErrors := slog.LevelInfo, 0
-	if response.Status >= 500 && !isCallers(failure) {
+	if response.Status >= 500 && (failure == nil || !failure.IsCallers()) { // ENGAGE answers 500 to wrong credentials
 		level, serverErrors = slog.LevelError, 1
 	}
 	attrs := []slog.Attr{
@@ -118,17 +115,4 @@ func logRequest(ctx context.Context, log *slog.Logger, r *Request, response *Res
 		attrs = append(attrs, slog.String("error", failure.Error()))
 	}
 	log.LogAttrs(ctx, level, "request", attrs...)
-}
-
-// isCallers reports whether a failure is none of ours, whatever its status: ENGAGE answers 500 to wrong credentials.
-func isCallers(failure *fault.Error) bool {
-	if failure == nil {
-		return false
-	}
-	switch failure.Code {
-	case fault.Internal, fault.Unavailable, fault.BadGateway, fault.GatewayTimeout:
-		return false
-	default:
-		return true
-	}
 }

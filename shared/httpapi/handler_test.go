@@ -23,6 +23,7 @@ import (
 
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/lambdafunction"
 )
 
 const lambdaID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
@@ -125,7 +126,9 @@ func assertEmbeddedMetrics(t *testing.T, line map[string]any) {
 }
 
 func TestAdaptAnError(t *testing.T) {
-	throttled := &smithy.OperationError{ServiceID: "DynamoDB", OperationName: "PutItem", Err: &smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Message: "hunter2"}}
+	// As the clients of package awsconfig return it.
+	throttled := &smithy.OperationError{ServiceID: "DynamoDB", OperationName: "PutItem", Err: fault.Wrap(fault.Unavailable,
+		&smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Message: "hunter2"})}
 	tests := map[string]struct {
 		handler      httpapi.Handler
 		status       int
@@ -256,7 +259,11 @@ const reexecuted = "CARILLON_TEST_FAILING_SETUP"
 // A function that cannot be set up says why and ends with status 1: Lambda calls it a failed init.
 func TestMainWithoutWhatItNeeds(t *testing.T) {
 	if os.Getenv(reexecuted) != "" {
-		httpapi.Main(func() (httpapi.Endpoint, error) { return httpapi.Endpoint{}, errors.New("AWS_REGION is not set") })
+		httpapi.Main(func(s lambdafunction.Setup) httpapi.Endpoint {
+			s.Env.String("CARILLON_TEST_ABSENT")
+			s.Env.Reject("CARILLON_TEST_URL", errors.New("is not an https URL"))
+			return httpapi.Endpoint{}
+		})
 	}
 	program, err := os.Executable()
 	require.NoError(t, err)
@@ -267,5 +274,9 @@ func TestMainWithoutWhatItNeeds(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	assert.Equal(t, 1, exit.ExitCode())
 	assert.Contains(t, string(output), `"level":"ERROR"`)
-	assert.Contains(t, string(output), "AWS_REGION is not set")
+	for _, missing := range []string{
+		"AWS_REGION is not set", "CARILLON_TEST_ABSENT is not set", "CARILLON_TEST_URL: is not an https URL",
+	} {
+		assert.Contains(t, string(output), missing)
+	}
 }

@@ -32,24 +32,24 @@ func Decode(body io.Reader, v any, options ...json.Options) error {
 			return nil
 		}
 		if err == nil {
-			return fault.New(fault.Malformed, "the body must be one JSON object and nothing behind it")
+			return fault.New(fault.Malformed, "unexpected data after the JSON object")
 		}
 	}
 	return malformed(decoder, err)
 }
 
 func malformed(decoder *jsontext.Decoder, err error) error {
-	var known *fault.Error
-	var syntax *jsontext.SyntacticError
 	message := "the body is not valid JSON"
+	known, isFault := errors.AsType[*fault.Error](err)
+	syntax, isSyntax := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
-	case errors.As(err, &known):
+	case isFault:
 		return known
 	case errors.Is(err, io.EOF) && decoder.InputOffset() == 0:
 		message = "the body is empty"
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		message = "a member is there twice in the same JSON object"
-	case errors.As(err, &syntax):
+		message = "duplicate member in a JSON object"
+	case isSyntax:
 		message = fmt.Sprintf("the body is not valid JSON at byte %d", syntax.ByteOffset)
 	}
 	return &fault.Error{Code: fault.Malformed, Message: message, Cause: err}

@@ -63,19 +63,19 @@ func TestDecodeRefusesWhatIsNotOneJSONObject(t *testing.T) {
 		"broken member of a list":                {`{"list":[1,}`, "the body is not valid JSON at byte "},
 		"open list":                              {`{"list":[1`, "the body is not valid JSON at byte "},
 		"broken list that should be an object":   {`{"inner":[1,}`, "the body is not valid JSON at byte "},
-		"trailing object":                        {`{}{"hunter2":1}`, "the body must be one JSON object and nothing behind it"},
-		"trailing value":                         {`{} 12`, "the body must be one JSON object and nothing behind it"},
+		"trailing object":                        {`{}{"hunter2":1}`, "unexpected data after the JSON object"},
+		"trailing value":                         {`{} 12`, "unexpected data after the JSON object"},
 		"trailing text":                          {`{} hunter2`, "the body is not valid JSON at byte 3"},
 		"trailing comma behind the object":       {`{},`, "the body is not valid JSON at byte 2"},
 		"trailing brace":                         {`{}}`, "the body is not valid JSON at byte 2"},
 		"trailing NUL":                           {"{}\x00", "the body is not valid JSON at byte 2"},
-		"duplicate member":                       {`{"name":"hunter2","name":"x"}`, "a member is there twice in the same JSON object"},
-		"duplicate member, escaped":              {`{"name":"hunter2","n\u0061me":"x"}`, "a member is there twice in the same JSON object"},
-		"duplicate member nobody knows":          {`{"hunter2":1,"hunter2":2}`, "a member is there twice in the same JSON object"},
-		"duplicate member in an object":          {`{"inner":{"value":1,"value":2}}`, "a member is there twice in the same JSON object"},
-		"duplicate member in a list's object":    {`{"rows":[{"value":1,"value":2}]}`, "a member is there twice in the same JSON object"},
-		"duplicate member in what is skipped":    {`{"unknown":[{"hunter2":1,"hunter2":2}]}`, "a member is there twice in the same JSON object"},
-		"duplicate member under a value":         {`{"name":{"hunter2":1,"hunter2":2}}`, "a member is there twice in the same JSON object"},
+		"duplicate member":                       {`{"name":"hunter2","name":"x"}`, "duplicate member in a JSON object"},
+		"duplicate member, escaped":              {`{"name":"hunter2","n\u0061me":"x"}`, "duplicate member in a JSON object"},
+		"duplicate member nobody knows":          {`{"hunter2":1,"hunter2":2}`, "duplicate member in a JSON object"},
+		"duplicate member in an object":          {`{"inner":{"value":1,"value":2}}`, "duplicate member in a JSON object"},
+		"duplicate member in a list's object":    {`{"rows":[{"value":1,"value":2}]}`, "duplicate member in a JSON object"},
+		"duplicate member in what is skipped":    {`{"unknown":[{"hunter2":1,"hunter2":2}]}`, "duplicate member in a JSON object"},
+		"duplicate member under a value":         {`{"name":{"hunter2":1,"hunter2":2}}`, "duplicate member in a JSON object"},
 		"deep arrays in a member nobody knows":   {`{"unknown":` + strings.Repeat("[", deep), "the body is not valid JSON at byte "},
 		"deep objects in a member nobody knows":  {`{"unknown":` + strings.Repeat(`{"a":`, deep), "the body is not valid JSON at byte "},
 		"deep arrays in a value":                 {`{"name":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}", "the body is not valid JSON at byte "},
@@ -188,7 +188,7 @@ func TestAnyCase(t *testing.T) {
 			var b body
 			err := jsonbody.Decode(strings.NewReader(text), &b, jsonbody.AnyCase)
 			require.True(t, fault.Is(err, fault.Malformed), "%v", err)
-			assert.Contains(t, err.Error(), "a member is there twice in the same JSON object")
+			assert.Contains(t, err.Error(), "duplicate member in a JSON object")
 		})
 	}
 }
@@ -213,8 +213,8 @@ func FuzzDecode(f *testing.F) {
 			var failure *fault.Error
 			require.ErrorAs(t, err, &failure)
 			require.Equal(t, fault.Malformed, failure.Code)
-			require.Regexp(t, `^(the body is empty|the body must be a JSON object|the body must be one JSON object and nothing behind it|`+
-				`a member is there twice in the same JSON object|the body is not valid JSON at byte [0-9]+)$`, failure.Message)
+			require.Regexp(t, `^(the body is empty|the body must be a JSON object|unexpected data after the JSON object|`+
+				`duplicate member in a JSON object|the body is not valid JSON at byte [0-9]+)$`, failure.Message)
 			return
 		}
 		require.True(t, jsontext.Value(text).IsValid(), "accepted what is no JSON")

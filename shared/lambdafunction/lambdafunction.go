@@ -2,20 +2,35 @@
 package lambdafunction
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"carillon/shared/awsconfig"
+	"carillon/shared/environment"
 )
 
-// Main sets a handler up (any function that package lambda takes) and serves it until Lambda ends the process. If it
-// cannot be set up, Main logs why and exits with status 1, which Lambda reports as a failed init.
-func Main(setUp func() (handler any, err error)) {
-	slog.SetDefault(lambdacontext.NewLogger())
-	handler, err := setUp()
-	if err != nil {
-		slog.Error("the function cannot start", "error", err)
+// Setup is what a function is set up with.
+type Setup struct {
+	Env    *environment.Variables
+	Config aws.Config
+	Log    *slog.Logger
+}
+
+// Main sets a handler up (any function that package lambda takes) and serves it until Lambda ends the process. If a
+// setting is missing or wrong, Main logs all that is and exits with status 1, which Lambda reports as a failed init. So
+// setUp need not look at Setup's values, and must do nothing but build.
+func Main(setUp func(Setup) any) {
+	log := lambdacontext.NewLogger()
+	config, err := awsconfig.FromEnvironment()
+	env := new(environment.Variables)
+	handler := setUp(Setup{Env: env, Config: config, Log: log})
+	if err := errors.Join(env.Err(), err); err != nil {
+		log.Error("the function cannot start", "error", err)
 		os.Exit(1)
 	}
 	lambda.Start(handler)

@@ -1,13 +1,16 @@
 package messagebatch_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"carillon/shared/messagebatch"
 )
@@ -20,7 +23,10 @@ func batch(bodies ...string) events.SQSEvent {
 	return event
 }
 
-func failures(response events.SQSEventResponse) []string {
+func failures(t *testing.T, handler messagebatch.Handler, bodies ...string) []string {
+	t.Helper()
+	response, err := handler(t.Context(), batch(bodies...))
+	require.NoError(t, err)
 	var ids []string
 	for _, failure := range response.BatchItemFailures {
 		ids = append(ids, failure.ItemIdentifier)
@@ -28,9 +34,12 @@ func failures(response events.SQSEventResponse) []string {
 	return ids
 }
 
+var discard = slog.New(slog.DiscardHandler)
+
 // Partial batch response: a message that fails, or panics, comes back; the others are done.
 func TestEachReportsTheMessagesThatFailed(t *testing.T) {
-	handle := func(_ context.Context, body string) error {
+	var log bytes.Buffer
+	handler := messagebatch.Each(slog.New(slog.NewJSONHandler(&log, nil)), func(_ context.Context, body string) error {
 		switch body {
 		case "error":
 			return errors.New("it failed")
@@ -38,20 +47,45 @@ func TestEachReportsTheMessagesThatFailed(t *testing.T) {
 			panic("it broke")
 		}
 		return nil
-	}
-	assert.Equal(t, []string{"id-error", "id-panic"}, failures(messagebatch.Each(t.Context(), batch("a", "error", "b", "panic"), handle)))
-	assert.Empty(t, messagebatch.Each(t.Context(), batch("a", "b"), handle).BatchItemFailures)
-	assert.Empty(t, messagebatch.Each(t.Context(), batch(), handle).BatchItemFailures)
+	})
+	assert.Equal(t, []string{"id-error", "id-panic"}, failures(t, handler, "a", "error", "b", "panic"))
+	assert.Contains(t, log.String(), `"messageId":"id-error","error":"it failed"`)
+	assert.Contains(t, log.String(), `"messageId":"id-panic","error":"panic: it broke"`)
+	assert.Empty(t, failures(t, handler, "a", "b"))
+	assert.Empty(t, failures(t, handler))
 }
 
 // One that takes long holds up no other: each of these waits for all of them.
 func TestEachHandlesMessagesAtTheSameTime(t *testing.T) {
 	var together sync.WaitGroup
 	together.Add(3)
-	response := messagebatch.Each(t.Context(), batch("a", "b", "c"), func(context.Context, string) error {
+	handler := messagebatch.Each(discard, func(context.Context, string) error {
 		together.Done()
 		together.Wait()
 		return nil
 	})
-	assert.Empty(t, response.BatchItemFailures)
+	assert.Empty(t, failures(t, handler, "a", "b", "c"))
+}
+
+type job struct {
+	ID string `json:"id"`
+}
+
+func (j job) Complete() bool { return j.ID != "" }
+
+func TestJobs(t *testing.T) {
+	var log bytes.Buffer
+	var mu sync.Mutex
+	handled := map[string]bool{}
+	handler := messagebatch.Jobs(slog.New(slog.NewJSONHandler(&log, nil)), func(_ context.Context, j job) error {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[j.ID] = true
+		return nil
+	})
+	bad := []string{`{}`, `{"id":1}`, `{"id":"`, `null`, ``, `hunter2`}
+	assert.ElementsMatch(t, []string{"id-" + bad[0], "id-" + bad[1], "id-" + bad[2], "id-" + bad[3], "id-" + bad[4], "id-" + bad[5]},
+		failures(t, handler, append(bad, `{"id":"a","unknown":1}`)...))
+	assert.Equal(t, map[string]bool{"a": true}, handled)
+	assert.NotContains(t, log.String(), `"error":"hunter2`)
 }

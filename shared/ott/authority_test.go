@@ -14,11 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 	"carillon/shared/token"
 )
 
@@ -65,9 +66,9 @@ func TestClockSkewOfAMinute(t *testing.T) {
 // take each other's tokens, and nobody is logged out.
 func TestSigningKeyIsRotated(t *testing.T) {
 	key := emulatortest.Deploy(t) + "/token-signing-key"
-	client := apiclient.Client{ID: "ott-client", Tenant: "tenant-1"}
+	client := clientauth.Client{ID: "ott-client", Tenant: "tenant-1"}
 	newProcess := func() *token.Authority {
-		return ott.NewAuthority(secret.NewCache(secret.NewStore(emulatortest.SecretsManager())), key)
+		return ott.NewAuthority(secret.NewCache(secretstore.New(emulatortest.SecretsManager())), key)
 	}
 	issue := func(a *token.Authority) string {
 		signed, err := a.Issue(t.Context(), client, []string{"ott_send"})

@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"carillon/shared/apiclient"
-	"carillon/shared/attribute"
+	"carillon/shared/clientauth"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/token"
@@ -32,7 +32,7 @@ func (s *RegistrationStore) Delete(ctx context.Context, tenant string, platform 
 		if err != nil {
 			return err
 		}
-		stands := found != nil && attribute.GetString(found, "tenant") == tenant
+		stands := found != nil && dynamo.GetString(found, "tenant") == tenant
 		switch {
 		case secretName != "":
 			// The item names it no more: deleted by this call, or by an attempt of it whose answer was lost, or the property
@@ -48,19 +48,19 @@ func (s *RegistrationStore) Delete(ctx context.Context, tenant string, platform 
 		if !stands {
 			return nil
 		}
-		secretName = attribute.GetString(found, "secretName")
+		secretName = dynamo.GetString(found, "secretName")
 	}
 }
 
 // deleteItem deletes the item if it is the tenant's and names that secret. Else it returns the item as it is, or nil if there is none.
-func (s *RegistrationStore) deleteItem(ctx context.Context, tenant, secretName, key string) (found attribute.Item, err error) {
+func (s *RegistrationStore) deleteItem(ctx context.Context, tenant, secretName, key string) (found dynamo.Item, err error) {
 	_, err = s.items.DeleteItem(ctx, &dynamodb.DeleteItemInput{
 		TableName:           aws.String(s.table),
-		Key:                 attribute.Item{"pk": attribute.String(key)},
+		Key:                 dynamo.Item{"pk": dynamo.String(key)},
 		ConditionExpression: aws.String("tenant = :tenant AND secretName = :secretName"),
-		ExpressionAttributeValues: attribute.Item{
-			":tenant":     attribute.String(tenant),
-			":secretName": attribute.String(secretName),
+		ExpressionAttributeValues: dynamo.Item{
+			":tenant":     dynamo.String(tenant),
+			":secretName": dynamo.String(secretName),
 		},
 		ReturnValuesOnConditionCheckFailure: dynamodbtypes.ReturnValuesOnConditionCheckFailureAllOld,
 	})
@@ -80,7 +80,7 @@ type DeleteHandler struct {
 // Serve deletes a registration. It answers 204 once nothing is registered under the id; the same id can be registered
 // again at once.
 func (h *DeleteHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, apiclient.ScopeOTTRegistrationWrite)
+	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationWrite)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
@@ -139,7 +139,7 @@ func TestDeleteOvertaken(t *testing.T) {
 			require.NoError(t, r.through(items, emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
 			if test.stands != "" {
 				item, _ := r.assertWhole()
-				assert.Equal(t, test.stands, attribute.GetString(item, "tenant"))
+				assert.Equal(t, test.stands, dynamo.GetString(item, "tenant"))
 				return
 			}
 			assert.Empty(t, r.all())
@@ -174,7 +174,7 @@ func TestDeleteRacingOverrides(t *testing.T) {
 		return
 	}
 	item, kept := r.assertWhole()
-	assert.Equal(t, "secret-"+attribute.GetString(item, "name"), kept["channelSecret"], "name and secret are the same writer's")
+	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"], "name and secret are the same writer's")
 }
 
 // AWS keeps a deleted secret's name for days and refuses to create, write or delete it again, which moto does in part

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
@@ -25,12 +25,12 @@ func newRegisterEndpoint(v vault) *endpoint {
 
 func bearer(t *testing.T, scopes ...string) string {
 	t.Helper()
-	signed, err := ott.NewAuthority(secret.NewCache(vault{}), keyName).Issue(t.Context(), apiclient.Client{ID: "ott-client", Tenant: "tenant-1"}, scopes)
+	signed, err := ott.NewAuthority(secret.NewCache(vault{}), keyName).Issue(t.Context(), clientauth.Client{ID: "ott-client", Tenant: "tenant-1"}, scopes)
 	require.NoError(t, err)
 	return "Bearer " + signed
 }
 
-const writeScope = apiclient.ScopeOTTRegistrationWrite
+const writeScope = clientauth.ScopeOTTRegistrationWrite
 
 // The rows of contract.md §1 that need no store, as they come back on the wire.
 func TestContractRegistrationErrors(t *testing.T) {
@@ -42,7 +42,7 @@ func TestContractRegistrationErrors(t *testing.T) {
 	}
 	const unauthorized = `{"message":"Not Authorized","errorcode":0,"documentation":""}`
 	engage := &token.Authority{Keys: secret.NewCache(vault{}), KeyName: keyName, Audience: "engage", Lifetime: time.Minute}
-	engageToken, err := engage.Issue(t.Context(), apiclient.Client{ID: "ott-client", Tenant: "tenant-1"}, []string{writeScope})
+	engageToken, err := engage.Issue(t.Context(), clientauth.Client{ID: "ott-client", Tenant: "tenant-1"}, []string{writeScope})
 	require.NoError(t, err)
 	write := bearer(t, writeScope)
 	tests := map[string]struct {
@@ -68,7 +68,7 @@ func TestContractRegistrationErrors(t *testing.T) {
 		"bad token":                    {"Bearer x", "application/json", "", seedLINE, 401, unauthorized},
 		"bad token and bad body":       {"Bearer x", "text/plain", "br", `{`, 401, unauthorized},
 		"token of another API":         {"Bearer " + engageToken, "application/json", "", seedLINE, 401, unauthorized},
-		"token lacks the scope":        {bearer(t, apiclient.ScopeOTTRegistrationRead, apiclient.ScopeOTTSend), "application/json", "", seedLINE, 403, single("Insufficient Privileges", "20002")},
+		"token lacks the scope":        {bearer(t, clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTSend), "application/json", "", seedLINE, 403, single("Insufficient Privileges", "20002")},
 		"token without a scope at all": {bearer(t), "application/json", "", `{`, 403, single("Insufficient Privileges", "20002")},
 	}
 	for name, test := range tests {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/token"
@@ -60,7 +60,7 @@ type GetHandler struct {
 // Serve answers a registration as it is now, without its credentials. One that another tenant holds is answered as one
 // that nobody has (contract.md §1, row "unknown registration"), so that nobody learns who is registered.
 func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, apiclient.ScopeOTTRegistrationRead)
+	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationRead)
 	if err != nil {
 		return nil, err
 	}

@@ -12,18 +12,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/apiclient"
-	"carillon/shared/attribute"
+	"carillon/shared/clientauth"
+	"carillon/shared/dynamo"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
 )
 
-const readScope = apiclient.ScopeOTTRegistrationRead
+const readScope = clientauth.ScopeOTTRegistrationRead
 
 // bearerOf is the Authorization header of another tenant than that of bearer.
 func bearerOf(t *testing.T, tenant string, scopes ...string) string {
 	t.Helper()
-	signed, err := ott.NewAuthority(secret.NewCache(vault{}), keyName).Issue(t.Context(), apiclient.Client{ID: "another-client", Tenant: tenant}, scopes)
+	signed, err := ott.NewAuthority(secret.NewCache(vault{}), keyName).Issue(t.Context(), clientauth.Client{ID: "another-client", Tenant: tenant}, scopes)
 	require.NoError(t, err)
 	return "Bearer " + signed
 }
@@ -138,7 +138,7 @@ func TestContractRegistrationLifeErrors(t *testing.T) {
 	}
 	read, write := bearer(t, readScope), bearer(t, writeScope)
 	foreignRead, foreignWrite := bearerOf(t, "tenant-2", readScope), bearerOf(t, "tenant-2", writeScope)
-	noRead, noWrite := bearer(t, writeScope, apiclient.ScopeOTTSend), bearer(t, readScope, apiclient.ScopeOTTSend)
+	noRead, noWrite := bearer(t, writeScope, clientauth.ScopeOTTSend), bearer(t, readScope, clientauth.ScopeOTTSend)
 	for name, test := range map[string]struct {
 		function                        *endpoint
 		authorization, platform, id, qs string
@@ -240,10 +240,10 @@ func TestListOfLargeRegistrations(t *testing.T) {
 	long := "https://example.com/" + strings.Repeat("€", 2028) // the longest URL, 6 KB
 	var writes []types.WriteRequest
 	for i := range count {
-		writes = append(writes, types.WriteRequest{PutRequest: &types.PutRequest{Item: attribute.Item{
-			"pk": attribute.String(fmt.Sprintf("line#%03d", i)), "tenant": attribute.String("tenant-1"), "tenantPlatform": attribute.String("tenant-1#line"),
-			"platform": attribute.String("line"), "propertyId": attribute.String(fmt.Sprintf("%03d", i)), "name": attribute.String(strings.Repeat("\x01", 255)),
-			"endpointUrl": attribute.String(long), "secretName": attribute.String("none"),
+		writes = append(writes, types.WriteRequest{PutRequest: &types.PutRequest{Item: dynamo.Item{
+			"pk": dynamo.String(fmt.Sprintf("line#%03d", i)), "tenant": dynamo.String("tenant-1"), "tenantPlatform": dynamo.String("tenant-1#line"),
+			"platform": dynamo.String("line"), "propertyId": dynamo.String(fmt.Sprintf("%03d", i)), "name": dynamo.String(strings.Repeat("\x01", 255)),
+			"endpointUrl": dynamo.String(long), "secretName": dynamo.String("none"),
 		}}})
 	}
 	for len(writes) > 0 {

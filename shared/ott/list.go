@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
-	"carillon/shared/apiclient"
-	"carillon/shared/attribute"
+	"carillon/shared/clientauth"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/token"
@@ -37,7 +37,7 @@ func (r *RegistrationReader) List(ctx context.Context, tenant string, platform P
 		TableName:                 aws.String(r.table),
 		IndexName:                 aws.String("tenant-platform"),
 		KeyConditionExpression:    aws.String("tenantPlatform = :tenantPlatform"),
-		ExpressionAttributeValues: attribute.Item{":tenantPlatform": attribute.String(tenantPlatform(tenant, platform))},
+		ExpressionAttributeValues: dynamo.Item{":tenantPlatform": dynamo.String(tenantPlatform(tenant, platform))},
 	})
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
@@ -99,7 +99,7 @@ type ListHandler struct {
 // Serve answers a page of the tenant's registrations with a platform, as RegistrationReader.List has it: $page (1 if it is
 // left out) of $pagesize (DefaultPageSize) registrations. A page too large for Lambda is refused as a $pagesize that is.
 func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, apiclient.ScopeOTTRegistrationRead)
+	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationRead)
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
 
-	"carillon/shared/attribute"
 	"carillon/shared/clock"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 )
 
@@ -80,13 +80,13 @@ func (s *MessageStore) Put(ctx context.Context, tenant, id string, message Messa
 		kept, err := s.put(ctx, tenant, id, message, body, now)
 		switch {
 		case errors.Is(err, errContended):
-			if err := clock.Sleep(ctx, rand.N(20*time.Millisecond<<try)); err != nil {
+			if err := (clock.System{}).Sleep(ctx, rand.N(20*time.Millisecond<<try)); err != nil {
 				return Accepted{}, err
 			}
 			continue
 		case err != nil:
 			return Accepted{}, err
-		case kept == nil || attribute.GetString(kept, "ottRequestId") == id: // the SDK retried a write that had been carried out
+		case kept == nil || dynamo.GetString(kept, "ottRequestId") == id: // the SDK retried a write that had been carried out
 			return Accepted{OttRequestID: id}, nil
 		}
 		return s.repeated(ctx, tenant, kept, body, now)
@@ -97,30 +97,30 @@ func (s *MessageStore) Put(ctx context.Context, tenant, id string, message Messa
 var errContended = errors.New("ott: a message's transaction met others")
 
 // put writes both items, or returns that of the key, which stands for an earlier message.
-func (s *MessageStore) put(ctx context.Context, tenant, id string, message Message, body SendBody, now time.Time) (attribute.Item, error) {
-	expires := attribute.EpochSeconds(now.Add(messageRetention))
+func (s *MessageStore) put(ctx context.Context, tenant, id string, message Message, body SendBody, now time.Time) (dynamo.Item, error) {
+	expires := dynamo.EpochSeconds(now.Add(messageRetention))
 	_, err := s.items.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
 		{Put: &types.Put{
 			TableName: aws.String(s.table),
-			Item: attribute.Item{
-				"id":           attribute.String(keyID(tenant, message.Key)),
-				"ottRequestId": attribute.String(id),
-				"bodyHash":     attribute.Bytes(body.Hash[:]),
-				"reusableAt":   attribute.Int(now.Add(keyReuse).UnixMilli()),
+			Item: dynamo.Item{
+				"id":           dynamo.String(keyID(tenant, message.Key)),
+				"ottRequestId": dynamo.String(id),
+				"bodyHash":     dynamo.Bytes(body.Hash[:]),
+				"reusableAt":   dynamo.Int(now.Add(keyReuse).UnixMilli()),
 				"expiresAt":    expires,
 			},
 			ConditionExpression:                 aws.String("attribute_not_exists(id) OR reusableAt <= :now"),
-			ExpressionAttributeValues:           attribute.Item{":now": attribute.Int(now.UnixMilli())},
+			ExpressionAttributeValues:           dynamo.Item{":now": dynamo.Int(now.UnixMilli())},
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		}},
 		{Put: &types.Put{
 			TableName: aws.String(s.table),
-			Item: attribute.Item{
-				"id":           attribute.String(messageID(tenant, id)),
-				"tenant":       attribute.String(tenant),
-				"ottRequestId": attribute.String(id),
-				"body":         attribute.String(string(body.Kept)),
-				"createdAt":    attribute.Time(now),
+			Item: dynamo.Item{
+				"id":           dynamo.String(messageID(tenant, id)),
+				"tenant":       dynamo.String(tenant),
+				"ottRequestId": dynamo.String(id),
+				"body":         dynamo.String(string(body.Kept)),
+				"createdAt":    dynamo.Time(now),
 				"expiresAt":    expires,
 			},
 			ConditionExpression: aws.String("attribute_not_exists(id)"),
@@ -154,17 +154,17 @@ func (s *MessageStore) Repeated(ctx context.Context, tenant, key string, body Se
 	if err != nil {
 		return Accepted{}, err
 	}
-	if attribute.GetInt(item, "reusableAt") <= now.UnixMilli() {
+	if dynamo.GetInt(item, "reusableAt") <= now.UnixMilli() {
 		return Accepted{}, fault.New(fault.NotFound, "")
 	}
 	return s.repeated(ctx, tenant, item, body, now)
 }
 
-func (s *MessageStore) repeated(ctx context.Context, tenant string, key attribute.Item, body SendBody, now time.Time) (Accepted, error) {
-	if string(attribute.GetBytes(key, "bodyHash")) != string(body.Hash[:]) {
+func (s *MessageStore) repeated(ctx context.Context, tenant string, key dynamo.Item, body SendBody, now time.Time) (Accepted, error) {
+	if string(dynamo.GetBytes(key, "bodyHash")) != string(body.Hash[:]) {
 		return Accepted{}, fault.New(fault.Conflict, "MessageKey stands for another message of the last 24 hours")
 	}
-	id := attribute.GetString(key, "ottRequestId")
+	id := dynamo.GetString(key, "ottRequestId")
 	item, err := s.get(ctx, messageID(tenant, id))
 	if err != nil {
 		return Accepted{}, err
@@ -175,7 +175,7 @@ func (s *MessageStore) repeated(ctx context.Context, tenant string, key attribut
 
 // MarkQueued records that a message is in the queue. Doing it again changes nothing.
 func (s *MessageStore) MarkQueued(ctx context.Context, tenant, id string, now time.Time) error {
-	_, err := s.update(ctx, tenant, id, "attribute_exists(id)", "SET queuedAt = if_not_exists(queuedAt, :now)", attribute.Item{":now": attribute.Time(now)})
+	_, err := s.update(ctx, tenant, id, "attribute_exists(id)", "SET queuedAt = if_not_exists(queuedAt, :now)", dynamo.Item{":now": dynamo.Time(now)})
 	return err
 }
 
@@ -198,7 +198,7 @@ func (s *MessageStore) Get(ctx context.Context, tenant, messageKeyOrID string) (
 	if err != nil {
 		return nil, err
 	}
-	item, err := s.get(ctx, messageID(tenant, attribute.GetString(key, "ottRequestId")))
+	item, err := s.get(ctx, messageID(tenant, dynamo.GetString(key, "ottRequestId")))
 	if err != nil {
 		return nil, err
 	}
@@ -206,10 +206,10 @@ func (s *MessageStore) Get(ctx context.Context, tenant, messageKeyOrID string) (
 }
 
 // get reads an item as it is now.
-func (s *MessageStore) get(ctx context.Context, id string) (attribute.Item, error) {
+func (s *MessageStore) get(ctx context.Context, id string) (dynamo.Item, error) {
 	out, err := s.items.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName:      aws.String(s.table),
-		Key:            attribute.Item{"id": attribute.String(id)},
+		Key:            dynamo.Item{"id": dynamo.String(id)},
 		ConsistentRead: aws.Bool(true),
 	})
 	if err != nil {

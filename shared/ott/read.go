@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/go-json-experiment/json"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/secret"
 )
@@ -42,7 +42,7 @@ func (r *RegistrationReader) Get(ctx context.Context, platform Platform, propert
 	}
 	out, err := r.items.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName:      aws.String(r.table),
-		Key:            attribute.Item{"pk": attribute.String(registrationKey(platform, propertyID))},
+		Key:            dynamo.Item{"pk": dynamo.String(registrationKey(platform, propertyID))},
 		ConsistentRead: aws.Bool(true),
 	})
 	if err != nil {
@@ -59,20 +59,20 @@ func isPropertyID(id string) bool {
 	return id != "" && utf8.ValidString(id) && utf8.RuneCountInString(id) <= maxName
 }
 
-func storedRegistration(item attribute.Item) StoredRegistration {
+func storedRegistration(item dynamo.Item) StoredRegistration {
 	return StoredRegistration{
 		Registration: Registration{
-			Platform:        Platform(attribute.GetString(item, "platform")),
-			PropertyID:      attribute.GetString(item, "propertyId"),
-			Name:            attribute.GetString(item, "name"),
-			ApplicationID:   attribute.GetString(item, "applicationId"),
-			EndpointURL:     attribute.GetString(item, "endpointUrl"),
-			IsActive:        attribute.GetBool(item, "isActive"),
-			IsTransactional: attribute.GetBool(item, "isTransactional"),
-			IsTestChannel:   attribute.GetBool(item, "isTestChannel"),
+			Platform:        Platform(dynamo.GetString(item, "platform")),
+			PropertyID:      dynamo.GetString(item, "propertyId"),
+			Name:            dynamo.GetString(item, "name"),
+			ApplicationID:   dynamo.GetString(item, "applicationId"),
+			EndpointURL:     dynamo.GetString(item, "endpointUrl"),
+			IsActive:        dynamo.GetBool(item, "isActive"),
+			IsTransactional: dynamo.GetBool(item, "isTransactional"),
+			IsTestChannel:   dynamo.GetBool(item, "isTestChannel"),
 		},
-		Tenant:     attribute.GetString(item, "tenant"),
-		SecretName: attribute.GetString(item, "secretName"),
+		Tenant:     dynamo.GetString(item, "tenant"),
+		SecretName: dynamo.GetString(item, "secretName"),
 	}
 }
 

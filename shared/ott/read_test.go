@@ -13,10 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func TestGetIsWhatWasPut(t *testing.T) {
@@ -40,7 +41,7 @@ func TestGetIsWhatWasPut(t *testing.T) {
 
 // reader reads credentials as a function does, by way of an endpoint.
 func (r *registry) reader(endpoint string) *ott.CredentialsReader {
-	return ott.NewCredentialsReader(secret.NewCache(secret.NewStore(emulatortest.SecretsManagerAt(endpoint))))
+	return ott.NewCredentialsReader(secret.NewCache(secretstore.New(emulatortest.SecretsManagerAt(endpoint))))
 }
 
 func TestLoadIsWhatWasPut(t *testing.T) {
@@ -155,7 +156,7 @@ func TestCredentialsThatCannotBeRead(t *testing.T) {
 // A secret that was deleted by hand does not make a registration answer NotFound: it is there.
 func TestLoadOfARegistrationWhoseSecretIsGone(t *testing.T) {
 	r, id := registered(t)
-	_, err := r.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(attribute.GetString(r.all()[0], "secretName"))})
+	_, err := r.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(dynamo.GetString(r.all()[0], "secretName"))})
 	require.NoError(t, err)
 	_, _, err = r.reader(emulatortest.AWSEndpoint()).Load(t.Context(), r.RegistrationReader, ott.LINE, id)
 	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/token"
@@ -18,7 +18,7 @@ type RegisterHandler struct {
 
 // Serve registers a property, or overrides its registration. It answers 201 without a body once both the registration and its credentials are kept.
 func (h *RegisterHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, apiclient.ScopeOTTRegistrationWrite)
+	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationWrite)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/token"
@@ -36,7 +36,7 @@ type sendAnswer struct {
 // Serve takes a message. It answers 201 once the message is durable and in the queue, under the request's own id; a
 // repeat is answered with the id of the first, which it enqueues if the first was not, or if the queue seems to have lost it.
 func (h *SendHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, apiclient.ScopeOTTSend)
+	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTSend)
 	if err != nil {
 		return nil, err
 	}

@@ -16,12 +16,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
 )
 
-const sendScope = apiclient.ScopeOTTSend
+const sendScope = clientauth.ScopeOTTSend
 
 // outbox is a queue that keeps what it takes, or fails.
 type outbox struct {

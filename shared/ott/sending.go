@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 )
 
@@ -25,15 +25,15 @@ func (s *MessageStore) Claim(ctx context.Context, tenant, id string, now, until 
 	item, err := s.update(ctx, tenant, id,
 		"attribute_exists(id) AND attribute_not_exists(sentAt) AND attribute_not_exists(failedAt) AND (attribute_not_exists(notBefore) OR notBefore <= :nowMs)",
 		"SET lease = :lease, notBefore = :until, queuedAt = if_not_exists(queuedAt, :now)",
-		attribute.Item{
-			":lease": attribute.String(lease), ":until": attribute.Int(until.UnixMilli()),
-			":now": attribute.Time(now), ":nowMs": attribute.Int(now.UnixMilli()),
+		dynamo.Item{
+			":lease": dynamo.String(lease), ":until": dynamo.Int(until.UnixMilli()),
+			":now": dynamo.Time(now), ":nowMs": dynamo.Int(now.UnixMilli()),
 		})
 	var refused *types.ConditionalCheckFailedException
 	switch {
 	case errors.As(err, &refused) && len(refused.Item) == 0:
 		return nil, fault.Wrap(fault.NotFound, err)
-	case errors.As(err, &refused) && attribute.GetString(refused.Item, "lease") == lease:
+	case errors.As(err, &refused) && dynamo.GetString(refused.Item, "lease") == lease:
 		return storedMessage(refused.Item), nil // the SDK retried a claim that had been carried out
 	case errors.As(err, &refused):
 		return storedMessage(refused.Item), fault.Wrap(fault.Conflict, err)
@@ -47,14 +47,14 @@ func (s *MessageStore) Claim(ctx context.Context, tenant, id string, now, until 
 // returns a fault Conflict if the lease was lost.
 func (s *MessageStore) Park(ctx context.Context, m *StoredMessage, at time.Time) error {
 	_, err := s.update(ctx, m.Tenant, m.OttRequestID, "lease = :lease", "SET notBefore = :at, tries = :tries REMOVE lease",
-		attribute.Item{":lease": attribute.String(m.lease), ":at": attribute.Int(at.UnixMilli()), ":tries": attribute.Int(m.Tries)})
+		dynamo.Item{":lease": dynamo.String(m.lease), ":at": dynamo.Int(at.UnixMilli()), ":tries": dynamo.Int(m.Tries)})
 	return conflictUnless(err)
 }
 
 // Sent records that the platform took a message, whoever holds its lease by now: it was sent all the same.
 func (s *MessageStore) Sent(ctx context.Context, m *StoredMessage, at time.Time) error {
 	_, err := s.update(ctx, m.Tenant, m.OttRequestID, "attribute_exists(id)",
-		"SET sentAt = if_not_exists(sentAt, :at) REMOVE failedAt, reason, lease, notBefore", attribute.Item{":at": attribute.Time(at)})
+		"SET sentAt = if_not_exists(sentAt, :at) REMOVE failedAt, reason, lease, notBefore", dynamo.Item{":at": dynamo.Time(at)})
 	return err
 }
 
@@ -62,7 +62,7 @@ func (s *MessageStore) Sent(ctx context.Context, m *StoredMessage, at time.Time)
 // kept. It returns a fault Conflict if the lease was lost.
 func (s *MessageStore) Failed(ctx context.Context, m *StoredMessage, reason string, at time.Time) error {
 	_, err := s.update(ctx, m.Tenant, m.OttRequestID, "lease = :lease", "SET failedAt = :at, reason = :reason REMOVE lease, notBefore",
-		attribute.Item{":lease": attribute.String(m.lease), ":at": attribute.Time(at), ":reason": attribute.String(printable(reason))})
+		dynamo.Item{":lease": dynamo.String(m.lease), ":at": dynamo.Time(at), ":reason": dynamo.String(printable(reason))})
 	return conflictUnless(err)
 }
 
@@ -91,10 +91,10 @@ func printable(text string) string {
 }
 
 // update writes to a message's item on a condition and returns the item as it is then.
-func (s *MessageStore) update(ctx context.Context, tenant, id, condition, update string, values attribute.Item) (attribute.Item, error) {
+func (s *MessageStore) update(ctx context.Context, tenant, id, condition, update string, values dynamo.Item) (dynamo.Item, error) {
 	out, err := s.items.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(s.table),
-		Key:                                 attribute.Item{"id": attribute.String(messageID(tenant, id))},
+		Key:                                 dynamo.Item{"id": dynamo.String(messageID(tenant, id))},
 		UpdateExpression:                    aws.String(update),
 		ConditionExpression:                 aws.String(condition),
 		ExpressionAttributeValues:           values,
@@ -107,20 +107,20 @@ func (s *MessageStore) update(ctx context.Context, tenant, id, condition, update
 	return out.Attributes, nil
 }
 
-func storedMessage(item attribute.Item) *StoredMessage {
+func storedMessage(item dynamo.Item) *StoredMessage {
 	m := &StoredMessage{
-		OttRequestID: attribute.GetString(item, "ottRequestId"),
-		Tenant:       attribute.GetString(item, "tenant"),
-		Body:         []byte(attribute.GetString(item, "body")),
-		CreatedAt:    attribute.GetTime(item, "createdAt"),
-		QueuedAt:     attribute.GetTime(item, "queuedAt"),
-		SentAt:       attribute.GetTime(item, "sentAt"),
-		FailedAt:     attribute.GetTime(item, "failedAt"),
-		Reason:       attribute.GetString(item, "reason"),
-		Tries:        int(attribute.GetInt(item, "tries")),
-		lease:        attribute.GetString(item, "lease"),
+		OttRequestID: dynamo.GetString(item, "ottRequestId"),
+		Tenant:       dynamo.GetString(item, "tenant"),
+		Body:         []byte(dynamo.GetString(item, "body")),
+		CreatedAt:    dynamo.GetTime(item, "createdAt"),
+		QueuedAt:     dynamo.GetTime(item, "queuedAt"),
+		SentAt:       dynamo.GetTime(item, "sentAt"),
+		FailedAt:     dynamo.GetTime(item, "failedAt"),
+		Reason:       dynamo.GetString(item, "reason"),
+		Tries:        int(dynamo.GetInt(item, "tries")),
+		lease:        dynamo.GetString(item, "lease"),
 	}
-	if ms := attribute.GetInt(item, "notBefore"); ms > 0 {
+	if ms := dynamo.GetInt(item, "notBefore"); ms > 0 {
 		m.NotBefore = time.UnixMilli(ms)
 	}
 	return m

@@ -13,7 +13,7 @@ import (
 	secretstypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/go-json-experiment/json"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/secret"
 )
@@ -122,28 +122,28 @@ func (s *RegistrationStore) deleteSecret(ctx context.Context, name string) error
 
 // putItem is the commit point. It returns the name of the secret that the item named before, or "".
 func (s *RegistrationStore) putItem(ctx context.Context, tenant, secretName string, r Registration) (string, error) {
-	now := attribute.Time(time.Now())
+	now := dynamo.Time(time.Now())
 	out, err := s.items.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(s.table),
-		Key:       attribute.Item{"pk": attribute.String(registrationKey(r.Platform, r.PropertyID))},
+		Key:       dynamo.Item{"pk": dynamo.String(registrationKey(r.Platform, r.PropertyID))},
 		UpdateExpression: aws.String("SET tenant = :tenant, tenantPlatform = :tenantPlatform, platform = :platform, propertyId = :propertyId, " +
 			"#name = :name, applicationId = :applicationId, endpointUrl = :endpointUrl, isActive = :isActive, " +
 			"isTransactional = :isTransactional, isTestChannel = :isTestChannel, secretName = :secretName, " +
 			"createdAt = if_not_exists(createdAt, :now), updatedAt = :now"),
 		ConditionExpression:      aws.String("attribute_not_exists(pk) OR tenant = :tenant"),
 		ExpressionAttributeNames: map[string]string{"#name": "name"},
-		ExpressionAttributeValues: attribute.Item{
-			":tenant":          attribute.String(tenant),
-			":tenantPlatform":  attribute.String(tenantPlatform(tenant, r.Platform)),
-			":platform":        attribute.String(string(r.Platform)),
-			":propertyId":      attribute.String(r.PropertyID),
-			":name":            attribute.String(r.Name),
-			":applicationId":   attribute.String(r.ApplicationID),
-			":endpointUrl":     attribute.String(r.EndpointURL),
-			":isActive":        attribute.Bool(r.IsActive),
-			":isTransactional": attribute.Bool(r.IsTransactional),
-			":isTestChannel":   attribute.Bool(r.IsTestChannel),
-			":secretName":      attribute.String(secretName),
+		ExpressionAttributeValues: dynamo.Item{
+			":tenant":          dynamo.String(tenant),
+			":tenantPlatform":  dynamo.String(tenantPlatform(tenant, r.Platform)),
+			":platform":        dynamo.String(string(r.Platform)),
+			":propertyId":      dynamo.String(r.PropertyID),
+			":name":            dynamo.String(r.Name),
+			":applicationId":   dynamo.String(r.ApplicationID),
+			":endpointUrl":     dynamo.String(r.EndpointURL),
+			":isActive":        dynamo.Bool(r.IsActive),
+			":isTransactional": dynamo.Bool(r.IsTransactional),
+			":isTestChannel":   dynamo.Bool(r.IsTestChannel),
+			":secretName":      dynamo.String(secretName),
 			":now":             now,
 		},
 		ReturnValues: dynamodbtypes.ReturnValueUpdatedOld,
@@ -155,7 +155,7 @@ func (s *RegistrationStore) putItem(ctx context.Context, tenant, secretName stri
 	if err != nil {
 		return "", err
 	}
-	return attribute.GetString(out.Attributes, "secretName"), nil
+	return dynamo.GetString(out.Attributes, "secretName"), nil
 }
 
 // registrationKey is a registration's key. It holds no tenant, because a platform's callback knows none.

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
@@ -45,7 +45,7 @@ func newRegistry(t *testing.T) *registry {
 }
 
 // all returns every item of the table.
-func (r *registry) all() []attribute.Item {
+func (r *registry) all() []dynamo.Item {
 	r.t.Helper()
 	out, err := r.items.Scan(r.t.Context(), &dynamodb.ScanInput{TableName: &r.table, ConsistentRead: aws.Bool(true)})
 	require.NoError(r.t, err)
@@ -80,11 +80,11 @@ func (r *registry) credentials(name string) map[string]string {
 }
 
 // assertWhole holds the registry to one item, whose secret is the only one there is.
-func (r *registry) assertWhole() (item attribute.Item, credentials map[string]string) {
+func (r *registry) assertWhole() (item dynamo.Item, credentials map[string]string) {
 	r.t.Helper()
 	items := r.all()
 	require.Len(r.t, items, 1)
-	name := attribute.GetString(items[0], "secretName")
+	name := dynamo.GetString(items[0], "secretName")
 	assert.Equal(r.t, []string{name}, r.live())
 	return items[0], r.credentials(name)
 }
@@ -109,10 +109,10 @@ func TestPutTheSeedsExamples(t *testing.T) {
 		"pk": "messenger#1732555047025799", "tenant": "tenant-1", "tenantPlatform": "tenant-1#messenger", "platform": "messenger", "propertyId": "1732555047025799",
 		"name": "SFMC Engineers", "applicationId": "1093076390764037", "endpointUrl": "https://graph.facebook.com/v2.6/me/messages",
 	} {
-		assert.Equal(t, want, attribute.GetString(item, name), name)
+		assert.Equal(t, want, dynamo.GetString(item, name), name)
 	}
-	assert.True(t, attribute.GetBool(item, "isActive"))
-	assert.Equal(t, attribute.GetTime(item, "createdAt"), attribute.GetTime(item, "updatedAt"))
+	assert.True(t, dynamo.GetBool(item, "isActive"))
+	assert.Equal(t, dynamo.GetTime(item, "createdAt"), dynamo.GetTime(item, "updatedAt"))
 	assertNoCredentials(t, item, credentials)
 
 	registration, credentials = decoded(t, seedLINE)
@@ -124,17 +124,17 @@ func TestPutTheSeedsExamples(t *testing.T) {
 
 	byTenant, err := r.items.Query(t.Context(), &dynamodb.QueryInput{
 		TableName: &r.table, IndexName: aws.String("tenant-platform"), KeyConditionExpression: aws.String("tenantPlatform = :t"),
-		ExpressionAttributeValues: attribute.Item{":t": attribute.String("tenant-1#line")},
+		ExpressionAttributeValues: dynamo.Item{":t": dynamo.String("tenant-1#line")},
 	})
 	require.NoError(t, err)
 	require.Len(t, byTenant.Items, 1)
-	assert.Equal(t, "line#23493453984234345", attribute.GetString(byTenant.Items[0], "pk"))
-	assert.True(t, attribute.GetBool(byTenant.Items[0], "isTransactional"))
-	assert.False(t, attribute.GetBool(byTenant.Items[0], "isTestChannel"))
+	assert.Equal(t, "line#23493453984234345", dynamo.GetString(byTenant.Items[0], "pk"))
+	assert.True(t, dynamo.GetBool(byTenant.Items[0], "isTransactional"))
+	assert.False(t, dynamo.GetBool(byTenant.Items[0], "isTestChannel"))
 }
 
 // contract.md: credentials go to Secrets Manager, never to DynamoDB.
-func assertNoCredentials(t *testing.T, item attribute.Item, c ott.Credentials) {
+func assertNoCredentials(t *testing.T, item dynamo.Item, c ott.Credentials) {
 	t.Helper()
 	text, err := json.Marshal(item)
 	require.NoError(t, err)
@@ -156,12 +156,12 @@ func TestPutOverrides(t *testing.T) {
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials))
 	after, kept := r.assertWhole()
 	assert.Equal(t, map[string]string{"channelSecret": "new-secret"}, kept, "nothing of the old credentials is left")
-	assert.Equal(t, "New", attribute.GetString(after, "name"))
-	assert.False(t, attribute.GetBool(after, "isActive"))
-	assert.False(t, attribute.GetBool(after, "isTransactional"))
-	assert.True(t, attribute.GetBool(after, "isTestChannel"))
-	assert.Equal(t, attribute.GetTime(before, "createdAt"), attribute.GetTime(after, "createdAt"))
-	assert.False(t, attribute.GetTime(after, "updatedAt").Before(attribute.GetTime(before, "updatedAt")))
+	assert.Equal(t, "New", dynamo.GetString(after, "name"))
+	assert.False(t, dynamo.GetBool(after, "isActive"))
+	assert.False(t, dynamo.GetBool(after, "isTransactional"))
+	assert.True(t, dynamo.GetBool(after, "isTestChannel"))
+	assert.Equal(t, dynamo.GetTime(before, "createdAt"), dynamo.GetTime(after, "createdAt"))
+	assert.False(t, dynamo.GetTime(after, "updatedAt").Before(dynamo.GetTime(before, "updatedAt")))
 
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials), "the same call sent twice")
 	r.assertWhole()
@@ -198,7 +198,7 @@ func TestPutConcurrently(t *testing.T) {
 	}
 	group.Wait()
 	item, kept := r.assertWhole()
-	assert.Equal(t, "secret-"+attribute.GetString(item, "name"), kept["channelSecret"], "name and secret are the same writer's")
+	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"], "name and secret are the same writer's")
 }
 
 // The longest credentials that are let in, in the form that takes most room, fit a secret (64 KiB).
@@ -248,14 +248,14 @@ func TestPutThatFailsMidway(t *testing.T) {
 				}
 				found := r.all()
 				require.Len(t, found, 1)
-				name := attribute.GetString(found[0], "secretName")
+				name := dynamo.GetString(found[0], "secretName")
 				assert.Contains(t, r.live(), name, "the item's secret is there")
-				want := map[string]string{"New": "new-secret", "SFMC Engineers": "03d537gg656gvkbe9b430f002e9c4517"}[attribute.GetString(found[0], "name")]
+				want := map[string]string{"New": "new-secret", "SFMC Engineers": "03d537gg656gvkbe9b430f002e9c4517"}[dynamo.GetString(found[0], "name")]
 				assert.Equal(t, want, r.credentials(name)["channelSecret"])
 
 				require.NoError(t, r.Put(t.Context(), "tenant-1", "version-3", registration, credentials))
 				found = r.all()
-				assert.Equal(t, "new-secret", r.credentials(attribute.GetString(found[0], "secretName"))["channelSecret"])
+				assert.Equal(t, "new-secret", r.credentials(dynamo.GetString(found[0], "secretName"))["channelSecret"])
 				assert.LessOrEqual(t, len(r.live()), 2, "one secret at most is left behind")
 			})
 		}

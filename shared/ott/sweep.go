@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	secretstypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 // Orphan is a secret with credentials that no registration names: what a crash between secret and item leaves behind.
@@ -109,7 +109,7 @@ func (s *RegistrationStore) secretsInUse(ctx context.Context, progress func(int)
 			return nil, err
 		}
 		for _, item := range page.Items {
-			names[attribute.GetString(item, "secretName")] = true
+			names[dynamo.GetString(item, "secretName")] = true
 		}
 		progress(len(names))
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/jsonbody"
@@ -26,10 +26,10 @@ const (
 )
 
 // knownScopes are the scopes of this API, in the order in which a token lists them.
-var knownScopes = []string{apiclient.ScopeOTTRegistrationRead, apiclient.ScopeOTTRegistrationWrite, apiclient.ScopeOTTSend}
+var knownScopes = []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend}
 
 // NewAuthority returns what issues and checks this API's tokens, with the signing key of that name.
-func NewAuthority(keys token.Keys, keyName string) *token.Authority {
+func NewAuthority(keys secret.Reader, keyName string) *token.Authority {
 	return &token.Authority{Keys: keys, KeyName: keyName, Audience: TokenAudience, Lifetime: TokenLifetime, Leeway: clockSkew}
 }
 
@@ -41,7 +41,7 @@ const (
 
 // TokenHandler serves POST /v2/token: OAuth 2.0 client credentials (RFC 6749 §4.4, contract.md §1).
 type TokenHandler struct {
-	Clients *apiclient.Authenticator
+	Clients *clientauth.Authenticator
 	Tokens  *token.Authority
 }
 
@@ -71,7 +71,7 @@ func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 		return nil, err
 	}
 	r.Client = client.ID
-	scopes, ok := apiclient.GrantScopes(client, knownScopes, request.Scope.Text)
+	scopes, ok := clientauth.GrantScopes(client, knownScopes, request.Scope.Text)
 	if !ok {
 		return nil, fault.New(invalidScope, "the client does not hold the requested scope")
 	}
@@ -153,7 +153,7 @@ func decodeTokenForm(body io.Reader, request *tokenRequest) error {
 		case 1:
 			*value = jsonbody.Value{Kind: '"', Text: form[name][0]}
 		default:
-			return fault.New(fault.Malformed, name+" is there twice") // RFC 6749 §3.2
+			return fault.New(fault.Malformed, name+" appears more than once") // RFC 6749 §3.2
 		}
 	}
 	return nil

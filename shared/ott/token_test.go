@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
@@ -76,7 +76,7 @@ func (e *endpoint) post(t *testing.T, body string, headers map[string]string) ev
 
 func newTokenEndpoint(v vault) *endpoint {
 	handler := &ott.TokenHandler{
-		Clients: &apiclient.Authenticator{Secrets: secret.NewCache(v), Prefix: clientPrefix, RotationWindow: time.Hour},
+		Clients: &clientauth.Authenticator{Secrets: secret.NewCache(v), Prefix: clientPrefix, RotationWindow: time.Hour},
 		Tokens:  ott.NewAuthority(secret.NewCache(v), keyName),
 	}
 	return newEndpoint(handler.Serve, ott.EncodeTokenError)
@@ -169,9 +169,9 @@ func TestTokenIsRefused(t *testing.T) {
 		"empty JSON body":              {asJSON, ``, 400, invalid("the body is empty")},
 		"no JSON":                      {asJSON, form(), 400, invalid("the body is not valid JSON at byte 0")},
 		"JSON of no object":            {asJSON, `[]`, 400, invalid("the body must be a JSON object")},
-		"duplicate member":             {asJSON, grantJSON + `,"client_id":"x"}`, 400, invalid("a member is there twice in the same JSON object")},
-		"duplicate parameter":          {asForm, form() + "&client_id=x", 400, invalid("client_id is there twice")},
-		"duplicate scope":              {asForm, "scope=a&" + form("scope", "b"), 400, invalid("scope is there twice")},
+		"duplicate member":             {asJSON, grantJSON + `,"client_id":"x"}`, 400, invalid("duplicate member in a JSON object")},
+		"duplicate parameter":          {asForm, form() + "&client_id=x", 400, invalid("client_id appears more than once")},
+		"duplicate scope":              {asForm, "scope=a&" + form("scope", "b"), 400, invalid("scope appears more than once")},
 		"broken form":                  {asForm, "client_id=%zz", 400, invalid("the body is not a form")},
 		"form with semicolons":         {asForm, "a;b", 400, invalid("the body is not a form")},
 		"grant of another type":        {asForm, form("grant_type", "password"), 400, `{"error":"unsupported_grant_type","error_description":"grant_type must be client_credentials"}`},

@@ -12,6 +12,7 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/product"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func TestParseActivationHosts(t *testing.T) {
@@ -66,7 +67,7 @@ func TestActivationHosts(t *testing.T) {
 			require.NoError(t, err)
 			server := newProviderServer(t, answering(http.StatusAccepted, strings.Replace(granted, activationURL, strings.ReplaceAll(test.link, `\`, `\\`), 1)))
 			credentials := newProviderCredentials(t, `{"username":"carillon","password":"x"}`)
-			p, err := product.NewProviderClient(server, allowed, secret.NewCache(secret.NewStore(credentials.manager)), credentials.name, time.Minute)
+			p, err := product.NewProviderClient(server, allowed, secret.NewCache(secretstore.New(credentials.manager)), credentials.name, time.Minute)
 			require.NoError(t, err)
 			entitlement, err := p.Entitle(t.Context(), "operation-1", entitlementRequest)
 			if test.ok {

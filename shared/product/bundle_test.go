@@ -25,14 +25,16 @@ import (
 	"carillon/local/emulatortest"
 	"carillon/local/standin"
 	"carillon/provision"
-	"carillon/shared/apiclient"
-	"carillon/shared/attribute"
+	"carillon/shared/clientauth"
+	"carillon/shared/clock"
 	"carillon/shared/contenttable"
+	"carillon/shared/dynamo"
 	"carillon/shared/httpapi"
-	"carillon/shared/idempotency"
+	"carillon/shared/idempotencystore"
 	"carillon/shared/product"
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -107,13 +109,13 @@ func deployBetween(t *testing.T, dynamoDBAnswer, sqsAnswer func(w http.ResponseW
 		{ID: "TT", MerchantAccountKey: "demo-merchant-tt"},
 	}})
 	require.NoError(t, err)
-	b.client = provision.Client{ID: "demo-product", Tenant: tenant, Scopes: []string{apiclient.ScopeDXPProduct}}
+	b.client = provision.Client{ID: "demo-product", Tenant: tenant, Scopes: []string{clientauth.ScopeDXPProduct}}
 	b.password = b.addClient(b.client)
 
 	b.bango = standin.NewBango(providerUsername, providerPassword, []string{"DISNEY_PLUS_PA"})
 	server := httptest.NewServer(http.HandlerFunc(b.serveProvider))
 	t.Cleanup(server.Close)
-	store := secret.NewStore(b.secrets)
+	store := secretstore.New(b.secrets)
 	provider, err := product.NewProviderClient(server.URL, activationHosts(t), secret.NewCache(store), b.name+"/provider/bango", 5*time.Second)
 	require.NoError(t, err)
 	items, queue := b.items, emulatortest.SQS()
@@ -130,9 +132,9 @@ func deployBetween(t *testing.T, dynamoDBAnswer, sqsAnswer func(w http.ResponseW
 		queue = sqs.New(options)
 	}
 	b.handler = &product.CreateHandler{
-		Clients:     &apiclient.Authenticator{Secrets: secret.NewCache(store), Prefix: b.name + "/client/", RotationWindow: time.Hour},
+		Clients:     &clientauth.Authenticator{Secrets: secret.NewCache(store), Prefix: b.name + "/client/", RotationWindow: time.Hour},
 		Content:     product.NewContentStore(contenttable.New(items, provision.ContentTable(b.name))),
-		Idempotency: idempotency.NewStore(items, b.name+"-idempotency"),
+		Idempotency: idempotencystore.New(items, b.name+"-idempotency", clock.System{}),
 		Provider:    provider,
 		Mails:       product.NewMailStore(items, b.name+"-mails", b.name+"-products"),
 		Queue:       mailqueue.NewQueue(queue, queueURL(t, b.name+"-mail")),
@@ -240,16 +242,16 @@ func (b *bundle) post(correlationID, body string, changes ...func(*events.APIGat
 }
 
 // kept returns the product items of the stack.
-func (b *bundle) kept() []attribute.Item { return b.scan("products") }
+func (b *bundle) kept() []dynamo.Item { return b.scan("products") }
 
 // mails returns the mails of the stack, but not the windows of the limits.
-func (b *bundle) mails() []attribute.Item {
-	return slices.DeleteFunc(b.scan("mails"), func(item attribute.Item) bool {
-		return !strings.HasPrefix(attribute.GetString(item, "id"), "request#")
+func (b *bundle) mails() []dynamo.Item {
+	return slices.DeleteFunc(b.scan("mails"), func(item dynamo.Item) bool {
+		return !strings.HasPrefix(dynamo.GetString(item, "id"), "request#")
 	})
 }
 
-func (b *bundle) scan(table string) []attribute.Item {
+func (b *bundle) scan(table string) []dynamo.Item {
 	b.t.Helper()
 	out, err := b.items.Scan(b.t.Context(), &dynamodb.ScanInput{TableName: aws.String(b.name + "-" + table), ConsistentRead: aws.Bool(true)})
 	require.NoError(b.t, err)

@@ -5,8 +5,8 @@ import (
 	"context"
 	"strings"
 
-	"carillon/shared/attribute"
 	"carillon/shared/contenttable"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 )
 
@@ -33,7 +33,7 @@ func (s *ContentStore) Business(ctx context.Context, id string) (Business, error
 	if err != nil {
 		return Business{}, err
 	}
-	return Business{ID: id, MerchantAccountKey: attribute.GetString(item, "merchantAccountKey")}, nil
+	return Business{ID: id, MerchantAccountKey: dynamo.GetString(item, "merchantAccountKey")}, nil
 }
 
 func isCountryCode(id string) bool {
@@ -62,13 +62,13 @@ func (s *ContentStore) Offer(ctx context.Context, businessID string, p Product) 
 		return Offer{}, err
 	}
 	return Offer{
-		ProductKey: attribute.GetString(item, "productKey"),
-		OfferKey:   attribute.GetString(item, "offerKey"),
-		Name:       cmp.Or(attribute.GetString(item, "name"), p.ReferredType),
+		ProductKey: dynamo.GetString(item, "productKey"),
+		OfferKey:   dynamo.GetString(item, "offerKey"),
+		Name:       cmp.Or(dynamo.GetString(item, "name"), p.ReferredType),
 	}, nil
 }
 
 // find returns an item of a country. It returns a fault NotFound, or DynamoDB's error.
-func (s *ContentStore) find(ctx context.Context, businessID, sk string) (attribute.Item, error) {
+func (s *ContentStore) find(ctx context.Context, businessID, sk string) (dynamo.Item, error) {
 	return s.table.Get(ctx, "business#"+businessID, sk, contenttable.AnyAge)
 }

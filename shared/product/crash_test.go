@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/product"
 )
 
@@ -90,9 +90,9 @@ func (b *bundle) letTimePass() {
 	for _, item := range b.scan("idempotency") {
 		_, err := b.items.UpdateItem(b.t.Context(), &dynamodb.UpdateItemInput{
 			TableName:                 aws.String(b.name + "-idempotency"),
-			Key:                       attribute.Item{"key": item["key"]},
+			Key:                       dynamo.Item{"key": item["key"]},
 			UpdateExpression:          aws.String("SET lockedUntil = :past"),
-			ExpressionAttributeValues: attribute.Item{":past": attribute.Int(0)},
+			ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(0)},
 		})
 		require.NoError(b.t, err)
 	}
@@ -151,20 +151,20 @@ func TestTheSameRequestAgainCompletesWhatACrashLeft(t *testing.T) {
 				}
 				require.Len(t, entitlements, 1)
 				assert.EqualValues(t, 1, entitlements[0]["creates"])
-				var products, mails []attribute.Item
+				var products, mails []dynamo.Item
 				for _, item := range b.kept() {
-					if attribute.GetString(item, "billingAccountId") == account {
+					if dynamo.GetString(item, "billingAccountId") == account {
 						products = append(products, item)
 					}
 				}
 				require.Len(t, products, 1)
 				for _, item := range b.mails() {
-					if attribute.GetString(item, "productId") == attribute.GetString(products[0], "id") {
+					if dynamo.GetString(item, "productId") == dynamo.GetString(products[0], "id") {
 						mails = append(mails, item)
 					}
 				}
 				require.Len(t, mails, 1)
-				assert.Equal(t, entitlements[0]["url"], attribute.GetString(mails[0], "link"))
+				assert.Equal(t, entitlements[0]["url"], dynamo.GetString(mails[0], "link"))
 				enqueued := b.enqueued()
 				require.NotEmpty(t, enqueued)
 				for _, request := range enqueued {

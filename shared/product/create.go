@@ -11,10 +11,10 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
-	"carillon/shared/idempotency"
+	"carillon/shared/idempotencystore"
 	"carillon/shared/secret"
 )
 
@@ -32,9 +32,9 @@ type MailQueue interface {
 
 // CreateHandler serves POST /dxp-ux/v1/{businessId}/product.
 type CreateHandler struct {
-	Clients     *apiclient.Authenticator
+	Clients     *clientauth.Authenticator
 	Content     *ContentStore
-	Idempotency *idempotency.Store
+	Idempotency *idempotencystore.Store
 	Provider    *ProviderClient
 	Mails       *MailStore
 	Queue       MailQueue
@@ -83,20 +83,17 @@ func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi
 		OperationID:   operation.ID,
 		CorrelationID: correlationID(r),
 	}
-	if err := h.fulfil(ctx, business, record, r.ID); err != nil {
-		giveUp(ctx, operation, err)
-		return nil, err
+	var answer *httpapi.Response
+	if err = h.fulfil(ctx, business, record, r.ID); err == nil {
+		answer = created(r, business.ID, record.ID, product)
 	}
-	answer := created(r, business.ID, record.ID, product)
-	if err := operation.Complete(ctx, answer); err != nil {
-		slog.WarnContext(ctx, "an answer is not kept for a repeated request", "product", record.ID, "error", err)
-	}
-	return answer, nil
+	operation.End(ctx, slog.Default(), answer, err)
+	return answer, err
 }
 
 // authenticate returns who the headers client_id and client_secret belong to. Whatever is wrong with them, the fault is
 // Unauthenticated, after the same time.
-func authenticate(ctx context.Context, clients *apiclient.Authenticator, r *httpapi.Request) (apiclient.Client, error) {
+func authenticate(ctx context.Context, clients *clientauth.Authenticator, r *httpapi.Request) (clientauth.Client, error) {
 	presented := r.Header("client_secret")
 	if utf8.RuneCountInString(presented) < minCredential {
 		presented = "" // which no client has
@@ -110,12 +107,12 @@ func authenticate(ctx context.Context, clients *apiclient.Authenticator, r *http
 
 // mayAsk reports whether a client may ask for a business unit. One that is not served is nobody's: a client of this API
 // learns that from the request's validation.
-func mayAsk(client apiclient.Client, businessID string, served bool) bool {
-	if client.Has(apiclient.ScopeDXPProduct) || client.Has(apiclient.ScopeDXPProduct+":"+businessID) {
+func mayAsk(client clientauth.Client, businessID string, served bool) bool {
+	if client.Has(clientauth.ScopeDXPProduct) || client.Has(clientauth.ScopeDXPProduct+":"+businessID) {
 		return true
 	}
 	for _, scope := range client.Scopes {
-		if strings.HasPrefix(scope, apiclient.ScopeDXPProduct+":") {
+		if strings.HasPrefix(scope, clientauth.ScopeDXPProduct+":") {
 			return !served
 		}
 	}

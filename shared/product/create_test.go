@@ -13,8 +13,8 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/provision"
-	"carillon/shared/apiclient"
-	"carillon/shared/attribute"
+	"carillon/shared/clientauth"
+	"carillon/shared/dynamo"
 	"carillon/shared/product"
 )
 
@@ -52,10 +52,10 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 		"email":   "abc@gmail.com", "entitlementId": entitlement["entitlementId"].(string),
 		"operationId": asked[0].requestID, "correlationId": "c-1", "mailState": "pending", "mailReason": "",
 	} {
-		assert.Equal(t, want, attribute.GetString(items[0], name), name)
+		assert.Equal(t, want, dynamo.GetString(items[0], name), name)
 	}
 	for _, name := range []string{"createdAt", "updatedAt", "activationExpires", "mailAt"} {
-		assert.False(t, attribute.GetTime(items[0], name).IsZero(), name)
+		assert.False(t, dynamo.GetTime(items[0], name).IsZero(), name)
 	}
 	assert.NotContains(t, items[0], "activationUrl", "the mail alone needs it")
 }
@@ -86,8 +86,8 @@ func TestAResendRenewsTheLinkOfTheSameProduct(t *testing.T) {
 	require.Len(t, entitlements, 1)
 	assert.EqualValues(t, 2, entitlements[0]["creates"])
 	require.Len(t, items, 1)
-	assert.Equal(t, "new@gmail.com", attribute.GetString(items[0], "email"))
-	assert.Equal(t, "c-2", attribute.GetString(items[0], "correlationId"))
+	assert.Equal(t, "new@gmail.com", dynamo.GetString(items[0], "email"))
+	assert.Equal(t, "c-2", dynamo.GetString(items[0], "correlationId"))
 	assert.Equal(t, before["createdAt"], items[0]["createdAt"])
 	assert.NotEqual(t, before["operationId"], items[0]["operationId"])
 	assert.NotEqual(t, b.requests()[0].requestID, b.requests()[1].requestID)
@@ -111,7 +111,7 @@ func TestTheSameRequestGetsTheFirstAnswerAgain(t *testing.T) {
 	assert.Len(t, b.requests(), 1)
 
 	other := b.post("c-1", validBody, func(e *events.APIGatewayV2HTTPRequest) {
-		client := provision.Client{ID: "another-client", Tenant: tenant, Scopes: []string{apiclient.ScopeDXPProduct}}
+		client := provision.Client{ID: "another-client", Tenant: tenant, Scopes: []string{clientauth.ScopeDXPProduct}}
 		e.Headers["client_id"], e.Headers["client_secret"] = client.ID, b.addClient(client)
 	})
 	assert.Equal(t, http.StatusCreated, other.StatusCode)
@@ -209,8 +209,8 @@ func TestCreateRefusesCredentialsIndistinguishably(t *testing.T) {
 
 func TestCreateRefusesAClientThatIsNotAllowedForTheBusiness(t *testing.T) {
 	b := deploy(t, nil)
-	panama := provision.Client{ID: "panama-only", Tenant: tenant, Scopes: []string{apiclient.ScopeDXPProduct + ":PA"}}
-	ott := provision.Client{ID: "ott-only", Tenant: tenant, Scopes: []string{apiclient.ScopeOTTSend}}
+	panama := provision.Client{ID: "panama-only", Tenant: tenant, Scopes: []string{clientauth.ScopeDXPProduct + ":PA"}}
+	ott := provision.Client{ID: "ott-only", Tenant: tenant, Scopes: []string{clientauth.ScopeOTTSend}}
 	passwords := map[string]string{b.client.ID: b.password, panama.ID: b.addClient(panama), ott.ID: b.addClient(ott)}
 	tests := []struct {
 		client, business, body string

@@ -4,9 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"time"
-
-	"carillon/shared/fault"
-	"carillon/shared/idempotency"
 )
 
 // providerReserve is what is left of a request's time when waiting for another one of the same product ends: time to ask
@@ -98,20 +95,18 @@ func newMail(record Record, service string, now time.Time) Mail {
 }
 
 // lock waits until no other request asks the provider for the product. A holder that dies keeps it for ten seconds.
-func (h *CreateHandler) lock(ctx context.Context, record Record, sender string) (*idempotency.Operation, error) {
+func (h *CreateHandler) lock(ctx context.Context, record Record, sender string) (func(context.Context) error, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-providerReserve))
 		defer cancel()
 	}
 	key := "entitlement#" + record.Tenant + "#" + record.BusinessID + "#" + record.ID
-	return h.Idempotency.Begin(ctx, key, [32]byte{}, sender)
+	return h.Idempotency.Lock(ctx, key, sender)
 }
 
-func endLock(ctx context.Context, lock *idempotency.Operation) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
-	defer cancel()
-	if err := lock.Abandon(ctx); err != nil {
+func endLock(ctx context.Context, unlock func(context.Context) error) {
+	if err := unlock(ctx); err != nil {
 		slog.WarnContext(ctx, "a product stays locked for some seconds", "error", err)
 	}
 }
@@ -122,20 +117,5 @@ func (h *CreateHandler) giveBack(ctx context.Context, admission Admission) {
 	defer cancel()
 	if err := h.Mails.GiveBack(ctx, admission); err != nil {
 		slog.WarnContext(ctx, "a request that failed stays counted", "request", admission.RequestID, "error", err)
-	}
-}
-
-// giveUp ends an operation that failed. A request that was refused, by the provider or by our limits, did nothing, so
-// another one may come under the same correlation id; any other failure may have done something, and the same request
-// again goes on with it.
-func giveUp(ctx context.Context, operation *idempotency.Operation, cause error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
-	defer cancel()
-	end := operation.Release
-	if fault.Is(cause, providerRefused) || fault.Is(cause, fault.TooManyRequests) {
-		end = operation.Abandon
-	}
-	if err := end(ctx); err != nil {
-		slog.WarnContext(ctx, "an operation stays locked for some seconds", "operation", operation.ID, "error", err)
 	}
 }

@@ -4,14 +4,14 @@ import (
 	"context"
 	"net/http"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 )
 
 // GetHandler serves GET /dxp-ux/v1/{businessId}/product/{id}.
 type GetHandler struct {
-	Clients  *apiclient.Authenticator
+	Clients  *clientauth.Authenticator
 	Content  *ContentStore
 	Products *Store
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 )
 
@@ -53,14 +53,14 @@ type window struct {
 	counted map[string]time.Time // by request
 }
 
-func windowFromItem(key string, item attribute.Item, since time.Time) window {
-	w := window{key: key, version: attribute.GetInt(item, "version"), counted: map[string]time.Time{}}
+func windowFromItem(key string, item dynamo.Item, since time.Time) window {
+	w := window{key: key, version: dynamo.GetInt(item, "version"), counted: map[string]time.Time{}}
 	requests, _ := item["requests"].(*types.AttributeValueMemberM)
 	if requests == nil {
 		return w
 	}
 	for id := range requests.Value {
-		if at := time.UnixMilli(attribute.GetInt(requests.Value, id)); at.After(since) {
+		if at := time.UnixMilli(dynamo.GetInt(requests.Value, id)); at.After(since) {
 			w.counted[id] = at
 		}
 	}
@@ -86,23 +86,23 @@ func (w window) put(table, requestID string, length time.Duration, now time.Time
 	if _, known := w.counted[requestID]; !known {
 		w.counted[requestID] = now
 	}
-	requests, latest := attribute.Item{}, now
+	requests, latest := dynamo.Item{}, now
 	for id, at := range w.counted {
-		requests[id] = attribute.Int(at.UnixMilli())
+		requests[id] = dynamo.Int(at.UnixMilli())
 		if at.After(latest) {
 			latest = at
 		}
 	}
 	return types.TransactWriteItem{Put: &types.Put{
 		TableName: aws.String(table),
-		Item: attribute.Item{
-			"id":        attribute.String(w.key),
+		Item: dynamo.Item{
+			"id":        dynamo.String(w.key),
 			"requests":  &types.AttributeValueMemberM{Value: requests},
-			"version":   attribute.Int(w.version + 1),
-			"expiresAt": attribute.EpochSeconds(latest.Add(length + time.Second)),
+			"version":   dynamo.Int(w.version + 1),
+			"expiresAt": dynamo.EpochSeconds(latest.Add(length + time.Second)),
 		},
 		ConditionExpression:       aws.String("attribute_not_exists(id) OR version = :seen"),
-		ExpressionAttributeValues: attribute.Item{":seen": attribute.Int(w.version)},
+		ExpressionAttributeValues: dynamo.Item{":seen": dynamo.Int(w.version)},
 	}}
 }
 
@@ -115,8 +115,8 @@ func (s *MailStore) Admit(ctx context.Context, a Admission, limits Limits, now t
 	err := transact(ctx, func() error {
 		out, err := s.client.TransactGetItems(ctx, &dynamodb.TransactGetItemsInput{TransactItems: []types.TransactGetItem{
 			{Get: &types.Get{TableName: aws.String(s.mails), Key: requestKey(a.RequestID)}},
-			{Get: &types.Get{TableName: aws.String(s.mails), Key: attribute.Item{"id": attribute.String(a.accountKey())}}},
-			{Get: &types.Get{TableName: aws.String(s.mails), Key: attribute.Item{"id": attribute.String(a.addressKey())}}},
+			{Get: &types.Get{TableName: aws.String(s.mails), Key: dynamo.Item{"id": dynamo.String(a.accountKey())}}},
+			{Get: &types.Get{TableName: aws.String(s.mails), Key: dynamo.Item{"id": dynamo.String(a.addressKey())}}},
 		}})
 		if err != nil {
 			return err
@@ -150,11 +150,11 @@ func (s *MailStore) GiveBack(ctx context.Context, a Admission) error {
 	remove := func(key string) types.TransactWriteItem {
 		return types.TransactWriteItem{Update: &types.Update{
 			TableName:                 aws.String(s.mails),
-			Key:                       attribute.Item{"id": attribute.String(key)},
+			Key:                       dynamo.Item{"id": dynamo.String(key)},
 			UpdateExpression:          aws.String("SET version = version + :one REMOVE requests.#request"),
 			ConditionExpression:       aws.String("attribute_exists(requests.#request)"),
 			ExpressionAttributeNames:  map[string]string{"#request": a.RequestID},
-			ExpressionAttributeValues: attribute.Item{":one": attribute.Int(1)},
+			ExpressionAttributeValues: dynamo.Item{":one": dynamo.Int(1)},
 		}}
 	}
 	err := transact(ctx, func() error {

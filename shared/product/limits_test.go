@@ -17,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/product"
 )
@@ -102,8 +102,8 @@ func TestAdmitLimitsAccountsAndAddressesApart(t *testing.T) {
 				_, err = store.Admit(t.Context(), second, by.limits, noon)
 				assert.Equal(t, by.limited, wait(t, err) > 0, "%+v", by.limits)
 				for _, item := range windows(t, stack) {
-					assert.NotContains(t, attribute.GetString(item, "id"), "8001234567")
-					assert.NotContains(t, attribute.GetString(item, "id"), "gmail")
+					assert.NotContains(t, dynamo.GetString(item, "id"), "8001234567")
+					assert.NotContains(t, dynamo.GetString(item, "id"), "gmail")
 				}
 			}
 		})
@@ -111,7 +111,7 @@ func TestAdmitLimitsAccountsAndAddressesApart(t *testing.T) {
 }
 
 // windows returns what is counted in a stack without mails.
-func windows(t *testing.T, stack string) []attribute.Item {
+func windows(t *testing.T, stack string) []dynamo.Item {
 	t.Helper()
 	out, err := emulatortest.DynamoDB().Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(stack + "-mails")})
 	require.NoError(t, err)
@@ -149,7 +149,7 @@ func TestGiveBack(t *testing.T) {
 	_, err = store.Admit(t.Context(), admission("b"), limits, noon)
 	require.NoError(t, err)
 	for _, item := range windows(t, stack) {
-		assert.Equal(t, noon.Add(time.Hour+time.Second).Unix(), attribute.GetInt(item, "expiresAt"))
+		assert.Equal(t, noon.Add(time.Hour+time.Second).Unix(), dynamo.GetInt(item, "expiresAt"))
 	}
 }
 

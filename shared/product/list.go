@@ -8,8 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"carillon/shared/apiclient"
-	"carillon/shared/attribute"
+	"carillon/shared/clientauth"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 )
@@ -23,7 +23,7 @@ const (
 
 // ListHandler serves GET /dxp-ux/v1/{businessId}/product.
 type ListHandler struct {
-	Clients  *apiclient.Authenticator
+	Clients  *clientauth.Authenticator
 	Content  *ContentStore
 	Products *Store
 }
@@ -86,7 +86,7 @@ func (p *page) missing() int {
 }
 
 // add takes the next product's item.
-func (p *page) add(item attribute.Item) error {
+func (p *page) add(item dynamo.Item) error {
 	product, err := productOf(item, p.collection)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 // Contract.md §3: the seed's model with what became of the activation mail, in the order of ids.
@@ -281,7 +281,7 @@ func TestListHasAThousandProducts(t *testing.T) {
 
 // An item that is no product's is a fault of ours: it is neither shown nor left out.
 func TestListOfABrokenItem(t *testing.T) {
-	api := newReadAPI((&memoryTable{items: []attribute.Item{stored(numbered(1), "contact", "[{")}, perPage: 1}).client(), "memory")
+	api := newReadAPI((&memoryTable{items: []dynamo.Item{stored(numbered(1), "contact", "[{")}, perPage: 1}).client(), "memory")
 	for endpoint, ask := range api.reads() {
 		answer := ask(t, "")
 		assert.Equal(t, http.StatusInternalServerError, answer.StatusCode, endpoint)

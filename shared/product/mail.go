@@ -3,7 +3,7 @@ package product
 import (
 	"time"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/secret"
 )
 
@@ -64,43 +64,43 @@ func (state MailState) before() []MailState {
 // mailRetention is how long a mail is kept: longer than any event of it may take.
 const mailRetention = 30 * 24 * time.Hour
 
-func requestKey(requestID string) attribute.Item {
-	return attribute.Item{"id": attribute.String("request#" + requestID)}
+func requestKey(requestID string) dynamo.Item {
+	return dynamo.Item{"id": dynamo.String("request#" + requestID)}
 }
 
 // item is the mail as it is kept first.
-func (m Mail) item() attribute.Item {
+func (m Mail) item() dynamo.Item {
 	item := requestKey(m.RequestID)
 	for name, value := range map[string]string{
 		"requestId": m.RequestID, "tenant": m.Tenant, "businessId": m.BusinessID, "productId": m.ProductID,
 		"to": m.To, "service": m.Service, "link": m.Link.Reveal(), "state": string(m.State),
 	} {
 		if value != "" {
-			item[name] = attribute.String(value)
+			item[name] = dynamo.String(value)
 		}
 	}
 	if !m.LinkExpires.IsZero() {
-		item["linkExpires"] = attribute.Time(m.LinkExpires)
+		item["linkExpires"] = dynamo.Time(m.LinkExpires)
 	}
-	item["createdAt"], item["updatedAt"] = attribute.Time(m.CreatedAt), attribute.Time(m.CreatedAt)
-	item["expiresAt"] = attribute.EpochSeconds(m.CreatedAt.Add(mailRetention))
+	item["createdAt"], item["updatedAt"] = dynamo.Time(m.CreatedAt), dynamo.Time(m.CreatedAt)
+	item["expiresAt"] = dynamo.EpochSeconds(m.CreatedAt.Add(mailRetention))
 	return item
 }
 
-func mailFromItem(item attribute.Item) Mail {
+func mailFromItem(item dynamo.Item) Mail {
 	return Mail{
-		RequestID:   attribute.GetString(item, "requestId"),
-		Tenant:      attribute.GetString(item, "tenant"),
-		BusinessID:  attribute.GetString(item, "businessId"),
-		ProductID:   attribute.GetString(item, "productId"),
-		To:          attribute.GetString(item, "to"),
-		Service:     attribute.GetString(item, "service"),
-		Link:        secret.NewText(attribute.GetString(item, "link")),
-		LinkExpires: attribute.GetTime(item, "linkExpires"),
-		State:       MailState(attribute.GetString(item, "state")),
-		Reason:      attribute.GetString(item, "reason"),
-		Claim:       attribute.GetString(item, "claim"),
-		ClaimedAt:   attribute.GetTime(item, "claimedAt"),
-		CreatedAt:   attribute.GetTime(item, "createdAt"),
+		RequestID:   dynamo.GetString(item, "requestId"),
+		Tenant:      dynamo.GetString(item, "tenant"),
+		BusinessID:  dynamo.GetString(item, "businessId"),
+		ProductID:   dynamo.GetString(item, "productId"),
+		To:          dynamo.GetString(item, "to"),
+		Service:     dynamo.GetString(item, "service"),
+		Link:        secret.NewText(dynamo.GetString(item, "link")),
+		LinkExpires: dynamo.GetTime(item, "linkExpires"),
+		State:       MailState(dynamo.GetString(item, "state")),
+		Reason:      dynamo.GetString(item, "reason"),
+		Claim:       dynamo.GetString(item, "claim"),
+		ClaimedAt:   dynamo.GetTime(item, "claimedAt"),
+		CreatedAt:   dynamo.GetTime(item, "createdAt"),
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 )
 
@@ -67,7 +67,7 @@ func (s *MailStore) Keep(ctx context.Context, record Record, mail Mail) (formerE
 			formerEntitlement = ""
 			return nil
 		case isConditionFailed(reasons[0]):
-			formerEntitlement = attribute.GetString(reasons[0].Item, "entitlementId")
+			formerEntitlement = dynamo.GetString(reasons[0].Item, "entitlementId")
 			return errAgain
 		}
 		return err
@@ -84,11 +84,11 @@ func (s *MailStore) Claim(ctx context.Context, requestID, claim string, now time
 		UpdateExpression:         aws.String("SET #state = :sending, claim = :claim, claimedAt = :now, updatedAt = :now"),
 		ConditionExpression:      aws.String("#state = :pending"),
 		ExpressionAttributeNames: stateName,
-		ExpressionAttributeValues: attribute.Item{
-			":sending": attribute.String(string(MailSending)),
-			":pending": attribute.String(string(MailPending)),
-			":claim":   attribute.String(claim),
-			":now":     attribute.Time(now),
+		ExpressionAttributeValues: dynamo.Item{
+			":sending": dynamo.String(string(MailSending)),
+			":pending": dynamo.String(string(MailPending)),
+			":claim":   dynamo.String(claim),
+			":now":     dynamo.Time(now),
 		},
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
@@ -120,12 +120,12 @@ func (s *MailStore) Return(ctx context.Context, mail Mail, reason string, now ti
 		UpdateExpression:         aws.String("SET #state = :pending, reason = :reason, updatedAt = :now"),
 		ConditionExpression:      aws.String("#state IN (:pending, :sending) AND claim = :claim"),
 		ExpressionAttributeNames: stateName,
-		ExpressionAttributeValues: attribute.Item{
-			":pending": attribute.String(string(MailPending)),
-			":sending": attribute.String(string(MailSending)),
-			":claim":   attribute.String(mail.Claim),
-			":reason":  attribute.String(printable(reason)),
-			":now":     attribute.Time(now),
+		ExpressionAttributeValues: dynamo.Item{
+			":pending": dynamo.String(string(MailPending)),
+			":sending": dynamo.String(string(MailSending)),
+			":claim":   dynamo.String(mail.Claim),
+			":reason":  dynamo.String(printable(reason)),
+			":now":     dynamo.Time(now),
 		},
 	})
 	var failed *types.ConditionalCheckFailedException
@@ -166,7 +166,7 @@ func (s *MailStore) Record(ctx context.Context, mail Mail, outcome Outcome, now 
 	})
 }
 
-func notRecorded(kept attribute.Item) error {
+func notRecorded(kept dynamo.Item) error {
 	if kept == nil {
 		return fault.New(fault.NotFound, "")
 	}
@@ -193,19 +193,19 @@ func (s *MailStore) recordAlone(ctx context.Context, update *types.Update) error
 
 func (s *MailStore) outcomeUpdate(requestID string, outcome Outcome, now time.Time) *types.Update {
 	set := "SET #state = :state, reason = :reason, updatedAt = :now"
-	values := attribute.Item{
-		":state":  attribute.String(string(outcome.State)),
-		":reason": attribute.String(printable(outcome.Reason)),
-		":now":    attribute.Time(now),
+	values := dynamo.Item{
+		":state":  dynamo.String(string(outcome.State)),
+		":reason": dynamo.String(printable(outcome.Reason)),
+		":now":    dynamo.Time(now),
 	}
 	if outcome.MessageID != "" {
 		set += ", sesMessageId = :messageId"
-		values[":messageId"] = attribute.String(outcome.MessageID)
+		values[":messageId"] = dynamo.String(outcome.MessageID)
 	}
 	var earlier []string
 	for i, state := range outcome.State.before() {
 		name := ":earlier" + strconv.Itoa(i)
-		values[name] = attribute.String(string(state))
+		values[name] = dynamo.String(string(state))
 		earlier = append(earlier, name)
 	}
 	return &types.Update{
@@ -225,11 +225,11 @@ func (s *MailStore) outcomeOnProduct(mail Mail, outcome Outcome, now time.Time) 
 		Key:                 productKey(mail.Tenant, mail.BusinessID, mail.ProductID),
 		UpdateExpression:    aws.String("SET mailState = :state, mailReason = :reason, mailAt = :now"),
 		ConditionExpression: aws.String("operationId = :request"),
-		ExpressionAttributeValues: attribute.Item{
-			":state":   attribute.String(string(outcome.State)),
-			":reason":  attribute.String(printable(outcome.Reason)),
-			":now":     attribute.Time(now),
-			":request": attribute.String(mail.RequestID),
+		ExpressionAttributeValues: dynamo.Item{
+			":state":   dynamo.String(string(outcome.State)),
+			":reason":  dynamo.String(printable(outcome.Reason)),
+			":now":     dynamo.Time(now),
+			":request": dynamo.String(mail.RequestID),
 		},
 	}
 }

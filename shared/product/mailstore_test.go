@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/product"
 	"carillon/shared/secret"
@@ -45,10 +45,10 @@ func shown(t *testing.T, stack string) (state, reason string) {
 	t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(t.Context(), &dynamodb.GetItemInput{
 		TableName: aws.String(stack + "-products"),
-		Key:       attribute.Item{"owner": attribute.String(tenant + "#PA"), "id": attribute.String(keptProduct)},
+		Key:       dynamo.Item{"owner": dynamo.String(tenant + "#PA"), "id": dynamo.String(keptProduct)},
 	})
 	require.NoError(t, err)
-	return attribute.GetString(out.Item, "mailState"), attribute.GetString(out.Item, "mailReason")
+	return dynamo.GetString(out.Item, "mailState"), dynamo.GetString(out.Item, "mailReason")
 }
 
 func TestKeepKeepsAMailOnce(t *testing.T) {

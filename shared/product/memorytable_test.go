@@ -12,13 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 // memoryTable is DynamoDB as far as the reads ask it, without a network: items of one owner in the order of their ids,
 // perPage at a time, the first of them by any key, and every business unit. It leaves filters to who asks.
 type memoryTable struct {
-	items   []attribute.Item
+	items   []dynamo.Item
 	perPage int
 	asked   string // the latest call
 }
@@ -44,14 +44,14 @@ func (m *memoryTable) Do(r *http.Request) (*http.Response, error) {
 	if err := json.Unmarshal(body, &call); err != nil {
 		return nil, err
 	}
-	answer := map[string]any{"Item": wireItem(attribute.Item{"pk": attribute.String("business#PA")})}
+	answer := map[string]any{"Item": wireItem(dynamo.Item{"pk": dynamo.String("business#PA")})}
 	switch {
 	case call.Key["owner"] != nil:
 		answer["Item"] = wireItem(m.items[0])
 	case call.Key == nil:
 		start := 0
 		if after := call.ExclusiveStartKey["id"]["S"]; after != "" {
-			start = 1 + slices.IndexFunc(m.items, func(item attribute.Item) bool { return attribute.GetString(item, "id") == after })
+			start = 1 + slices.IndexFunc(m.items, func(item dynamo.Item) bool { return dynamo.GetString(item, "id") == after })
 		}
 		end := min(start+m.perPage, len(m.items))
 		if call.Limit > 0 {
@@ -59,7 +59,7 @@ func (m *memoryTable) Do(r *http.Request) (*http.Response, error) {
 		}
 		answer = map[string]any{"Count": end - start}
 		if end < len(m.items) {
-			answer["LastEvaluatedKey"] = wireItem(attribute.Item{"owner": m.items[end-1]["owner"], "id": m.items[end-1]["id"]})
+			answer["LastEvaluatedKey"] = wireItem(dynamo.Item{"owner": m.items[end-1]["owner"], "id": m.items[end-1]["id"]})
 		}
 		if call.Select != "COUNT" {
 			items := []any{}
@@ -79,10 +79,10 @@ func (m *memoryTable) Do(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-func wireItem(item attribute.Item) map[string]any {
+func wireItem(item dynamo.Item) map[string]any {
 	wire := map[string]any{}
 	for name := range item {
-		wire[name] = map[string]string{"S": attribute.GetString(item, name)}
+		wire[name] = map[string]string{"S": dynamo.GetString(item, name)}
 	}
 	return wire
 }

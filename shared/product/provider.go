@@ -19,7 +19,8 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"carillon/shared/fault"
-	"carillon/shared/partner"
+	"carillon/shared/hostname"
+	"carillon/shared/httpclient"
 	"carillon/shared/secret"
 )
 
@@ -58,7 +59,7 @@ func NewProviderClient(baseURL string, hosts ActivationHosts, secrets Secrets, s
 	switch {
 	case err != nil:
 		return nil, errors.New("product: the provider's URL is not a URL") // the cause quotes it, with what it may hold
-	case u.Scheme != "https" && (u.Scheme != "http" || !partner.IsThisMachine(u.Hostname())) || u.Host == "":
+	case u.Scheme != "https" && (u.Scheme != "http" || !hostname.IsThisMachine(u.Hostname())) || u.Host == "":
 		return nil, errors.New("product: the provider's URL must be https")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, errors.New("product: the provider's URL must not have credentials, a query or a fragment")
@@ -238,7 +239,7 @@ func (p *ProviderClient) outcome(response *http.Response, text []byte) (Entitlem
 	case codeUnauthorized:
 		return Entitlement{}, fault.Wrap(fault.BadGateway, errUnauthorized)
 	case codeTooMany:
-		return Entitlement{}, &fault.Error{Code: fault.Unavailable, RetryAfter: cmp.Or(partner.RetryAfter(response.Header, time.Now()), defaultRetryAfter), Cause: said}
+		return Entitlement{}, &fault.Error{Code: fault.Unavailable, RetryAfter: cmp.Or(httpclient.RetryAfter(response.Header, time.Now()), defaultRetryAfter), Cause: said}
 	case codeTimeout:
 		return Entitlement{}, fault.Wrap(fault.GatewayTimeout, said)
 	}

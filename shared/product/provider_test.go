@@ -20,6 +20,7 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/product"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 const (
@@ -79,7 +80,7 @@ func newProviderServer(t *testing.T, handler http.HandlerFunc) string {
 
 func newProviderAt(t *testing.T, url string, credentials *providerCredentials, timeout time.Duration) *product.ProviderClient {
 	t.Helper()
-	p, err := product.NewProviderClient(url, activationHosts(t), secret.NewCache(secret.NewStore(credentials.manager)), credentials.name, timeout)
+	p, err := product.NewProviderClient(url, activationHosts(t), secret.NewCache(secretstore.New(credentials.manager)), credentials.name, timeout)
 	require.NoError(t, err)
 	return p
 }

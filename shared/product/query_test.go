@@ -14,14 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 // shelf are products that differ in every text of the model, in the order of their ids.
-func shelf() []attribute.Item {
+func shelf() []dynamo.Item {
 	const contact = `[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"a@example.com"}},{"characteristic":{"emailAddress":"b+1@example.com"}}]},` +
 		`{"contactMedium":[{"characteristic":{"emailAddress":"c@example.com"}}]}]`
-	return []attribute.Item{
+	return []dynamo.Item{
 		stored(numbered(1)),
 		stored(numbered(2), "contact", contact, "billingAccountId", "a,b", "referredType", "MAX"),
 		stored(numbered(3), "status", "active", "billingAccountBaseType", "Account", "billingAccountType", "PostpaidAccount"),

@@ -16,8 +16,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
-	"carillon/shared/apiclient"
-	"carillon/shared/attribute"
+	"carillon/shared/clientauth"
+	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 )
@@ -47,34 +47,34 @@ const shownAttributes = "id, #status, productSpecificationId, referredType, bill
 	"contact, mailState, mailReason, mailAt"
 
 // productOf returns the product that an item is, under the URL of its collection.
-func productOf(item attribute.Item, collection string) (*readJSON, error) {
-	id := attribute.GetString(item, "id")
+func productOf(item dynamo.Item, collection string) (*readJSON, error) {
+	id := dynamo.GetString(item, "id")
 	p := &readJSON{productJSON: productJSON{
 		ID:                   id,
 		Href:                 collection + "/" + id,
-		Status:               attribute.GetString(item, "status"),
-		ProductSpecification: referenceJSON{ID: attribute.GetString(item, "productSpecificationId")},
+		Status:               dynamo.GetString(item, "status"),
+		ProductSpecification: referenceJSON{ID: dynamo.GetString(item, "productSpecificationId")},
 		BaseType:             productBaseType,
 		Type:                 productType,
-		ReferredType:         attribute.GetString(item, "referredType"),
+		ReferredType:         dynamo.GetString(item, "referredType"),
 		BillingAccount: accountJSON{
-			ID:       attribute.GetString(item, "billingAccountId"),
-			BaseType: attribute.GetString(item, "billingAccountBaseType"),
-			Type:     attribute.GetString(item, "billingAccountType"),
+			ID:       dynamo.GetString(item, "billingAccountId"),
+			BaseType: dynamo.GetString(item, "billingAccountBaseType"),
+			Type:     dynamo.GetString(item, "billingAccountType"),
 		},
 	}}
-	if err := json.Unmarshal([]byte(attribute.GetString(item, "contact")), &p.BillingAccount.Contact); err != nil {
+	if err := json.Unmarshal([]byte(dynamo.GetString(item, "contact")), &p.BillingAccount.Contact); err != nil {
 		return nil, err
 	}
-	state := attribute.GetString(item, "mailState")
+	state := dynamo.GetString(item, "mailState")
 	if state == "" {
 		return p, nil
 	}
 	p.add(activationMail, "string", state)
-	if at := attribute.GetTime(item, "mailAt"); !at.IsZero() {
+	if at := dynamo.GetTime(item, "mailAt"); !at.IsZero() {
 		p.add(activationMailDate, "dateTime", at.UTC().Format(time.RFC3339Nano))
 	}
-	if reason := attribute.GetString(item, "mailReason"); reason != "" {
+	if reason := dynamo.GetString(item, "mailReason"); reason != "" {
 		p.add(activationMailReason, "string", reason)
 	}
 	return p, nil
@@ -132,18 +132,18 @@ func copyToken(to *jsontext.Encoder, from *jsontext.Decoder) error {
 
 // admit returns who reads, and whether the businessId is served. It returns a fault Unauthenticated or Forbidden, as a
 // create does, or the error of Secrets Manager or DynamoDB.
-func admit(ctx context.Context, clients *apiclient.Authenticator, content *ContentStore, r *httpapi.Request) (client apiclient.Client, served bool, err error) {
+func admit(ctx context.Context, clients *clientauth.Authenticator, content *ContentStore, r *httpapi.Request) (client clientauth.Client, served bool, err error) {
 	if client, err = authenticate(ctx, clients, r); err != nil {
-		return apiclient.Client{}, false, err
+		return clientauth.Client{}, false, err
 	}
 	businessID := r.PathParameter("businessId")
 	_, err = content.Business(ctx, businessID)
 	served = err == nil
 	if err != nil && !fault.Is(err, fault.NotFound) {
-		return apiclient.Client{}, false, err
+		return clientauth.Client{}, false, err
 	}
 	if !mayAsk(client, businessID, served) {
-		return apiclient.Client{}, false, fault.New(fault.Forbidden, "")
+		return clientauth.Client{}, false, fault.New(fault.Forbidden, "")
 	}
 	return client, served, nil
 }
@@ -186,7 +186,7 @@ func isProductID(text string) bool {
 
 // find returns a product's item, as far as a read shows it. It returns a fault NotFound, also for another owner's product,
 // or DynamoDB's error.
-func (s *Store) find(ctx context.Context, tenant, businessID, id string) (attribute.Item, error) {
+func (s *Store) find(ctx context.Context, tenant, businessID, id string) (dynamo.Item, error) {
 	if !isProductID(id) {
 		return nil, fault.New(fault.NotFound, "")
 	}
@@ -214,7 +214,7 @@ func (s *Store) collect(ctx context.Context, tenant, businessID string, p *page)
 		KeyConditionExpression:    aws.String("#owner = :owner"),
 		ProjectionExpression:      aws.String(shownAttributes),
 		ExpressionAttributeNames:  map[string]string{"#owner": "owner", "#status": "status"},
-		ExpressionAttributeValues: attribute.Item{":owner": productKey(tenant, businessID, "")["owner"]},
+		ExpressionAttributeValues: dynamo.Item{":owner": productKey(tenant, businessID, "")["owner"]},
 		ConsistentRead:            aws.Bool(true),
 	}
 	count := *read
@@ -260,7 +260,7 @@ func narrow(input *dynamodb.QueryInput, filters []filter) {
 			for id := range f.texts {
 				if isProductID(id) {
 					*input.KeyConditionExpression += " AND id = :id"
-					input.ExpressionAttributeValues[":id"] = attribute.String(id)
+					input.ExpressionAttributeValues[":id"] = dynamo.String(id)
 				}
 			}
 		}
@@ -271,7 +271,7 @@ func narrow(input *dynamodb.QueryInput, filters []filter) {
 		var operands []string
 		for text := range f.texts {
 			operand := ":f" + strconv.Itoa(i) + "x" + strconv.Itoa(len(operands))
-			input.ExpressionAttributeValues[operand] = attribute.String(text)
+			input.ExpressionAttributeValues[operand] = dynamo.String(text)
 			operands = append(operands, operand)
 		}
 		name := "#f" + strconv.Itoa(i)

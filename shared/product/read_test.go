@@ -21,9 +21,9 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/provision"
-	"carillon/shared/apiclient"
-	"carillon/shared/attribute"
+	"carillon/shared/clientauth"
 	"carillon/shared/contenttable"
+	"carillon/shared/dynamo"
 	"carillon/shared/httpapi"
 	"carillon/shared/product"
 	"carillon/shared/secret"
@@ -41,10 +41,10 @@ const (
 type clientSecrets map[string]string
 
 var readingClients = clientSecrets{
-	"reader":        `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + apiclient.ScopeDXPProduct + `"]}`,
-	"other-reader":  `{"secret":"` + readPassword + `","tenant":"` + otherTenant + `","scopes":["` + apiclient.ScopeDXPProduct + `"]}`,
-	"reader-of-pa":  `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + apiclient.ScopeDXPProduct + `:PA"]}`,
-	"ott-client":    `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + apiclient.ScopeOTTSend + `"]}`,
+	"reader":        `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + clientauth.ScopeDXPProduct + `"]}`,
+	"other-reader":  `{"secret":"` + readPassword + `","tenant":"` + otherTenant + `","scopes":["` + clientauth.ScopeDXPProduct + `"]}`,
+	"reader-of-pa":  `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + clientauth.ScopeDXPProduct + `:PA"]}`,
+	"ott-client":    `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + clientauth.ScopeOTTSend + `"]}`,
 	"almost-reader": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":[]}`,
 }
 
@@ -67,7 +67,7 @@ type readAPI struct {
 
 func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
 	a := &readAPI{items: items, stack: stack, table: stack + "-products", log: &lockedBuffer{}}
-	clients := &apiclient.Authenticator{Secrets: readingClients}
+	clients := &clientauth.Authenticator{Secrets: readingClients}
 	content := product.NewContentStore(contenttable.New(items, provision.ContentTable(stack)))
 	products := product.NewStore(items, a.table)
 	adapt := func(handler httpapi.Handler) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
@@ -131,7 +131,7 @@ func (a *readAPI) got(t assert.TestingT, id, rawQuery string, changes ...request
 }
 
 // put writes items as a create does.
-func (a *readAPI) put(t *testing.T, items ...attribute.Item) {
+func (a *readAPI) put(t *testing.T, items ...dynamo.Item) {
 	t.Helper()
 	for _, item := range items {
 		_, err := a.items.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(a.table), Item: item})
@@ -140,18 +140,18 @@ func (a *readAPI) put(t *testing.T, items ...attribute.Item) {
 }
 
 // stored is a product's item. Changes are names and values in turn; an empty value is kept as one.
-func stored(id string, changes ...string) attribute.Item {
-	item := attribute.Item{
-		"owner": attribute.String(tenant + "#PA"), "id": attribute.String(id), "status": attribute.String("created"),
-		"productSpecificationId": attribute.String("disney-plus"), "referredType": attribute.String("DISNEY"),
-		"billingAccountId": attribute.String("8001234567"), "billingAccountBaseType": attribute.String(""), "billingAccountType": attribute.String(""),
-		"contact":       attribute.String(`[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`),
-		"email":         attribute.String("abc@gmail.com"),
-		"entitlementId": attribute.String("entitlement-1"), "operationId": attribute.String("operation-1"), "correlationId": attribute.String("c-0"),
-		"activationUrl": attribute.String("https://activate.example.com/secret"), // as an item that was written before has it
+func stored(id string, changes ...string) dynamo.Item {
+	item := dynamo.Item{
+		"owner": dynamo.String(tenant + "#PA"), "id": dynamo.String(id), "status": dynamo.String("created"),
+		"productSpecificationId": dynamo.String("disney-plus"), "referredType": dynamo.String("DISNEY"),
+		"billingAccountId": dynamo.String("8001234567"), "billingAccountBaseType": dynamo.String(""), "billingAccountType": dynamo.String(""),
+		"contact":       dynamo.String(`[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`),
+		"email":         dynamo.String("abc@gmail.com"),
+		"entitlementId": dynamo.String("entitlement-1"), "operationId": dynamo.String("operation-1"), "correlationId": dynamo.String("c-0"),
+		"activationUrl": dynamo.String("https://activate.example.com/secret"), // as an item that was written before has it
 	}
 	for i := 0; i < len(changes); i += 2 {
-		item[changes[i]] = attribute.String(changes[i+1])
+		item[changes[i]] = dynamo.String(changes[i+1])
 	}
 	return item
 }
@@ -227,7 +227,7 @@ func (a *readAPI) reads() map[string]func(t assert.TestingT, rawQuery string, ch
 
 // Contract.md §3, row "credentials missing, short, unknown, wrong": as for a create.
 func TestReadsAnswerWrongCredentialsAlike(t *testing.T) {
-	api := newReadAPI((&memoryTable{items: []attribute.Item{stored(numbered(1))}, perPage: 1}).client(), "memory")
+	api := newReadAPI((&memoryTable{items: []dynamo.Item{stored(numbered(1))}, perPage: 1}).client(), "memory")
 	for endpoint, ask := range api.reads() {
 		for name, change := range map[string]request{
 			"no client_id":     func(e *events.APIGatewayV2HTTPRequest) { delete(e.Headers, "client_id") },
@@ -315,7 +315,7 @@ func TestReadsShowATenantItsOwn(t *testing.T) {
 
 // X-Correlation-ID is optional on a read, and comes back on every answer.
 func TestReadsEchoTheCorrelationID(t *testing.T) {
-	api := newReadAPI((&memoryTable{items: []attribute.Item{stored(numbered(1))}, perPage: 1}).client(), "memory")
+	api := newReadAPI((&memoryTable{items: []dynamo.Item{stored(numbered(1))}, perPage: 1}).client(), "memory")
 	for endpoint, ask := range api.reads() {
 		for sent, want := range map[string]struct {
 			status int

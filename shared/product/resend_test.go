@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/product"
 )
 
@@ -29,12 +29,12 @@ func TestCreateKeepsAndEnqueuesItsMail(t *testing.T) {
 		"id": "request#" + request, "requestId": request, "tenant": tenant, "businessId": "PA", "productId": product.ID(tenant, "PA", validProduct),
 		"to": "abc@gmail.com", "service": "Disney+", "link": entitlement["url"].(string), "state": "pending",
 	} {
-		assert.Equal(t, want, attribute.GetString(mails[0], name), name)
+		assert.Equal(t, want, dynamo.GetString(mails[0], name), name)
 	}
 	for _, name := range []string{"createdAt", "updatedAt", "linkExpires"} {
-		assert.False(t, attribute.GetTime(mails[0], name).IsZero(), name)
+		assert.False(t, dynamo.GetTime(mails[0], name).IsZero(), name)
 	}
-	assert.InDelta(t, time.Now().Add(30*24*time.Hour).Unix(), attribute.GetInt(mails[0], "expiresAt"), 60)
+	assert.InDelta(t, time.Now().Add(30*24*time.Hour).Unix(), dynamo.GetInt(mails[0], "expiresAt"), 60)
 	assert.Equal(t, []string{request}, b.enqueued())
 
 	b.post("c-1", validBody)
@@ -50,7 +50,7 @@ func TestAMailNamesAServiceWithoutANameByItsReferredType(t *testing.T) {
 	b := deploy(t, nil)
 	b.play(answering(202, granted))
 	require.Equal(t, http.StatusCreated, b.post("c-1", strings.Replace(validBody, "disney-plus", "disney-basic", 1)).StatusCode)
-	assert.Equal(t, "DISNEY", attribute.GetString(b.mails()[0], "service"))
+	assert.Equal(t, "DISNEY", dynamo.GetString(b.mails()[0], "service"))
 }
 
 func TestAnEntitlementWithoutALinkHasNoMail(t *testing.T) {
@@ -58,8 +58,8 @@ func TestAnEntitlementWithoutALinkHasNoMail(t *testing.T) {
 	b.play(answering(200, `{"entitlementId":"e-1","responseCode":"OK"}`))
 	require.Equal(t, http.StatusCreated, b.post("c-1", validBody).StatusCode)
 	assert.Empty(t, b.enqueued())
-	assert.Equal(t, "none", attribute.GetString(b.mails()[0], "state"))
-	assert.Equal(t, "none", attribute.GetString(b.kept()[0], "mailState"))
+	assert.Equal(t, "none", dynamo.GetString(b.mails()[0], "state"))
+	assert.Equal(t, "none", dynamo.GetString(b.kept()[0], "mailState"))
 }
 
 // The activation URL is checked before anything is kept or mailed.
@@ -81,15 +81,15 @@ func TestALinkToAHostThatIsNotAllowedIsNotMailed(t *testing.T) {
 func TestAProductTakesTheEntitlementThatTheProviderGives(t *testing.T) {
 	b := deploy(t, nil)
 	require.Equal(t, http.StatusCreated, b.post("c-1", validBody).StatusCode)
-	first := attribute.GetString(b.kept()[0], "entitlementId")
+	first := dynamo.GetString(b.kept()[0], "entitlementId")
 	for i, id := range []string{"e-1", "e-1", "e-2", "e-1"} {
 		b.play(answering(202, strings.Replace(granted, "e-1", id, 1)))
 		require.Equal(t, http.StatusCreated, b.post(fmt.Sprintf("c-%d", i+2), validBody).StatusCode)
 	}
 	items := b.kept()
 	require.Len(t, items, 1)
-	assert.Equal(t, "e-1", attribute.GetString(items[0], "entitlementId"))
-	assert.ElementsMatch(t, []string{first, "e-1", "e-2"}, attribute.GetStrings(items[0], "formerEntitlementIds"))
+	assert.Equal(t, "e-1", dynamo.GetString(items[0], "entitlementId"))
+	assert.ElementsMatch(t, []string{first, "e-1", "e-2"}, dynamo.GetStrings(items[0], "formerEntitlementIds"))
 	assert.Len(t, b.mails(), 5)
 }
 
@@ -197,7 +197,7 @@ func TestFiftyIdenticalCreatesAtTheSameTimeMakeOneProduct(t *testing.T) {
 			items := b.kept()
 			require.Len(t, items, 1)
 			last := b.requests()[test.mails-1].requestID
-			assert.Equal(t, last, attribute.GetString(items[0], "operationId"), "the newest link is the product's")
+			assert.Equal(t, last, dynamo.GetString(items[0], "operationId"), "the newest link is the product's")
 		})
 	}
 }

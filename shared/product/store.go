@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/go-json-experiment/json"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 // status is what a product's status is from its creation on.
@@ -50,9 +50,9 @@ func productUpdate(table string, record Record, mail Mail) (update, error) {
 	if err != nil {
 		return update{}, err
 	}
-	expires := attribute.String("")
+	expires := dynamo.String("")
 	if !record.ActivationExpires.IsZero() {
-		expires = attribute.Time(record.ActivationExpires)
+		expires = dynamo.Time(record.ActivationExpires)
 	}
 	return update{
 		TableName: aws.String(table),
@@ -66,22 +66,22 @@ func productUpdate(table string, record Record, mail Mail) (update, error) {
 			"createdAt = if_not_exists(createdAt, :now), updatedAt = :now"),
 		ConditionExpression:      aws.String("attribute_not_exists(entitlementId) OR entitlementId = :entitlementId"),
 		ExpressionAttributeNames: map[string]string{"#status": "status"},
-		ExpressionAttributeValues: attribute.Item{
-			":status":                 attribute.String(statusCreated),
-			":entitlementId":          attribute.String(record.Entitlement.ID),
-			":productSpecificationId": attribute.String(record.SpecificationID),
-			":referredType":           attribute.String(record.ReferredType),
-			":billingAccountId":       attribute.String(record.BillingAccount.ID),
-			":billingAccountBaseType": attribute.String(record.BillingAccount.BaseType),
-			":billingAccountType":     attribute.String(record.BillingAccount.Type),
-			":contact":                attribute.String(string(contact)),
-			":email":                  attribute.String(record.Email()),
+		ExpressionAttributeValues: dynamo.Item{
+			":status":                 dynamo.String(statusCreated),
+			":entitlementId":          dynamo.String(record.Entitlement.ID),
+			":productSpecificationId": dynamo.String(record.SpecificationID),
+			":referredType":           dynamo.String(record.ReferredType),
+			":billingAccountId":       dynamo.String(record.BillingAccount.ID),
+			":billingAccountBaseType": dynamo.String(record.BillingAccount.BaseType),
+			":billingAccountType":     dynamo.String(record.BillingAccount.Type),
+			":contact":                dynamo.String(string(contact)),
+			":email":                  dynamo.String(record.Email()),
 			":activationExpires":      expires,
-			":operationId":            attribute.String(record.OperationID),
-			":correlationId":          attribute.String(record.CorrelationID),
-			":mailState":              attribute.String(string(mail.State)),
-			":mailReason":             attribute.String(mail.Reason),
-			":now":                    attribute.Time(mail.CreatedAt),
+			":operationId":            dynamo.String(record.OperationID),
+			":correlationId":          dynamo.String(record.CorrelationID),
+			":mailState":              dynamo.String(string(mail.State)),
+			":mailReason":             dynamo.String(mail.Reason),
+			":now":                    dynamo.Time(mail.CreatedAt),
 		},
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}, nil
@@ -93,13 +93,13 @@ func (u update) replacing(former string) *types.Update {
 		u.UpdateExpression = aws.String(*u.UpdateExpression + " ADD formerEntitlementIds :formers")
 		u.ConditionExpression = aws.String("entitlementId = :former")
 		u.ExpressionAttributeValues = maps.Clone(u.ExpressionAttributeValues)
-		u.ExpressionAttributeValues[":former"] = attribute.String(former)
+		u.ExpressionAttributeValues[":former"] = dynamo.String(former)
 		u.ExpressionAttributeValues[":formers"] = &types.AttributeValueMemberSS{Value: []string{former}}
 	}
 	return (*types.Update)(&u)
 }
 
 // productKey is a product's key. A tenant's name has no #, so two owners never share one.
-func productKey(tenant, businessID, id string) attribute.Item {
-	return attribute.Item{"owner": attribute.String(tenant + "#" + businessID), "id": attribute.String(id)}
+func productKey(tenant, businessID, id string) dynamo.Item {
+	return dynamo.Item{"owner": dynamo.String(tenant + "#" + businessID), "id": dynamo.String(id)}
 }

@@ -32,7 +32,7 @@ func transact(ctx context.Context, try func() error) error {
 			return err
 		}
 		wait := min(minConflictWait<<min(tries, 10), maxConflictWait)
-		if overdue := clock.Sleep(ctx, rand.N(wait)+time.Millisecond); overdue != nil {
+		if overdue := (clock.System{}).Sleep(ctx, rand.N(wait)+time.Millisecond); overdue != nil {
 			return &fault.Error{Code: fault.Unavailable, RetryAfter: time.Second, Cause: errors.Join(err, overdue)}
 		}
 	}

@@ -1,4 +1,5 @@
-// Package secret reads secrets from AWS Secrets Manager, keeps them for a while, and keeps them out of logs.
+// Package secret is what a secret is to this bundle: a text that keeps out of logs, its versions, and a cache of them.
+// It reads none itself, and links nothing of AWS: see package secretstore.
 package secret
 
 import (

@@ -8,24 +8,22 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
+	"carillon/shared/environment"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
-
-// Keys reads versions of the signing key; secret.Cache does. The version's id is the token's kid.
-type Keys interface {
-	Get(ctx context.Context, name string, stage secret.Stage, maxAge time.Duration) (secret.Version, error)
-}
 
 // Authority issues and checks the tokens of one API. A token of one audience opens no other.
 type Authority struct {
-	// Keys and KeyName say where the signing key is.
-	Keys    Keys
+	// Keys and KeyName say where the signing key is. The id of its version is the token's kid.
+	Keys    secret.Reader
 	KeyName string
 	// Audience is the API.
 	Audience string
@@ -33,6 +31,14 @@ type Authority struct {
 	Lifetime time.Duration
 	// Leeway is how far two clocks may differ.
 	Leeway time.Duration
+}
+
+// Open fills in the signing key: the secret that SIGNING_KEY_SECRET names, read in the background by now.
+func (a Authority) Open(env *environment.Variables, config aws.Config) *Authority {
+	keys := secret.NewCache(secretstore.Open(config))
+	a.Keys, a.KeyName = keys, env.String("SIGNING_KEY_SECRET")
+	keys.Warm(secret.Current, a.KeyName)
+	return &a
 }
 
 // recheckAge is how old a kept key may be when a token names another one.
@@ -55,7 +61,7 @@ type claims struct {
 }
 
 // Issue returns a signed token for a client with those scopes. It returns Keys' error.
-func (a *Authority) Issue(ctx context.Context, client apiclient.Client, scopes []string) (string, error) {
+func (a *Authority) Issue(ctx context.Context, client clientauth.Client, scopes []string) (string, error) {
 	key, err := a.Keys.Get(ctx, a.KeyName, secret.Current, secret.AnyAge)
 	if err != nil {
 		return "", err

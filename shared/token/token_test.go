@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/secret"
@@ -24,7 +24,7 @@ import (
 
 const keyName = "carillon/token-signing-key"
 
-var client = apiclient.Client{ID: "client-1", Tenant: "tenant-1", Scopes: []string{"a", "b", "c"}}
+var client = clientauth.Client{ID: "client-1", Tenant: "tenant-1", Scopes: []string{"a", "b", "c"}}
 
 // keyring has the versions of the signing key.
 type keyring struct {

@@ -17,7 +17,7 @@ import (
 	"carillon/local"
 	"carillon/local/standin"
 	"carillon/provision"
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 )
 
 // parallelTests is how many tests run at once unless -parallel says otherwise: most of them wait for a function to start
@@ -123,9 +123,9 @@ func provisionMore(ctx context.Context) error {
 		into *local.DemoClient
 		provision.Client
 	}{
-		{&ottReader, provision.Client{ID: "contract-ott-reader", Tenant: "demo-brand", Scopes: []string{apiclient.ScopeOTTRegistrationRead}}},
-		{&ottTeammate, provision.Client{ID: "contract-ott-teammate", Tenant: "demo-brand", Scopes: []string{apiclient.ScopeOTTRegistrationRead, apiclient.ScopeOTTRegistrationWrite}}},
-		{&dxpTrinidad, provision.Client{ID: "contract-dxp-tt", Tenant: "contract-channel", Scopes: []string{apiclient.ScopeDXPProduct + ":" + otherCountry}}},
+		{&ottReader, provision.Client{ID: "contract-ott-reader", Tenant: "demo-brand", Scopes: []string{clientauth.ScopeOTTRegistrationRead}}},
+		{&ottTeammate, provision.Client{ID: "contract-ott-teammate", Tenant: "demo-brand", Scopes: []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite}}},
+		{&dxpTrinidad, provision.Client{ID: "contract-dxp-tt", Tenant: "contract-channel", Scopes: []string{clientauth.ScopeDXPProduct + ":" + otherCountry}}},
 	} {
 		secret, err := clients.Add(ctx, add.Client)
 		if err != nil {

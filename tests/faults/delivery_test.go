@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/engage"
 )
 
@@ -69,11 +69,11 @@ func eventually(t *testing.T, why string, condition func() bool) {
 func timePasses(t *testing.T, id string) {
 	t.Helper()
 	m := meta(t, id)
-	past := attribute.Int(time.Now().Add(-time.Second).UnixMilli())
-	set := func(name, condition string, values attribute.Item) {
+	past := dynamo.Int(time.Now().Add(-time.Second).UnixMilli())
+	set := func(name, condition string, values dynamo.Item) {
 		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 			TableName:                 table("pushes"),
-			Key:                       attribute.Item{"requestId": attribute.String(id), "part": attribute.String("meta")},
+			Key:                       dynamo.Item{"requestId": dynamo.String(id), "part": dynamo.String("meta")},
 			UpdateExpression:          aws.String("SET #name = :past"),
 			ConditionExpression:       aws.String(condition),
 			ExpressionAttributeNames:  map[string]string{"#name": name},
@@ -86,12 +86,12 @@ func timePasses(t *testing.T, id string) {
 	}
 	for i, chunk := range m.Chunks {
 		if !chunk.LeasedUntil.IsZero() {
-			seen := attribute.Int(chunk.LeasedUntil.UnixMilli())
-			set(fmt.Sprintf("c%d", i), "#name = :seen", attribute.Item{":past": past, ":seen": seen})
+			seen := dynamo.Int(chunk.LeasedUntil.UnixMilli())
+			set(fmt.Sprintf("c%d", i), "#name = :seen", dynamo.Item{":past": past, ":seen": seen})
 		}
 	}
 	if !m.DueAt.IsZero() {
-		set("dueAt", "attribute_exists(#name)", attribute.Item{":past": past})
+		set("dueAt", "attribute_exists(#name)", dynamo.Item{":past": past})
 	}
 }
 

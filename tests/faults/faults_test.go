@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 var bundle *local.Bundle
@@ -122,9 +122,9 @@ func engageBearer(t *testing.T) map[string]string {
 
 func table(name string) *string { return aws.String(bundle.Demo.AWS.Stack + "-" + name) }
 
-func scan(t *testing.T, name string) []attribute.Item {
+func scan(t *testing.T, name string) []dynamo.Item {
 	t.Helper()
-	var items []attribute.Item
+	var items []dynamo.Item
 	pages := dynamodb.NewScanPaginator(bundle.DynamoDB(), &dynamodb.ScanInput{TableName: table(name), ConsistentRead: aws.Bool(true)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
@@ -140,9 +140,9 @@ func endLocks(t *testing.T) {
 	for _, item := range scan(t, "idempotency") {
 		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 			TableName:                 table("idempotency"),
-			Key:                       attribute.Item{"key": item["key"]},
+			Key:                       dynamo.Item{"key": item["key"]},
 			UpdateExpression:          aws.String("SET lockedUntil = :past"),
-			ExpressionAttributeValues: attribute.Item{":past": attribute.Int(1)},
+			ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(1)},
 		})
 		require.NoError(t, err)
 	}
@@ -161,15 +161,15 @@ func registrationBody(pageID, version string) string {
 func registeredVersion(t *testing.T, pageID string) string {
 	t.Helper()
 	out, err := bundle.DynamoDB().GetItem(t.Context(), &dynamodb.GetItemInput{
-		TableName: table("registrations"), Key: attribute.Item{"pk": attribute.String("messenger#" + pageID)}, ConsistentRead: aws.Bool(true),
+		TableName: table("registrations"), Key: dynamo.Item{"pk": dynamo.String("messenger#" + pageID)}, ConsistentRead: aws.Bool(true),
 	})
 	require.NoError(t, err)
 	require.NotEmpty(t, out.Item, "the registration is lost")
 	secret, err := bundle.SecretsManager().GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{
-		SecretId: aws.String(attribute.GetString(out.Item, "secretName")),
+		SecretId: aws.String(dynamo.GetString(out.Item, "secretName")),
 	})
 	require.NoError(t, err, "the registration's credentials are lost")
-	version := attribute.GetString(out.Item, "name")
+	version := dynamo.GetString(out.Item, "name")
 	assert.Equal(t, "secret "+version, field(t, aws.ToString(secret.SecretString), "applicationSecret"), "item and secret are of different registrations")
 	return version
 }
@@ -285,9 +285,9 @@ func pushes(t *testing.T) map[string]push {
 	t.Helper()
 	found := map[string]push{}
 	for _, item := range scan(t, "pushes") {
-		id := attribute.GetString(item, "requestId")
+		id := dynamo.GetString(item, "requestId")
 		p := found[id]
-		switch part := attribute.GetString(item, "part"); {
+		switch part := dynamo.GetString(item, "part"); {
 		case part == "meta":
 			p.metas++
 		case part == "content":
@@ -353,12 +353,12 @@ func TestBatchKilledAndItsProgramTakenBack(t *testing.T) {
 	setComplete := func(complete bool) {
 		_, err := bundle.DynamoDB().UpdateItem(context.Background(), &dynamodb.UpdateItemInput{
 			TableName: table("content"),
-			Key: attribute.Item{
-				"pk": attribute.String("provider#" + demoProvider), "sk": attribute.String("program#" + bundle.Demo.Engage.ProgramContentUUID),
+			Key: dynamo.Item{
+				"pk": dynamo.String("provider#" + demoProvider), "sk": dynamo.String("program#" + bundle.Demo.Engage.ProgramContentUUID),
 			},
 			UpdateExpression:          aws.String("SET complete = :complete"),
 			ConditionExpression:       aws.String("attribute_exists(pk)"),
-			ExpressionAttributeValues: attribute.Item{":complete": attribute.Bool(complete)},
+			ExpressionAttributeValues: dynamo.Item{":complete": dynamo.Bool(complete)},
 		})
 		require.NoError(t, err)
 	}

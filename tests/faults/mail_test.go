@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/standin"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/product"
 	"carillon/shared/product/mailqueue"
 )
@@ -51,8 +51,8 @@ func mailStore() *product.MailStore {
 func (o order) mail(t *testing.T) product.Mail {
 	t.Helper()
 	for _, item := range scan(t, "products") {
-		if attribute.GetString(item, "billingAccountId") == o.account {
-			mail, err := mailStore().Get(t.Context(), attribute.GetString(item, "operationId"))
+		if dynamo.GetString(item, "billingAccountId") == o.account {
+			mail, err := mailStore().Get(t.Context(), dynamo.GetString(item, "operationId"))
 			require.NoError(t, err)
 			return mail
 		}
@@ -70,9 +70,9 @@ func (o order) comesAgain(t *testing.T) {
 	if mail.State == product.MailSending {
 		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 			TableName:                 table("mails"),
-			Key:                       attribute.Item{"id": attribute.String("request#" + mail.RequestID)},
+			Key:                       dynamo.Item{"id": dynamo.String("request#" + mail.RequestID)},
 			UpdateExpression:          aws.String("SET claimedAt = :past"),
-			ExpressionAttributeValues: attribute.Item{":past": attribute.Time(time.Now().Add(-3 * time.Minute))},
+			ExpressionAttributeValues: dynamo.Item{":past": dynamo.Time(time.Now().Add(-3 * time.Minute))},
 		})
 		require.NoError(t, err)
 	}

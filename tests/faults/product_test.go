@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/standin"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 )
 
 const productCreate = "ProductCreateFunction"
@@ -148,16 +148,16 @@ func (o order) requireOneProduct(t *testing.T, accepted int) {
 	require.Len(t, granted, 1)
 	kept := 0
 	for _, item := range scan(t, "products") {
-		if attribute.GetString(item, "billingAccountId") == o.account {
+		if dynamo.GetString(item, "billingAccountId") == o.account {
 			kept++
-			assert.Equal(t, granted[0].EntitlementID, attribute.GetString(item, "entitlementId"))
+			assert.Equal(t, granted[0].EntitlementID, dynamo.GetString(item, "entitlementId"))
 			assert.NotContains(t, item, "formerEntitlementIds")
 		}
 	}
 	assert.Equal(t, 1, kept)
 	sum := sha256.Sum256([]byte(o.account))
 	for _, item := range scan(t, "mails") {
-		if id := attribute.GetString(item, "id"); strings.HasPrefix(id, "account#") && strings.HasSuffix(id, hex.EncodeToString(sum[:])) {
+		if id := dynamo.GetString(item, "id"); strings.HasPrefix(id, "account#") && strings.HasSuffix(id, hex.EncodeToString(sum[:])) {
 			counted, _ := item["requests"].(*types.AttributeValueMemberM)
 			assert.Len(t, counted.Value, accepted)
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/standin"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/ott"
 	"carillon/shared/ott/outbound"
 )
@@ -122,8 +122,8 @@ func (n note) requireSent(t *testing.T, id string, copies int) {
 	assert.Len(t, n.taken(), copies)
 	messages := 0
 	for _, item := range scan(t, "messages") {
-		if strings.Contains(attribute.GetString(item, "body"), n.key) {
-			assert.Equal(t, id, attribute.GetString(item, "ottRequestId"))
+		if strings.Contains(dynamo.GetString(item, "body"), n.key) {
+			assert.Equal(t, id, dynamo.GetString(item, "ottRequestId"))
 			messages++
 		}
 	}
@@ -136,16 +136,16 @@ func (n note) requireSent(t *testing.T, id string, copies int) {
 }
 
 // setTimes changes the message's record, as if time had passed.
-func (n note) setTimes(t *testing.T, id string, times attribute.Item) {
+func (n note) setTimes(t *testing.T, id string, times dynamo.Item) {
 	t.Helper()
 	for name, value := range times {
 		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 			TableName:                 table("messages"),
-			Key:                       attribute.Item{"id": attribute.String(demoBrand + "#message#" + id)},
+			Key:                       dynamo.Item{"id": dynamo.String(demoBrand + "#message#" + id)},
 			UpdateExpression:          aws.String("SET #name = :value"),
 			ConditionExpression:       aws.String("attribute_exists(id)"),
 			ExpressionAttributeNames:  map[string]string{"#name": name},
-			ExpressionAttributeValues: attribute.Item{":value": value},
+			ExpressionAttributeValues: dynamo.Item{":value": value},
 		})
 		require.NoError(t, err)
 	}
@@ -154,7 +154,7 @@ func (n note) setTimes(t *testing.T, id string, times attribute.Item) {
 // leaseEnds lets the time pass in which the message is the killed process's own.
 func (n note) leaseEnds(t *testing.T, id string) {
 	t.Helper()
-	n.setTimes(t, id, attribute.Item{"notBefore": attribute.Int(1)})
+	n.setTimes(t, id, dynamo.Item{"notBefore": dynamo.Int(1)})
 }
 
 // comesAgain has SQS deliver the message again, times over and in one batch.
@@ -321,7 +321,7 @@ func TestTheOutboundQueueLosesAMessage(t *testing.T) {
 	bundle.ResumeQueues()
 	assert.Equal(t, id, n.accepted(t), "it may be in the queue still")
 	assert.Equal(t, "Queued", n.status(t))
-	n.setTimes(t, id, attribute.Item{"queuedAt": attribute.Time(time.Now().Add(-11 * time.Minute))})
+	n.setTimes(t, id, dynamo.Item{"queuedAt": dynamo.Time(time.Now().Add(-11 * time.Minute))})
 	assert.Equal(t, id, n.accepted(t))
 	n.requireSent(t, id, 1)
 }

@@ -23,7 +23,7 @@ import (
 
 	"carillon/local"
 	"carillon/local/standin"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
 	"carillon/shared/secret"
@@ -129,10 +129,10 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 	post(batches, repeated, "Authorization", engage, "Idempotency-Key", key)
 	_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 		TableName:                 aws.String(d.AWS.Stack + "-idempotency"),
-		Key:                       attribute.Item{"key": attribute.String("engage#" + c.ClientID + "#" + key)},
+		Key:                       dynamo.Item{"key": dynamo.String("engage#" + c.ClientID + "#" + key)},
 		UpdateExpression:          aws.String("SET lockedUntil = :past REMOVE answer"),
 		ConditionExpression:       aws.String("attribute_exists(answer)"),
-		ExpressionAttributeValues: attribute.Item{":past": attribute.Int(0)},
+		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(0)},
 	})
 	require.NoError(t, err)
 	post(batches, repeated, "Authorization", engage, "Idempotency-Key", key)
@@ -140,9 +140,9 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 	call(http.MethodGet, pushes+"/"+push, "", "Authorization", engage)
 	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 		TableName:                 aws.String(d.AWS.Stack + "-pushes"),
-		Key:                       attribute.Item{"requestId": attribute.String(push), "part": attribute.String("meta")},
+		Key:                       dynamo.Item{"requestId": dynamo.String(push), "part": dynamo.String("meta")},
 		UpdateExpression:          aws.String("SET dueAt = :past"),
-		ExpressionAttributeValues: attribute.Item{":past": attribute.Int(1)},
+		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(1)},
 	})
 	require.NoError(t, err)
 	require.NoError(t, bundle.TriggerSchedules(t.Context()))

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -24,6 +22,7 @@ import (
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -60,10 +59,7 @@ func newBus(t *testing.T) *bus {
 	b := &bus{}
 	server := httptest.NewServer(b)
 	t.Cleanup(server.Close)
-	b.client = eventbridge.New(eventbridge.Options{
-		BaseEndpoint: aws.String(server.URL), Region: emulatortest.Region, Retryer: aws.NopRetryer{},
-		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
-	})
+	b.client = emulatortest.EventBridgeAt(server.URL)
 	return b
 }
 
@@ -154,7 +150,7 @@ func newOffice(t *testing.T) *office {
 	o.registrations = ott.NewRegistrationStore(items, stack+"-registrations", secrets, stack+"/ott/")
 	handler := &callback.Handler{
 		Registrations: o.registrations.RegistrationReader,
-		Credentials:   ott.NewCredentialsReader(secret.NewCache(secret.NewStore(secrets))),
+		Credentials:   ott.NewCredentialsReader(secret.NewCache(secretstore.New(secrets))),
 		Events:        callback.NewPublisher(o.client, "events-of-ott", o.clock),
 	}
 	log := slog.New(slog.NewJSONHandler(o.log, nil))

@@ -75,7 +75,7 @@ func New(messages *ott.MessageStore, registrations *ott.RegistrationReader, cred
 // Handle delivers a batch of messages, all at the same time. It reports those that failed for a reason that a repeat may
 // mend, AWS's mostly; SQS brings these back.
 func (d *Deliverer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
-	return messagebatch.Each(ctx, event, d.handle), nil
+	return messagebatch.Each(slog.Default(), d.handle)(ctx, event)
 }
 
 func (d *Deliverer) handle(ctx context.Context, body string) error {

@@ -18,8 +18,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"carillon/shared/httpclient"
 	"carillon/shared/ott"
-	"carillon/shared/partner"
 	"carillon/shared/secret"
 )
 
@@ -166,7 +166,7 @@ func graphRefusal(response *http.Response, answer []byte, hidden ...secret.Text)
 	err := refusal("Messenger", response, said, hidden...)
 	var refused *Refused
 	if errors.As(err, &refused) && (body.Error.IsTransient || slices.Contains(transientCodes, body.Error.Code)) {
-		return &Again{After: partner.RetryAfter(response.Header, time.Now()), Cause: errors.New(refused.Reason)}
+		return &Again{After: httpclient.RetryAfter(response.Header, time.Now()), Cause: errors.New(refused.Reason)}
 	}
 	return err
 }

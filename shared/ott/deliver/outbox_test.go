@@ -22,6 +22,7 @@ import (
 	"carillon/shared/ott/deliver"
 	"carillon/shared/ott/outbound"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -82,7 +83,7 @@ func newOutboxOn(t *testing.T, items *dynamodb.Client, answer func(n int, w http
 	created, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(stack + "-outbound")})
 	require.NoError(t, err)
 	o.deliverer = deliver.New(ott.NewMessageStore(items, stack+"-messages"), ott.NewRegistrationReader(items, stack+"-registrations"),
-		ott.NewCredentialsReader(secret.NewCache(secret.NewStore(secrets))), outbound.NewQueue(client, *created.QueueUrl), o.platforms.transport(t), o.clock)
+		ott.NewCredentialsReader(secret.NewCache(secretstore.New(secrets))), outbound.NewQueue(client, *created.QueueUrl), o.platforms.transport(t), o.clock)
 	return o
 }
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"carillon/shared/partner"
+	"carillon/shared/httpclient"
 	"carillon/shared/secret"
 )
 
@@ -52,7 +52,7 @@ func refusal(platform string, response *http.Response, said string, hidden ...se
 	}
 	switch status := response.StatusCode; {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
-		return &Again{After: partner.RetryAfter(response.Header, time.Now()), Cause: errors.New(reason)}
+		return &Again{After: httpclient.RetryAfter(response.Header, time.Now()), Cause: errors.New(reason)}
 	default:
 		return &Refused{Reason: reason}
 	}

@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"carillon/shared/hostname"
 	"carillon/shared/ott"
-	"carillon/shared/partner"
 )
 
 // Limits of a call to a platform.
@@ -64,7 +64,7 @@ func PublicTransport(resolver *net.Resolver) *http.Transport {
 // and Host as they are. It returns an error if the URL is not http on this machine.
 func StandInTransport(address string) (http.RoundTripper, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "http" || !partner.IsThisMachine(u.Hostname()) {
+	if err != nil || u.Scheme != "http" || !hostname.IsThisMachine(u.Hostname()) {
 		return nil, errors.New("PLATFORM_STANDIN_URL must be http on this machine")
 	}
 	return &standIn{host: u.Host, transport: &http.Transport{MaxIdleConnsPerHost: 10}}, nil

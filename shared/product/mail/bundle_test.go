@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
 	"carillon/shared/product/mailqueue"
@@ -267,10 +267,10 @@ func failures(response events.SQSEventResponse) string {
 }
 
 // kept returns a mail as it is kept.
-func (b *bundle) kept(requestID string) attribute.Item {
+func (b *bundle) kept(requestID string) dynamo.Item {
 	b.t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(b.t.Context(), &dynamodb.GetItemInput{
-		TableName: aws.String(b.name + "-mails"), Key: attribute.Item{"id": attribute.String("request#" + requestID)}, ConsistentRead: aws.Bool(true),
+		TableName: aws.String(b.name + "-mails"), Key: dynamo.Item{"id": dynamo.String("request#" + requestID)}, ConsistentRead: aws.Bool(true),
 	})
 	require.NoError(b.t, err)
 	return out.Item
@@ -278,7 +278,7 @@ func (b *bundle) kept(requestID string) attribute.Item {
 
 func (b *bundle) state(requestID string) product.MailState {
 	b.t.Helper()
-	return product.MailState(attribute.GetString(b.kept(requestID), "state"))
+	return product.MailState(dynamo.GetString(b.kept(requestID), "state"))
 }
 
 // shown returns how a mail fares on its product.
@@ -286,11 +286,11 @@ func (b *bundle) shown(m product.Mail) (state product.MailState, reason string, 
 	b.t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(b.t.Context(), &dynamodb.GetItemInput{
 		TableName:      aws.String(b.name + "-products"),
-		Key:            attribute.Item{"owner": attribute.String(m.Tenant + "#" + m.BusinessID), "id": attribute.String(m.ProductID)},
+		Key:            dynamo.Item{"owner": dynamo.String(m.Tenant + "#" + m.BusinessID), "id": dynamo.String(m.ProductID)},
 		ConsistentRead: aws.Bool(true),
 	})
 	require.NoError(b.t, err)
-	return product.MailState(attribute.GetString(out.Item, "mailState")), attribute.GetString(out.Item, "mailReason"), attribute.GetTime(out.Item, "mailAt")
+	return product.MailState(dynamo.GetString(out.Item, "mailState")), dynamo.GetString(out.Item, "mailReason"), dynamo.GetTime(out.Item, "mailAt")
 }
 
 // crash plays a process that is killed at one of its calls: before that is carried out, or after it was and before its

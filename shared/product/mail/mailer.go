@@ -56,13 +56,13 @@ func NewMailer(mails *product.MailStore, queue *mailqueue.Queue, sender *Sender,
 // Handle sends the mails of a batch of messages, all at the same time. It reports those that failed for a reason that a
 // repeat may mend, AWS's mostly; SQS brings these back. A refusal of SES is not one: it is the mail's outcome.
 func (m *Mailer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
-	return messagebatch.Each(ctx, event, func(ctx context.Context, body string) error {
+	return messagebatch.Each(slog.Default(), func(ctx context.Context, body string) error {
 		message, err := mailqueue.Decode(body)
 		if err != nil {
 			return err
 		}
 		return m.send(ctx, message)
-	}), nil
+	})(ctx, event)
 }
 
 var (

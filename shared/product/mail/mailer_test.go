@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
 	"carillon/shared/product/mailqueue"
@@ -46,8 +46,8 @@ func TestAMailIsSent(t *testing.T) {
 		assert.Equal(t, "UTF-8", charset)
 	}
 	item := b.kept(request)
-	assert.Equal(t, "sent", attribute.GetString(item, "state"))
-	assert.NotEmpty(t, attribute.GetString(item, "sesMessageId"))
+	assert.Equal(t, "sent", dynamo.GetString(item, "state"))
+	assert.NotEmpty(t, dynamo.GetString(item, "sesMessageId"))
 	assert.NotContains(t, item, "link", "nothing needs the link any more")
 	state, reason, at := b.shown(m)
 	assert.Equal(t, product.MailSent, state)
@@ -149,14 +149,14 @@ func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
 			assert.Empty(t, b.deliver(messageOf(name)))
 			assert.Len(t, b.sent(), before+1)
 			item := b.kept(name)
-			assert.Equal(t, string(test.state), attribute.GetString(item, "state"))
-			assert.Equal(t, test.reason, attribute.GetString(item, "reason"))
+			assert.Equal(t, string(test.state), dynamo.GetString(item, "state"))
+			assert.Equal(t, test.reason, dynamo.GetString(item, "reason"))
 			messages := b.enqueued()
 			b.play(nil)
 			if test.state == product.MailPending {
 				require.Len(t, messages, 1)
 				assert.JSONEq(t, `{"requestId":"`+name+`","tries":1}`, messages[0].MessageBody)
-				assert.Equal(t, link, attribute.GetString(item, "link"))
+				assert.Equal(t, link, dynamo.GetString(item, "link"))
 				assert.Empty(t, b.deliver(messages[0].MessageBody))
 				assert.Equal(t, product.MailSent, b.state(name))
 				return
@@ -186,7 +186,7 @@ func TestAMailIsPutOffWhileSESCannotBeReached(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, failures(response))
 	assert.Equal(t, product.MailPending, b.state(request))
-	assert.Equal(t, "SES could not be reached", attribute.GetString(b.kept(request), "reason"))
+	assert.Equal(t, "SES could not be reached", dynamo.GetString(b.kept(request), "reason"))
 	b.deliver(messageOf(request))
 	assert.Equal(t, product.MailSent, b.state(request))
 }

@@ -30,7 +30,7 @@ func NewRecorder(mails *product.MailStore, now func() time.Time) *Recorder {
 // An event of a mail or a type that is not known is logged and done with. Handle reports the messages that are no events,
 // and those that failed for a reason that a repeat may mend, AWS's mostly.
 func (r *Recorder) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
-	return messagebatch.Each(ctx, event, r.record), nil
+	return messagebatch.Each(slog.Default(), r.record)(ctx, event)
 }
 
 var errEvent = errors.New("mail: a message is not an event of SES")

@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/attribute"
+	"carillon/shared/dynamo"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
 )
@@ -76,7 +76,7 @@ func TestAnEventsOutcomeIsShownOnTheProduct(t *testing.T) {
 			assert.Equal(t, test.reason, reason)
 			assert.Equal(t, b.clock(), at)
 			assert.Equal(t, test.state, b.state(name))
-			assert.Equal(t, "m-1", attribute.GetString(b.kept(name), "sesMessageId"))
+			assert.Equal(t, "m-1", dynamo.GetString(b.kept(name), "sesMessageId"))
 			log := b.log.String()
 			last := log[strings.LastIndex(strings.TrimSpace(log), "\n")+1:]
 			assert.Contains(t, last, fmt.Sprintf(`"mailsRefused":%d`, test.refused))

@@ -1,4 +1,4 @@
-package secret_test
+package secretstore_test
 
 import (
 	"io"
@@ -14,15 +14,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/awsconfig"
+	"carillon/shared/fault"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
 
+const value = "hunter2"
+
 func TestStoreReadsWhatTheTemplateDeclares(t *testing.T) {
 	stack := emulatortest.Deploy(t)
-	store := secret.NewStore(emulatortest.SecretsManager())
+	store := secretstore.New(emulatortest.SecretsManager())
 	key, err := store.Get(t.Context(), stack+"/token-signing-key", secret.Current)
 	require.NoError(t, err)
 	assert.Len(t, key.Value.Reveal(), 64)
@@ -43,7 +46,7 @@ func TestStoreReadsBothVersionsOfARotatedSecret(t *testing.T) {
 		require.NoError(t, err)
 		versions = append(versions, *put.VersionId)
 	}
-	store := secret.NewStore(client)
+	store := secretstore.New(client)
 	for _, id := range []string{name, *made.ARN} {
 		current, err := store.Get(t.Context(), id, secret.Current)
 		require.NoError(t, err)
@@ -64,7 +67,7 @@ func TestStoreOfSecretsThatAreNotThere(t *testing.T) {
 	_, err = client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: &name, RecoveryWindowInDays: aws.Int64(7)})
 	require.NoError(t, err)
 	for _, missing := range []string{name, name + "-unknown", "a name with spaces"} {
-		_, err = secret.NewStore(client).Get(t.Context(), missing, secret.Current)
+		_, err = secretstore.New(client).Get(t.Context(), missing, secret.Current)
 		require.ErrorIs(t, err, secret.ErrNotFound, missing)
 		assert.NotContains(t, err.Error(), value)
 	}
@@ -95,14 +98,14 @@ func TestStoreOfAWSErrors(t *testing.T) {
 				_, _ = io.WriteString(w, test.answer)
 			}))
 			defer server.Close()
-			_, err := secret.NewStore(emulatortest.SecretsManagerAt(server.URL)).Get(t.Context(), "x", secret.Current)
+			_, err := secretstore.New(emulatortest.SecretsManagerAt(server.URL)).Get(t.Context(), "x", secret.Current)
 			require.Error(t, err)
 			if test.missing {
 				assert.ErrorIs(t, err, secret.ErrNotFound)
 			} else {
 				assert.NotErrorIs(t, err, secret.ErrNotFound)
 			}
-			assert.Equal(t, test.unavailable, awsconfig.IsUnavailable(err))
+			assert.Equal(t, test.unavailable, fault.Is(err, fault.Unavailable))
 		})
 	}
 }
@@ -113,7 +116,7 @@ func TestStoreOfABinarySecret(t *testing.T) {
 	name := emulatortest.Deploy(t) + "/client/binary"
 	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretBinary: []byte("x")})
 	require.NoError(t, err)
-	version, err := secret.NewStore(client).Get(t.Context(), name, secret.Current)
+	version, err := secretstore.New(client).Get(t.Context(), name, secret.Current)
 	require.NoError(t, err)
 	assert.True(t, version.Value.IsZero())
 }
@@ -124,7 +127,7 @@ func TestCacheOfAStore(t *testing.T) {
 	name := emulatortest.Deploy(t) + "/client/cached"
 	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("old")})
 	require.NoError(t, err)
-	cache := secret.NewCache(secret.NewStore(client))
+	cache := secret.NewCache(secretstore.New(client))
 	ctx := t.Context()
 	for range 3 {
 		version, err := cache.Get(ctx, name, secret.Current, secret.AnyAge)

@@ -1,10 +1,9 @@
-package readcache_test
+package cache_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -15,10 +14,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/readcache"
+	"carillon/shared/cache"
+	"carillon/shared/clock/clocktest"
 )
 
-const anyAge = time.Duration(math.MaxInt64)
+const anyAge = cache.AnyAge
 
 // table is what is read from: its one value, and how often it was read.
 type table struct {
@@ -45,7 +45,7 @@ func (s *table) read(ctx context.Context) (int64, error) {
 // pass lets a bubble's time go by.
 func pass(d time.Duration) { <-time.After(d) }
 
-func get(t *testing.T, c *readcache.Cache[int64], maxAge time.Duration, s *table) int64 {
+func get(t *testing.T, c *cache.Cache[int64], maxAge time.Duration, s *table) int64 {
 	t.Helper()
 	value, err := c.Get(t.Context(), "key", maxAge, s.read)
 	require.NoError(t, err)
@@ -58,7 +58,7 @@ func TestTimeToLive(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := new(table)
 			s.value.Store(1)
-			c := readcache.New[int64](10, time.Minute)
+			c := cache.New(cache.Options[int64]{Limit: 10, TTL: time.Minute})
 			assert.EqualValues(t, 1, get(t, c, anyAge, s))
 			s.value.Store(2)
 			pass(time.Minute - 1)
@@ -79,7 +79,7 @@ func TestMaxAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(table)
 		s.value.Store(1)
-		c := readcache.New[int64](10, time.Minute)
+		c := cache.New(cache.Options[int64]{Limit: 10, TTL: time.Minute})
 		get(t, c, anyAge, s)
 		s.value.Store(2)
 		pass(5*time.Second - 1)
@@ -97,7 +97,7 @@ func TestOneReadingForAllWhoAskTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &table{delay: time.Second}
 		s.value.Store(7)
-		c := readcache.New[int64](10, time.Minute)
+		c := cache.New(cache.Options[int64]{Limit: 10, TTL: time.Minute})
 		var group sync.WaitGroup
 		for range 100 {
 			group.Go(func() {
@@ -115,7 +115,7 @@ func TestCallerThatGoesAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &table{delay: time.Second}
 		s.value.Store(7)
-		c := readcache.New[int64](10, time.Minute)
+		c := cache.New(cache.Options[int64]{Limit: 10, TTL: time.Minute})
 		impatient, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		_, err := c.Get(impatient, "key", anyAge, s.read)
@@ -127,7 +127,7 @@ func TestCallerThatGoesAway(t *testing.T) {
 
 func TestReadingThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := readcache.New[int64](10, time.Minute)
+		c := cache.New(cache.Options[int64]{Limit: 10, TTL: time.Minute})
 		start := time.Now()
 		_, err := c.Get(t.Context(), "key", anyAge, (&table{delay: time.Hour}).read)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -139,7 +139,7 @@ func TestErrorsAreNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(table)
 		s.value.Store(1)
-		c := readcache.New[int64](10, time.Minute)
+		c := cache.New(cache.Options[int64]{Limit: 10, TTL: time.Minute})
 		down := errors.New("down")
 		s.failure.Store(&down)
 		for range 2 {
@@ -160,7 +160,7 @@ func TestErrorsAreNotKept(t *testing.T) {
 }
 
 func TestKeysAreApart(t *testing.T) {
-	c := readcache.New[string](10, time.Minute)
+	c := cache.New(cache.Options[string]{Limit: 10, TTL: time.Minute})
 	for range 2 {
 		for _, key := range []string{"a", "b", ""} {
 			value, err := c.Get(t.Context(), key, anyAge, func(context.Context) (string, error) { return "value of " + key, nil })
@@ -171,14 +171,14 @@ func TestKeysAreApart(t *testing.T) {
 }
 
 func TestNilOfAnInterfaceIsAValue(t *testing.T) {
-	c := readcache.New[error](10, time.Minute)
+	c := cache.New(cache.Options[error]{Limit: 10, TTL: time.Minute})
 	value, err := c.Get(t.Context(), "key", anyAge, func(context.Context) (error, error) { return nil, nil })
 	require.NoError(t, err)
 	assert.NoError(t, value)
 }
 
 func TestLimit(t *testing.T) {
-	c := readcache.New[int](3, time.Hour)
+	c := cache.New(cache.Options[int]{Limit: 3, TTL: time.Hour})
 	reads := map[string]int{}
 	ask := func(key string) {
 		_, err := c.Get(t.Context(), key, anyAge, func(context.Context) (int, error) { reads[key]++; return 0, nil })
@@ -188,11 +188,11 @@ func TestLimit(t *testing.T) {
 		ask(key)
 	}
 	assert.Equal(t, map[string]int{"a": 1, "b": 2, "c": 1, "d": 1}, reads, "the one not asked for the longest goes first")
-	assert.Panics(t, func() { readcache.New[int](0, time.Hour) })
+	assert.Panics(t, func() { cache.New(cache.Options[int]{Limit: 0, TTL: time.Hour}) })
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	c := readcache.New[[]byte](100, time.Hour)
+	c := cache.New(cache.Options[[]byte]{Limit: 100, TTL: time.Hour})
 	fill := func(from, to int) int64 {
 		for i := from; i < to; i++ {
 			_, err := c.Get(t.Context(), fmt.Sprint(i), anyAge, func(context.Context) ([]byte, error) { return make([]byte, 10_000), nil })
@@ -206,4 +206,45 @@ func TestMemoryIsBounded(t *testing.T) {
 	full := fill(0, 1000)
 	assert.Less(t, fill(1000, 6000)-full, int64(1<<20), "bytes after 50 MB more")
 	runtime.KeepAlive(c)
+}
+
+// A value that says itself how long it is good for is kept for that long from the beginning of its reading, and no longer.
+func TestValuesThatSayHowLongTheyAreKept(t *testing.T) {
+	now := clocktest.New()
+	c := cache.New(cache.Options[time.Duration]{
+		Limit: 10, Keep: func(v time.Duration) time.Duration { return v }, Clock: now,
+	})
+	reads := 0
+	ask := func() {
+		_, err := c.Get(t.Context(), "key", anyAge, func(ctx context.Context) (time.Duration, error) {
+			reads++
+			return time.Minute, now.Sleep(ctx, 10*time.Second) // what the reading takes is gone already
+		})
+		require.NoError(t, err)
+	}
+	ask()
+	now.Advance(50*time.Second - 1)
+	ask()
+	assert.Equal(t, 1, reads)
+	now.Advance(1)
+	ask()
+	assert.Equal(t, 2, reads)
+}
+
+func TestDrop(t *testing.T) {
+	c := cache.New(cache.Options[string]{Limit: 10, TTL: time.Hour})
+	value := "first"
+	ask := func() string {
+		got, err := c.Get(t.Context(), "key", anyAge, func(context.Context) (string, error) { return value, nil })
+		require.NoError(t, err)
+		return got
+	}
+	is := func(want string) func(string) bool { return func(kept string) bool { return kept == want } }
+	c.Drop("key", is("first")) // nothing is kept yet
+	assert.Equal(t, "first", ask())
+	value = "second"
+	c.Drop("key", is("another"))
+	assert.Equal(t, "first", ask(), "a newer value is not dropped for an older one")
+	c.Drop("key", is("first"))
+	assert.Equal(t, "second", ask())
 }

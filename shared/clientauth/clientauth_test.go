@@ -1,4 +1,4 @@
-package apiclient_test
+package clientauth_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/secret"
 )
@@ -66,33 +66,33 @@ func document(password string, scopes ...string) string {
 	return fmt.Sprintf(`{"secret":%q,"tenant":"tenant-1","scopes":["%s"],"note":"unknown members are ignored"}`, password, strings.Join(scopes, `","`))
 }
 
-func newAuthenticator(v *vault) *apiclient.Authenticator {
-	return &apiclient.Authenticator{Secrets: secret.NewCache(v), Prefix: prefix, RotationWindow: window}
+func newAuthenticator(v *vault) *clientauth.Authenticator {
+	return &clientauth.Authenticator{Secrets: secret.NewCache(v), Prefix: prefix, RotationWindow: window}
 }
 
 // pass lets a bubble's time go by.
 func pass(d time.Duration) { <-time.After(d) }
 
 // ask authenticates and says how long that took.
-func ask(t *testing.T, a *apiclient.Authenticator, id, password string) (apiclient.Client, time.Duration, error) {
+func ask(t *testing.T, a *clientauth.Authenticator, id, password string) (clientauth.Client, time.Duration, error) {
 	t.Helper()
 	start := time.Now()
 	client, err := a.Authenticate(t.Context(), id, secret.NewText(password))
 	return client, time.Since(start), err
 }
 
-func assertRefused(t *testing.T, a *apiclient.Authenticator, id, password string) {
+func assertRefused(t *testing.T, a *clientauth.Authenticator, id, password string) {
 	t.Helper()
 	client, took, err := ask(t, a, id, password)
 	require.True(t, fault.Is(err, fault.Unauthenticated), "%v", err)
-	assert.Equal(t, apiclient.Client{}, client)
+	assert.Equal(t, clientauth.Client{}, client)
 	assert.Equal(t, step, took)
 	var failure *fault.Error
 	require.ErrorAs(t, err, &failure)
 	assert.Empty(t, failure.Message, "unknown and wrong say the same")
 }
 
-func assertGranted(t *testing.T, a *apiclient.Authenticator, id, password string) apiclient.Client {
+func assertGranted(t *testing.T, a *clientauth.Authenticator, id, password string) clientauth.Client {
 	t.Helper()
 	client, took, err := ask(t, a, id, password)
 	require.NoError(t, err)

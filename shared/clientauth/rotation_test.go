@@ -1,4 +1,4 @@
-package apiclient_test
+package clientauth_test
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"carillon/shared/apiclient"
+	"carillon/shared/clientauth"
 )
 
 func TestRotationKeepsThePreviousSecretForItsWindow(t *testing.T) {
@@ -161,7 +161,7 @@ func TestGrantScopes(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			granted, ok := apiclient.GrantScopes(apiclient.Client{Scopes: test.held}, known, test.requested)
+			granted, ok := clientauth.GrantScopes(clientauth.Client{Scopes: test.held}, known, test.requested)
 			assert.Equal(t, test.ok, ok)
 			if test.ok {
 				assert.Equal(t, test.granted, granted)

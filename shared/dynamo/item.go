@@ -1,6 +1,7 @@
-// Package attribute writes and reads the attributes of DynamoDB items. It stands in for the SDK's attributevalue
-// package, whose reflection and second service client a function's start would pay for.
-package attribute
+// Package dynamo is what every store on DynamoDB shares: the attributes of items, conditions that did not hold, and
+// transactions that met others. It stands in for the SDK's attributevalue package, whose reflection and whose client of
+// DynamoDB Streams a function's start would pay for.
+package dynamo
 
 import (
 	"strconv"

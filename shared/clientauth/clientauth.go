@@ -1,6 +1,6 @@
-// Package apiclient authenticates partners' API clients. A client is the secret <stack>/client/<client_id> in Secrets
+// Package clientauth authenticates partners' API clients by id and secret. A client is the secret <stack>/client/<client_id> in Secrets
 // Manager, with the JSON {"secret","tenant","scopes"}; Secrets Manager's rotation is the client's rotation.
-package apiclient
+package clientauth
 
 import (
 	"context"
@@ -11,10 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/go-json-experiment/json"
 
+	"carillon/shared/environment"
 	"carillon/shared/fault"
 	"carillon/shared/secret"
+	"carillon/shared/secretstore"
 )
 
 // The scopes a client can hold.
@@ -26,6 +29,13 @@ const (
 	ScopeDXPProduct           = "dxp_product"   // every business unit; dxp_product:PA is for that one alone
 )
 
+// Scopes returns every scope that a client can hold.
+func Scopes() []string {
+	return []string{
+		ScopeOTTRegistrationRead, ScopeOTTRegistrationWrite, ScopeOTTSend, ScopeEngageInform, ScopeDXPProduct,
+	}
+}
+
 // Client is who presented valid credentials.
 type Client struct {
 	ID     string
@@ -36,19 +46,24 @@ type Client struct {
 // Has reports whether the client holds a scope.
 func (c Client) Has(scope string) bool { return slices.Contains(c.Scopes, scope) }
 
-// Secrets reads a version of a secret, at most maxAge old; secret.Cache does.
-type Secrets interface {
-	Get(ctx context.Context, name string, stage secret.Stage, maxAge time.Duration) (secret.Version, error)
-}
-
 // Authenticator checks client ids and secrets.
 type Authenticator struct {
 	// Secrets is where clients are kept.
-	Secrets Secrets
+	Secrets secret.Reader
 	// Prefix is what a client's secret is called before its id, such as carillon/client/.
 	Prefix string
 	// RotationWindow is how long the previous secret stays valid after a rotation.
 	RotationWindow time.Duration
+}
+
+// Open returns an Authenticator of the clients under CLIENT_SECRET_PREFIX, with the window that CLIENT_ROTATION_WINDOW
+// says.
+func Open(env *environment.Variables, config aws.Config) *Authenticator {
+	return &Authenticator{
+		Secrets:        secret.NewCache(secretstore.Open(config)),
+		Prefix:         env.String("CLIENT_SECRET_PREFIX"),
+		RotationWindow: env.Duration("CLIENT_ROTATION_WINDOW"),
+	}
 }
 
 const (
@@ -60,15 +75,17 @@ const (
 	recheckAge = time.Second
 )
 
-// isClientID reports whether an id can be a client's: 5 to 128 characters (seed 003 has the minimum) that a secret's name can hold.
-func isClientID(id string) bool {
+// IsClientID reports whether an id can be a client's: 5 to 128 characters (seed 003 has the minimum) that a secret's name
+// can hold.
+func IsClientID(id string) bool {
 	return len(id) >= 5 && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.@-", r)
 	})
 }
 
 // Authenticate returns the client that id and presented belong to. An unknown id and a wrong secret are the same fault
-// Unauthenticated, after the same time. It returns Secrets' error, or the context's, when the client could not be looked up.
+// Unauthenticated, after the same time. It returns a fault Unavailable if too many unknown ids were presented of late; or
+// Secrets' error, or the context's, if the client could not be looked up.
 func (a *Authenticator) Authenticate(ctx context.Context, id string, presented secret.Text) (Client, error) {
 	start := time.Now()
 	client, err := a.check(ctx, id, presented)
@@ -82,7 +99,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, id string, presented s
 
 func (a *Authenticator) check(ctx context.Context, id string, presented secret.Text) (Client, error) {
 	refused := fault.New(fault.Unauthenticated, "")
-	if !isClientID(id) || presented.IsZero() {
+	if !IsClientID(id) || presented.IsZero() {
 		return Client{}, refused
 	}
 	// First as the client is kept, then as it is now: it may have been rotated a moment ago.

@@ -1,0 +1,31 @@
+// Package backoff says how long to wait before something that failed is tried again.
+package backoff
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"carillon/shared/clock"
+)
+
+// Policy bounds the waits: they double from Min to Max.
+type Policy struct{ Min, Max time.Duration }
+
+// maxDoublings keeps the doubling within a time.Duration.
+const maxDoublings = 30
+
+// Wait returns the wait after so many failures, the first being 1: the doubled time or up to half of it less, so that
+// those who failed together do not come back together.
+func (p Policy) Wait(failures int) time.Duration {
+	d := p.Max
+	if doublings := max(failures-1, 0); doublings < maxDoublings && p.Min<<doublings < p.Max && p.Min<<doublings > 0 {
+		d = p.Min << doublings
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// Sleep lets the wait after so many failures pass. It returns the context's error if that is over first.
+func (p Policy) Sleep(ctx context.Context, c clock.Clock, failures int) error {
+	return c.Sleep(ctx, p.Wait(failures))
+}

@@ -1,0 +1,120 @@
+// Package queue puts jobs onto SQS queues. Package messagebatch takes them off again; it is apart so that a function
+// that only receives does not link SQS.
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/go-json-experiment/json"
+	"golang.org/x/sync/errgroup"
+
+	"carillon/shared/backoff"
+	"carillon/shared/clock"
+)
+
+// MaxDelay is how long SQS delays a message at most.
+const MaxDelay = 15 * time.Minute
+
+const (
+	entriesPerCall = 10 // what SendMessageBatch takes
+	callsAtOnce    = 5
+	maxTries       = 4 // of entries that SQS refused while it took others
+)
+
+var refusals = backoff.Policy{Min: 50 * time.Millisecond, Max: time.Second}
+
+// Delay is how long SQS keeps a message back, in whole seconds from 0 to MaxDelay. The zero value is no delay.
+type Delay struct{ seconds int32 }
+
+// NoLongerThan returns the delay that ends by d at the latest: early is what its receiver makes up for.
+func NoLongerThan(d time.Duration) Delay { return Delay{int32(bounded(d) / time.Second)} }
+
+// NoShorterThan returns the delay that ends after d at the earliest: a message that comes early would only go round again.
+func NoShorterThan(d time.Duration) Delay {
+	return Delay{int32((bounded(d) + time.Second - 1) / time.Second)}
+}
+
+func bounded(d time.Duration) time.Duration { return max(0, min(d, MaxDelay)) }
+
+// Entry is a job on its way into the queue.
+type Entry[J any] struct {
+	Job   J // becomes JSON
+	Delay Delay
+}
+
+// Sender puts jobs of one type onto a queue. It is safe for concurrent use.
+type Sender[J any] struct {
+	client *sqs.Client
+	url    string
+	clock  clock.Clock
+}
+
+// NewSender returns a sender to the queue of that URL.
+func NewSender[J any](client *sqs.Client, url string, clock clock.Clock) *Sender[J] {
+	return &Sender[J]{client: client, url: url, clock: clock}
+}
+
+// Send enqueues jobs, ten a call, five calls at once. It returns an error if SQS did not take every one of them, a fault
+// Unavailable if that may succeed later; a call that fails costs no other its jobs.
+func (s *Sender[J]) Send(ctx context.Context, entries ...Entry[J]) error {
+	var group errgroup.Group
+	group.SetLimit(callsAtOnce)
+	for start := 0; start < len(entries); start += entriesPerCall {
+		part := entries[start:min(start+entriesPerCall, len(entries))]
+		group.Go(func() error { return s.send(ctx, part) })
+	}
+	return group.Wait()
+}
+
+func (s *Sender[J]) send(ctx context.Context, jobs []Entry[J]) error {
+	entries := make([]types.SendMessageBatchRequestEntry, len(jobs))
+	for i, entry := range jobs {
+		body, err := json.Marshal(entry.Job)
+		if err != nil {
+			return err
+		}
+		entries[i] = types.SendMessageBatchRequestEntry{
+			Id:           aws.String(strconv.Itoa(i)),
+			MessageBody:  aws.String(string(body)),
+			DelaySeconds: entry.Delay.seconds,
+		}
+	}
+	// SQS may refuse some entries of a batch and take the others.
+	for tries := 1; ; tries++ {
+		input := &sqs.SendMessageBatchInput{QueueUrl: aws.String(s.url), Entries: entries}
+		out, err := s.client.SendMessageBatch(ctx, input)
+		switch {
+		case err != nil:
+			return err
+		case len(out.Failed) == 0:
+			return nil
+		case tries == maxTries:
+			return fmt.Errorf("queue: SQS refused %d of %d messages: %s",
+				len(out.Failed), len(entries), aws.ToString(out.Failed[0].Code))
+		}
+		entries = refused(entries, out.Failed)
+		if err := refusals.Sleep(ctx, s.clock, tries); err != nil {
+			return err
+		}
+	}
+}
+
+func refused(
+	entries []types.SendMessageBatchRequestEntry, failed []types.BatchResultErrorEntry,
+) []types.SendMessageBatchRequestEntry {
+	var again []types.SendMessageBatchRequestEntry
+	for _, f := range failed {
+		for _, entry := range entries {
+			if aws.ToString(entry.Id) == aws.ToString(f.Id) {
+				again = append(again, entry)
+			}
+		}
+	}
+	return again
+}
