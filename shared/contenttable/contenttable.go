@@ -10,6 +10,7 @@ import (
 
 	"carillon/shared/cache"
 	"carillon/shared/dynamo"
+	"carillon/shared/environment"
 	"carillon/shared/fault"
 )
 
@@ -32,6 +33,11 @@ type Table struct {
 // New returns the table of that name.
 func New(client *dynamodb.Client, table string) *Table {
 	return &Table{client: client, table: table, items: cache.New(cache.Options[dynamo.Item]{Limit: limit, TTL: ttl})}
+}
+
+// Open returns the table that CONTENT_TABLE names.
+func Open(env *environment.Variables, config aws.Config) *Table {
+	return New(dynamodb.NewFromConfig(config), env.String("CONTENT_TABLE"))
 }
 
 // Get returns an item that was read within maxAge. It returns a fault NotFound if there is none, or DynamoDB's error.
