@@ -45,7 +45,7 @@ func withCarillon(run func() int) (int, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	carillon = filepath.Join(dir, "carillon")
-	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", carillon, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=auto", "-o", carillon, ".").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("building the command: %w\n%s", err, out)
 	}
 	return run(), nil
