@@ -28,7 +28,7 @@ help: ## list the targets
 .PHONY: run
 run: ## run the bundle on this machine: no AWS account, no Docker (PORT, GATEWAY_URL, PROVIDER_URL)
 	@mkdir -p $(LOCAL)
-	@go build -o $(LOCAL)/carillon ./cmd/carillon
+	@go build -buildvcs=auto -o $(LOCAL)/carillon ./cmd/carillon
 	@exec $(LOCAL)/carillon local
 
 .PHONY: test

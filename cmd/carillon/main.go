@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"carillon/cmd/carillon/version"
 )
 
 // The exit statuses.
@@ -55,7 +57,7 @@ func run(ctx context.Context, args []string, streams *Streams) int {
 	parser := kong.Must(&cli,
 		kong.Name("carillon"),
 		kong.Description("Provisions and runs the Carillon bundle. Each command has a --help with an example."),
-		kong.Vars{"version": version()},
+		kong.Vars{"version": versionLine()},
 		kong.Writers(streams.Out, streams.Err),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(streams, &cli.Target),
@@ -85,10 +87,7 @@ func usageHint(err error) string {
 	return fmt.Sprintf("See `%s --help`.", command)
 }
 
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "carillon (unknown build)"
-	}
-	return fmt.Sprintf("carillon %s (%s)", info.Main.Version, info.GoVersion)
+func versionLine() string {
+	info, _ := debug.ReadBuildInfo() // nil without one
+	return "carillon " + version.Text(info)
 }

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/cmd/carillon/version"
 	"carillon/local/emulatortest"
 )
 
@@ -43,7 +45,7 @@ func withCarillon(run func() int) (int, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	carillon = filepath.Join(dir, "carillon")
-	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", carillon, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=auto", "-o", carillon, ".").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("building the command: %w\n%s", err, out)
 	}
 	return run(), nil
@@ -127,7 +129,10 @@ func TestHelpOfEachCommand(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	assert.Regexp(t, `^carillon .* \(go1\..*\)\n$`, run(t, "--version").stdout)
+	built, err := buildinfo.ReadFile(carillon)
+	require.NoError(t, err)
+	assert.Equal(t, "carillon "+version.Text(built)+"\n", run(t, "--version").stdout, "it says what it was built from")
+	assert.Regexp(t, `^carillon \S+ \(commit (unknown|[0-9a-f]{7}( modified)?), go1\..*\)\n$`, run(t, "--version").stdout)
 }
 
 func TestWrongUsage(t *testing.T) {
