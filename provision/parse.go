@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"go.yaml.in/yaml/v4"
+
+	"carillon/shared/engage"
 )
 
 // What a content file may hold, beyond the exported limits: far above any real use, and together below
@@ -22,7 +24,6 @@ const (
 )
 
 var (
-	e164         = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 	referredType = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 )
@@ -193,7 +194,7 @@ func (p *parser) product(n *yaml.Node, path string) Product {
 func (p *parser) numbers(n *yaml.Node, path string, own map[string]bool) []string {
 	seen := map[string]bool{}
 	out := list(p, n, path, func(n *yaml.Node, path string) string {
-		number := p.pattern(n, n, path, e164, "must be an E.164 number: +, then 7 to 15 digits, the first not 0")
+		number := p.e164(n, path)
 		switch {
 		case number == "":
 		case seen[number]:
@@ -288,6 +289,15 @@ func (p *parser) pattern(parent, n *yaml.Node, path string, want *regexp.Regexp,
 	s := p.scalar(parent, n, path)
 	if s != "" && !want.MatchString(s) {
 		p.fault(n, path, "%s", rule)
+		return ""
+	}
+	return s
+}
+
+func (p *parser) e164(n *yaml.Node, path string) string {
+	s := p.scalar(n, n, path)
+	if s != "" && !engage.IsE164(s) {
+		p.fault(n, path, "must be an E.164 number: +, then 7 to 15 digits, the first not 0")
 		return ""
 	}
 	return s

@@ -14,7 +14,8 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/provision"
-	"carillon/shared/engage"
+	"carillon/shared/clock"
+	"carillon/shared/engage/store"
 	"carillon/shared/fault"
 )
 
@@ -42,8 +43,8 @@ func (id *requestID) UnmarshalText(text []byte) error {
 }
 
 // pushes is the store of the stack's pushes.
-func (b bundle) pushes() *engage.PushStore {
-	return engage.NewPushStore(b.ddb, b.stack+"-pushes")
+func (b bundle) pushes() *store.Pushes {
+	return store.NewPushes(b.ddb, b.stack+"-pushes", clock.System{})
 }
 
 // explainPush says what to do about the errors of the store: no such table, push or page.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/shared/engage"
+	"carillon/shared/engage/api"
 	"carillon/shared/fault"
 )
 
@@ -27,17 +28,6 @@ Example:
     carillon push cancel 329f83c4-38ca-4760-a18a-3fb44962c536`
 }
 
-// pushSummary is what DELETE of a push answers.
-type pushSummary struct {
-	RequestID string           `json:"requestId"`
-	State     engage.PushState `json:"state"`
-	Counts    engage.Counts    `json:"counts"`
-}
-
-func summary(m *engage.Meta) pushSummary {
-	return pushSummary{RequestID: m.RequestID, State: m.State(), Counts: m.Counts()}
-}
-
 // Run cancels the push.
 func (c *PushCancelCmd) Run(ctx context.Context, streams *Streams, target *Target) error {
 	b, err := target.open(ctx)
@@ -52,7 +42,7 @@ func (c *PushCancelCmd) Run(ctx context.Context, streams *Streams, target *Targe
 		return explainPush(err, c.RequestID, b)
 	}
 	if c.json() {
-		return printJSON(streams.Out, summary(meta))
+		return printJSON(streams.Out, api.NewSummary(meta))
 	}
 	_, err = fmt.Fprintf(streams.Out, "Cancelled push %s in %s: %s.\n", c.RequestID, b.where, countsText(meta.Counts()))
 	return err

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"carillon/shared/engage"
+	"carillon/shared/engage/api"
 )
 
 // PushStatusCmd shows a push.
@@ -44,68 +45,64 @@ func (c *PushStatusCmd) Run(ctx context.Context, streams *Streams, target *Targe
 		return err
 	}
 	if c.json() {
-		status, err := c.page(ctx, b, c.Next)
-		for err == nil && c.All && status.Next != nil {
-			var page *engage.Status
-			if page, err = c.page(ctx, b, *status.Next); err == nil {
-				page.Destinations = append(status.Destinations, page.Destinations...)
-				status = page
+		page, err := c.page(ctx, b, c.Next)
+		for err == nil && c.All && page.Next != "" {
+			var more *engage.Page
+			if more, err = c.page(ctx, b, page.Next); err == nil {
+				more.Rows = append(page.Rows, more.Rows...)
+				page = more
 			}
 		}
 		if err != nil {
 			return explainPush(err, c.RequestID, b)
 		}
-		return printJSON(streams.Out, status)
+		return printJSON(streams.Out, api.NewStatus(page))
 	}
 	return explainPush(c.show(ctx, streams, b), c.RequestID, b)
 }
 
-func (c *PushStatusCmd) page(ctx context.Context, b bundle, next string) (*engage.Status, error) {
+func (c *PushStatusCmd) page(ctx context.Context, b bundle, next string) (*engage.Page, error) {
 	limit := c.Limit
 	if c.All {
 		limit = engage.MaxPage
 	}
-	return b.pushes().Status(ctx, "", string(c.RequestID), limit, next)
+	return b.pushes().Page(ctx, "", string(c.RequestID), limit, next)
 }
 
 // show prints the push and its destinations, page by page.
 func (c *PushStatusCmd) show(ctx context.Context, streams *Streams, b bundle) error {
-	meta, err := b.pushes().Meta(ctx, "", string(c.RequestID))
+	page, err := c.page(ctx, b, c.Next)
 	if err != nil {
 		return err
 	}
-	status, err := c.page(ctx, b, c.Next)
-	if err != nil {
-		return err
-	}
-	if err := showPush(streams.Out, meta, status); err != nil {
+	if err := showPush(streams.Out, page.Meta); err != nil {
 		return err
 	}
 	for {
-		if err := showDestinations(streams.Out, status.Destinations); err != nil {
+		if err := showDestinations(streams.Out, page.Rows); err != nil {
 			return err
 		}
-		if status.Next == nil {
+		if page.Next == "" {
 			return nil
 		}
 		if !c.All {
-			note(streams, "More: the same with --next %s; all of them: with --all.", *status.Next)
+			note(streams, "More: the same with --next %s; all of them: with --all.", page.Next)
 			return nil
 		}
-		if status, err = c.page(ctx, b, *status.Next); err != nil {
+		if page, err = c.page(ctx, b, page.Next); err != nil {
 			return err
 		}
 	}
 }
 
-func showPush(out io.Writer, m *engage.Meta, s *engage.Status) error {
+func showPush(out io.Writer, m *engage.Meta) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
-		{"push", s.RequestID},
-		{"state", string(s.State)},
-		{"counts", countsText(s.Counts)},
+		{"push", m.RequestID},
+		{"state", string(m.State())},
+		{"counts", countsText(m.Counts())},
 		{"provider", printable(m.Tenant)},
-		{"program", s.ProgramContentUUID},
+		{"program", m.ProgramUUID},
 		{"created", moment(m.CreatedAt)},
 		{"not before", moment(m.NotBefore)},
 		{"expires", moment(m.DeliverBefore())},
@@ -123,15 +120,14 @@ func showPush(out io.Writer, m *engage.Meta, s *engage.Status) error {
 // destinationRow has fixed columns, so that the pages of a large push line up without being held in memory.
 const destinationRow = "%-16s  %-9s  %-24s  %-24s  %s\n"
 
-func showDestinations(out io.Writer, destinations []engage.DestinationStatus) error {
-	text := func(s *string) string {
-		if s == nil {
-			return "-"
+func showDestinations(out io.Writer, rows []engage.Row) error {
+	for _, row := range rows {
+		delivered := ""
+		if !row.DeliveredAt.IsZero() {
+			delivered = engage.WireTime(row.DeliveredAt)
 		}
-		return printable(*s)
-	}
-	for _, d := range destinations {
-		if _, err := fmt.Fprintf(out, destinationRow, d.BNumber, d.State, text(d.DeliveredAt), text(d.CustomTrackingID), text(d.Reason)); err != nil {
+		if _, err := fmt.Fprintf(out, destinationRow, row.BNumber, row.State,
+			orDash(delivered), printable(row.CustomTrackingID), printable(row.Reason)); err != nil {
 			return err
 		}
 	}

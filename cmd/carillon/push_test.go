@@ -20,12 +20,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/clock"
 	"carillon/shared/engage"
+	engageapi "carillon/shared/engage/api"
+	"carillon/shared/engage/store"
 )
 
 // push is an accepted push in the emulator, and what the functions do to it.
 type push struct {
-	*engage.PushStore
+	*store.Pushes
 	stack, id string
 	notBefore time.Time
 }
@@ -33,7 +36,8 @@ type push struct {
 // accept makes a push of n destinations durable, due an hour ago.
 func accept(t *testing.T, stackName string, n int) push {
 	t.Helper()
-	p := push{engage.NewPushStore(emulatortest.DynamoDB(), stackName+"-pushes"), stackName, uuid.NewString(), time.Now().Add(-time.Hour)}
+	pushes := store.NewPushes(emulatortest.DynamoDB(), stackName+"-pushes", clock.System{})
+	p := push{pushes, stackName, uuid.NewString(), time.Now().Add(-time.Hour)}
 	destinations := make([]engage.Destination, n)
 	for i := range destinations {
 		destinations[i].BNumber = fmt.Sprintf("+1501890%04d", i)
@@ -48,7 +52,7 @@ func accept(t *testing.T, stackName string, n int) push {
 }
 
 // claim begins to deliver a chunk.
-func (p push) claim(t *testing.T, chunk int) engage.Lease {
+func (p push) claim(t *testing.T, chunk int) store.Lease {
 	t.Helper()
 	lease, _, _, err := p.Claim(t.Context(), p.id, chunk, time.Now(), time.Now().Add(time.Minute))
 	require.NoError(t, err)
@@ -56,14 +60,14 @@ func (p push) claim(t *testing.T, chunk int) engage.Lease {
 }
 
 // finish ends a chunk of n destinations: the first rejected, the others delivered.
-func (p push) finish(t *testing.T, lease engage.Lease, n int) {
+func (p push) finish(t *testing.T, lease store.Lease, n int) {
 	t.Helper()
 	results := make([]engage.Result, n)
 	for i := range results {
 		results[i] = engage.Result{State: engage.StateDelivered, DeliveredAt: p.notBefore}
 	}
 	results[0] = engage.Result{State: engage.StateRejected, Reason: "not \x1b[31mcapable"}
-	require.NoError(t, p.SaveProgress(t.Context(), lease, engage.Progress{Results: results}, p.notBefore.Add(time.Hour)))
+	require.NoError(t, p.SaveProgress(t.Context(), lease, store.Progress{Results: results}, p.notBefore.Add(time.Hour)))
 	_, err := p.Finish(t.Context(), lease, engage.Counts{Total: n, Delivered: n - 1, Rejected: 1}, false)
 	require.NoError(t, err)
 }
@@ -94,14 +98,14 @@ func TestPushStatus(t *testing.T) {
 	assert.Regexp(t, `\+15018900500 +pending`, r.stdout)
 	assert.Empty(t, r.stderr)
 
-	read := func(more ...string) (status engage.Status) {
+	read := func(more ...string) (status engageapi.Status) {
 		decoder := json.NewDecoder(strings.NewReader(run(t, p.args("status", append(more, "-o", "json")...)...).stdout))
 		decoder.DisallowUnknownFields()
 		require.NoError(t, decoder.Decode(&status))
 		return status
 	}
 	first := read("--limit", "2")
-	assert.Equal(t, engage.Counts{Total: 501, Pending: 1, Delivered: 499, Rejected: 1}, first.Counts)
+	assert.Equal(t, engageapi.Counts{Total: 501, Pending: 1, Delivered: 499, Rejected: 1}, first.Counts)
 	require.Len(t, first.Destinations, 2)
 	assert.Equal(t, "+15018900000", first.Destinations[0].BNumber)
 	require.NotNil(t, first.Next)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/shared/engage"
+	"carillon/shared/engage/api"
 )
 
 // PushWatchCmd follows a push.
@@ -63,13 +64,13 @@ func (c *PushWatchCmd) watch(ctx context.Context, streams *Streams, b bundle) (*
 	pushes := b.pushes()
 	bar := newProgress(streams.Out, "destinations final")
 	defer bar.end()
-	var last pushSummary
+	var last api.Summary
 	for {
 		meta, err := pushes.Meta(ctx, "", string(c.RequestID))
 		if err != nil {
 			return nil, explainPush(err, c.RequestID, b)
 		}
-		now := summary(meta)
+		now := api.NewSummary(meta)
 		switch {
 		case !c.json():
 			bar.show(now.Counts.Total-now.Counts.Pending, now.Counts.Total, watchText(meta))

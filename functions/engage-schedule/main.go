@@ -2,22 +2,20 @@
 package main
 
 import (
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-
-	"carillon/shared/engage"
+	"carillon/shared/clock"
+	"carillon/shared/engage/schedule"
+	"carillon/shared/engage/store"
 	"carillon/shared/lambdafunction"
 )
 
 func main() { lambdafunction.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) any {
-	env, config := s.Env, s.Config
-	pushesTable := env.String("PUSHES_TABLE")
-	queueURL := env.String("DELIVERY_QUEUE_URL")
-	scheduler := &engage.Scheduler{
-		Pushes: engage.NewPushStore(dynamodb.NewFromConfig(config), pushesTable),
-		Queue:  engage.NewDeliveryQueue(sqs.NewFromConfig(config), queueURL),
+	scheduler := &schedule.Scheduler{
+		Pushes: store.OpenPushes(s.Env, s.Config),
+		Queue:  schedule.OpenQueue(s.Env, s.Config),
+		Clock:  clock.System{},
+		Log:    s.Log,
 	}
 	return scheduler.Sweep
 }

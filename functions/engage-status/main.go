@@ -2,27 +2,18 @@
 package main
 
 import (
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
-	"carillon/shared/engage"
+	"carillon/shared/engage/api"
+	"carillon/shared/engage/store"
 	"carillon/shared/httpapi"
 	"carillon/shared/lambdafunction"
-	"carillon/shared/secret"
-	"carillon/shared/secretstore"
 )
 
 func main() { httpapi.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) httpapi.Endpoint {
-	env, config := s.Env, s.Config
-	signingKey := env.String("SIGNING_KEY_SECRET")
-	pushesTable := env.String("PUSHES_TABLE")
-	keys := secret.NewCache(secretstore.New(secretsmanager.NewFromConfig(config)))
-	keys.Warm(secret.Current, signingKey)
-	handler := &engage.StatusHandler{
-		Tokens: engage.NewAuthority(keys, signingKey),
-		Pushes: engage.NewPushStore(dynamodb.NewFromConfig(config), pushesTable),
+	handler := &api.StatusHandler{
+		Tokens: api.OpenAuthority(s.Env, s.Config),
+		Pushes: store.OpenPushes(s.Env, s.Config),
 	}
-	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: engage.EncodeError}
+	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}
 }

@@ -92,7 +92,7 @@ func (c *checker) aNumbers(sent jsonbody.Array[jsonbody.Value]) []string {
 	}
 	numbers := make([]string, 0, len(sent.Items))
 	for i, v := range sent.Items {
-		if !v.IsString() || !isE164(v.Text) {
+		if !v.IsString() || !IsE164(v.Text) {
 			c.bad("aNumbers[%d] must be an E.164 number", i)
 		}
 		numbers = append(numbers, v.Text)
@@ -148,7 +148,9 @@ func (c *checker) keepAfterCall(v jsonbody.Value) bool {
 }
 
 // destinations drops all but the last of those with the same bNumber.
-func (c *checker) destinations(sent jsonbody.Array[jsonbody.Object[destinationBody]], variables []string) []Destination {
+func (c *checker) destinations(
+	sent jsonbody.Array[jsonbody.Object[destinationBody]], variables []string,
+) []Destination {
 	if !sent.IsArray() || sent.Count < 1 || sent.Count > MaxDestinations {
 		c.bad("destinations must be an array of 1 to %d destinations", MaxDestinations)
 		return nil
@@ -177,10 +179,11 @@ func (c *checker) destination(i int, object jsonbody.Object[destinationBody], va
 		c.bad("destinations[%d] must be an object", i)
 		return Destination{}
 	}
-	if !sent.BNumber.IsString() || !isE164(sent.BNumber.Text) {
+	if !sent.BNumber.IsString() || !IsE164(sent.BNumber.Text) {
 		c.bad("destinations[%d].bNumber must be an E.164 number", i)
 	}
-	if id := sent.CustomTrackingID; id.Kind != 0 && id.Kind != 'n' && (!id.IsString() || utf8.RuneCountInString(id.Text) > MaxTrackingID) {
+	id := sent.CustomTrackingID
+	if id.Kind != 0 && id.Kind != 'n' && (!id.IsString() || utf8.RuneCountInString(id.Text) > MaxTrackingID) {
 		c.bad("destinations[%d].customTrackingId must be a string of at most %d characters", i, MaxTrackingID)
 	}
 	if p := sent.Personalization; p.kind != 0 && p.kind != 'n' && p.kind != '{' {
@@ -192,12 +195,13 @@ func (c *checker) destination(i int, object jsonbody.Object[destinationBody], va
 		case !slices.Contains(variables, v.name):
 			c.bad("destinations[%d].personalization.%s is not a variable of the program", i, shown(v.name))
 		case !v.text.IsString() || utf8.RuneCountInString(v.text.Text) > MaxPersonalization:
-			c.bad("destinations[%d].personalization.%s must be a string of at most %d characters", i, v.name, MaxPersonalization)
+			c.bad("destinations[%d].personalization.%s must be a string of at most %d characters",
+				i, v.name, MaxPersonalization)
 		default:
 			texts = append(texts, Variable{Name: v.name, Text: v.text.Text})
 		}
 	}
-	return Destination{BNumber: sent.BNumber.Text, Personalization: texts, CustomTrackingID: sent.CustomTrackingID.Text}
+	return Destination{BNumber: sent.BNumber.Text, Personalization: texts, CustomTrackingID: id.Text}
 }
 
 // shown shortens a name that a caller made up, for a message.
@@ -220,8 +224,9 @@ type variableBody struct {
 	text jsonbody.Value
 }
 
-// maxVariables is how many members of a personalization are kept: more than any program declares, so that one of them is wrong.
-const maxVariables = 256
+// MaxVariables is how many variables a destination has at most: more than any program declares, so that of one member more
+// some are wrong.
+const MaxVariables = 256
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom. It fails only on what is no JSON.
 func (p *personalization) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
@@ -241,7 +246,7 @@ func (p *personalization) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 		if err := variable.text.UnmarshalJSONFrom(decoder); err != nil {
 			return err
 		}
-		if len(p.variables) <= maxVariables {
+		if len(p.variables) <= MaxVariables {
 			p.variables = append(p.variables, variable)
 		}
 	}

@@ -1,4 +1,6 @@
-// Package engage is the ENGAGE API: branded-call content that is pushed to handsets in batches (contract.md §2, seed 002).
+// Package engage is the ENGAGE API: branded-call content that is pushed to handsets in batches (docs/contract.md §2, seed
+// 002). Here are its types and rules; its rooms are api (the handlers), store (DynamoDB), schedule (the delivery queue and
+// what is due) and deliver (the device gateway).
 package engage
 
 import (
@@ -7,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits of a batch (contract.md §2).
+// Limits of a batch (docs/contract.md §2).
 const (
 	MaxDestinations    = 25_000
 	MaxANumbers        = 400
@@ -22,7 +24,7 @@ const (
 // Push is an accepted batch.
 type Push struct {
 	RequestID     string
-	Tenant        string // the provider
+	Tenant        string
 	Program       Program
 	ANumbers      []string // as sent, or those of the group at the time
 	CreatedAt     time.Time
@@ -42,17 +44,22 @@ type Destination struct {
 // Variable is a personalization variable of a destination.
 type Variable struct{ Name, Text string }
 
-// Program is what handsets show, as the Content Portal has it.
+// Program is what handsets show, as the Content Portal has it. One that is not complete can't be pushed.
 type Program struct {
 	UUID      string
 	Name      string
-	Complete  bool
 	Variables []string       // those that a destination may personalize
 	Content   jsontext.Value // a JSON object
 }
 
-// isE164 checks a number by its syntax: + and 7 to 15 digits, no leading 0.
-func isE164(number string) bool {
+// Presentation is what all chunks of a push show: its program, without the variables, and its aNumbers.
+type Presentation struct {
+	Program  Program
+	ANumbers []string
+}
+
+// IsE164 checks a number by its syntax: + and 7 to 15 digits, no leading 0.
+func IsE164(number string) bool {
 	if len(number) < 8 || len(number) > 16 || number[0] != '+' || number[1] == '0' {
 		return false
 	}

@@ -1,11 +1,8 @@
 package engage
 
-import (
-	"strconv"
-	"time"
-)
+import "time"
 
-// DestinationState is what became of one destination (contract.md §2, status).
+// DestinationState is what became of one destination (docs/contract.md §2, status).
 type DestinationState string
 
 // The states of a destination. All but StatePending are final.
@@ -25,66 +22,22 @@ type Result struct {
 	DeliveredAt time.Time // of a delivered destination: when the gateway said so
 }
 
-// pending reports whether the destination is still to be sent.
-func (r Result) pending() bool { return r.State == "" || r.State == StatePending }
-
-// encodeResults writes the results of a chunk, in the order of its destinations.
-func encodeResults(results []Result) ([]byte, error) {
-	encoder := getEncoder()
-	defer encoders.Put(encoder)
-	return encoder.encodeColumns(len(results), nil, []column{
-		func(i int) (string, bool) { return string(results[i].State), !results[i].pending() },
-		func(i int) (string, bool) { return results[i].Reason, results[i].Reason != "" },
-		func(i int) (string, bool) {
-			at := results[i].DeliveredAt
-			return strconv.FormatInt(at.UnixMilli(), 36), !at.IsZero()
-		},
-	})
-}
-
-// decodeResults reads what encodeResults wrote.
-func decodeResults(encoded []byte) ([]Result, error) {
-	r, rows, _, err := readColumns(encoded)
-	if err != nil {
-		return nil, err
-	}
-	results := make([]Result, rows)
-	for i := range results {
-		state, there := r.text()
-		if !there {
-			state = string(StatePending)
-		}
-		results[i].State = DestinationState(state)
-	}
-	for i := range results {
-		results[i].Reason, _ = r.text()
-	}
-	for i := range results {
-		text, there := r.text()
-		if !there {
-			continue
-		}
-		at, err := strconv.ParseInt(text, 36, 64)
-		if err != nil {
-			return nil, errChunk
-		}
-		results[i].DeliveredAt = time.UnixMilli(at).UTC()
-	}
-	return results, r.end()
-}
+// IsPending reports whether the destination is still to be sent.
+func (r Result) IsPending() bool { return r.State == "" || r.State == StatePending }
 
 // Counts says how many destinations are in which state. They add up to Total.
 type Counts struct {
-	Total     int `json:"total"`
-	Pending   int `json:"pending"`
-	Delivered int `json:"delivered"`
-	Rejected  int `json:"rejected"`
-	Failed    int `json:"failed"`
-	Expired   int `json:"expired"`
-	Cancelled int `json:"cancelled"`
+	Total     int
+	Pending   int
+	Delivered int
+	Rejected  int
+	Failed    int
+	Expired   int
+	Cancelled int
 }
 
-func countResults(results []Result) Counts {
+// Count sums up the results of a chunk.
+func Count(results []Result) Counts {
 	counts := Counts{Total: len(results)}
 	for _, r := range results {
 		switch r.State {

@@ -22,7 +22,10 @@ import (
 
 	"carillon/local"
 	"carillon/local/standin"
+	"carillon/shared/clock"
 	"carillon/shared/engage"
+	"carillon/shared/engage/api"
+	"carillon/shared/engage/store"
 )
 
 var bundle *local.Bundle
@@ -75,7 +78,7 @@ func TestAGatewayThatMisbehaves(t *testing.T) {
 			}
 			assert.Len(t, numbers, 10)
 			assert.Greater(t, len(bundle.Gateway.Pushes()), len(answers)-1)
-			assert.Equal(t, engage.Counts{Total: 10, Delivered: 10}, get(t, id).Counts)
+			assert.Equal(t, api.Counts{Total: 10, Delivered: 10}, get(t, id).Counts)
 		})
 	}
 }
@@ -154,7 +157,7 @@ func arrivals(tb testing.TB, sent map[string]int) []time.Duration {
 	for id, n := range sent {
 		require.Len(tb, numbers[id], n, "nothing is lost")
 		status := get(tb, id)
-		assert.Equal(tb, engage.Counts{Total: n, Delivered: n}, status.Counts)
+		assert.Equal(tb, api.Counts{Total: n, Delivered: n}, status.Counts)
 		assert.Equal(tb, engage.PushCompleted, status.State)
 	}
 	return late
@@ -163,9 +166,9 @@ func arrivals(tb testing.TB, sent map[string]int) []time.Duration {
 // waitFor returns when a push is final.
 func waitFor(tb testing.TB, id string) {
 	tb.Helper()
-	store := engage.NewPushStore(bundle.DynamoDB(), bundle.Demo.AWS.Stack+"-pushes")
+	pushes := store.NewPushes(bundle.DynamoDB(), bundle.Demo.AWS.Stack+"-pushes", clock.System{})
 	require.Eventually(tb, func() bool {
-		meta, err := store.Meta(tb.Context(), "", id)
+		meta, err := pushes.Meta(tb.Context(), "", id)
 		return err == nil && meta.Finished() && meta.DueAt.IsZero()
 	}, time.Minute, 100*time.Millisecond)
 }
@@ -206,9 +209,9 @@ func accept(tb testing.TB, bearer string, body []byte) string {
 	return answer.RequestID
 }
 
-func get(tb testing.TB, id string) engage.Status {
+func get(tb testing.TB, id string) api.Status {
 	tb.Helper()
-	var status engage.Status
+	var status api.Status
 	call(tb, http.MethodGet, "/federated/outbound/v2/batch/"+id+"?limit=1", nil, map[string]string{"Authorization": "Bearer " + token(tb)}, &status)
 	return status
 }

@@ -16,8 +16,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/clock"
 	"carillon/shared/dynamo"
 	"carillon/shared/engage"
+	"carillon/shared/engage/store"
 )
 
 const (
@@ -46,8 +48,8 @@ func accept(t *testing.T, body string) string {
 	return field(t, answer.body, "requestId")
 }
 
-func pushStore() *engage.PushStore {
-	return engage.NewPushStore(bundle.DynamoDB(), *table("pushes"))
+func pushStore() *store.Pushes {
+	return store.NewPushes(bundle.DynamoDB(), *table("pushes"), clock.System{})
 }
 
 func meta(t *testing.T, id string) *engage.Meta {

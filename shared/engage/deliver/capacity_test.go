@@ -1,4 +1,4 @@
-package engage_test
+package deliver_test
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/shared/engage"
+	"carillon/shared/engage/engagetest"
 )
 
 // capacity adds up what DynamoDB says that calls consumed.
@@ -89,9 +90,9 @@ func (c *capacity) addTotal(writes bool, consumed *types.ConsumedCapacity) {
 // same process, so its share is in the CPU seconds; here it only looks for the numbers that it answers.
 func BenchmarkPush(b *testing.B) {
 	var consumed capacity
-	p := newPipeline(b, consumed.measured)
-	p.gateway.Config.Handler = http.HandlerFunc(deliverAll)
-	body := realisticBody()
+	p := engagetest.New(b, consumed.measured)
+	p.Gateway.Config.Handler = http.HandlerFunc(deliverAll)
+	body := engagetest.RealisticBody()
 	var acceptCPU, deliverCPU time.Duration
 	pushes := 0
 	consumed.reads, consumed.writes = 0, 0
@@ -99,15 +100,15 @@ func BenchmarkPush(b *testing.B) {
 		start := cpu(b)
 		batch, err := engage.DecodeBatch(strings.NewReader(body))
 		require.NoError(b, err)
-		checked, err := batch.Check([]string{"FIRST_NAME", "TIME"}, time.Now())
+		checked, err := batch.Check([]string{"FIRST_NAME", "TIME"}, p.Clock.Now())
 		require.NoError(b, err)
-		push, chunks := p.accept(b, checked.Destinations, time.Now(), 3600)
+		push, chunks := p.Accept(b, checked.Destinations, p.Clock.Now(), 3600)
 		accepted := cpu(b)
-		require.Empty(b, p.deliver(b, push, chunks))
+		require.Empty(b, p.Deliver(b, push, chunks))
 		acceptCPU += accepted - start
 		deliverCPU += cpu(b) - accepted
 		pushes++
-		meta, err := p.pushes.Meta(b.Context(), "", push.RequestID)
+		meta, err := p.Pushes.Meta(b.Context(), "", push.RequestID)
 		require.NoError(b, err)
 		require.Equal(b, engage.MaxDestinations, meta.Counts().Delivered)
 		require.Equal(b, engage.PushCompleted, meta.State())

@@ -1,15 +1,14 @@
-package engage
+// Package api is the HTTP API of ENGAGE (docs/contract.md §2): its handlers, its JSON, and its error bodies.
+package api
 
 import (
-	"fmt"
 	"net/http"
-	"strings"
 
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 )
 
-// The rows of contract.md §2 that no other API has.
+// The rows of docs/contract.md §2 that no other API has.
 const (
 	noANumbers        fault.Code = "no_anumbers"
 	invalidProgram    fault.Code = "invalid_program"
@@ -25,13 +24,15 @@ const (
 // shownFaults is how many bad fields an answer names: 25,000 bad destinations would not help more.
 const shownFaults = 20
 
-// EncodeError maps an error to the status and body of /federated/outbound/v2/batch and of a push below it. A 401 has no body.
+// EncodeError maps an error to the status and body of /federated/outbound/v2/batch and of a push below it. A 401 has no
+// body.
 func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 	answer := func(status int, response, message string) *httpapi.Response {
 		if err.Message != "" {
 			response = err.Message
 		}
-		return httpapi.JSON(status, batchAnswer{Response: response, Message: &message, ErrorCode: status, RequestID: r.ID})
+		body := batchAnswer{Response: response, Message: &message, ErrorCode: status, RequestID: r.ID}
+		return httpapi.JSON(status, body)
 	}
 	switch err.Code {
 	case fault.Unauthenticated:
@@ -43,7 +44,7 @@ func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 	case aNumberNotAllowed:
 		return answer(http.StatusOK, "Not allowed to use one or more anumbers.", pushFailed)
 	case fault.Invalid:
-		return answer(http.StatusBadRequest, joinMessages(err.Violations), pushFailed)
+		return answer(http.StatusBadRequest, err.Violations.Join("; ", shownFaults), pushFailed)
 	case fault.Malformed:
 		return answer(http.StatusBadRequest, "the body is not valid JSON", pushFailed)
 	case fault.TooLarge:
@@ -64,19 +65,45 @@ func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 	}
 }
 
+// EncodeTokenError maps an error to the status and body of POST /federated/content/v2/token: 500 for every refusal
+// (seed 002), except for what no retry with other credentials mends.
+func EncodeTokenError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
+	status := http.StatusInternalServerError
+	switch err.Code {
+	case fault.TooLarge:
+		status = http.StatusRequestEntityTooLarge
+	case fault.UnsupportedMediaType:
+		status = http.StatusUnsupportedMediaType
+	case fault.Unavailable:
+		status = http.StatusServiceUnavailable
+	}
+	answer := tokenAnswer{Message: "Failed to grant access token", ErrorCode: status, RequestID: r.ID}
+	return httpapi.JSON(status, answer).With("cache-control", "no-store")
+}
+
+// EncodeTokenHealthError maps an error to the status of GET /federated/content/v2/token/health. A 401 has no body.
+func EncodeTokenHealthError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
+	answer := func(status int, message string) *httpapi.Response {
+		return httpapi.JSON(status, tokenAnswer{Message: message, ErrorCode: status, RequestID: r.ID})
+	}
+	switch err.Code {
+	case fault.Unauthenticated:
+		return unauthorized()
+	case fault.Unavailable:
+		return answer(http.StatusServiceUnavailable, "Service unavailable")
+	default:
+		return answer(http.StatusInternalServerError, "Internal server error")
+	}
+}
+
 // unauthorized is the 401 of every endpoint that takes a token.
 func unauthorized() *httpapi.Response {
 	return httpapi.Empty(http.StatusUnauthorized).With("www-authenticate", "Bearer")
 }
 
-func joinMessages(violations []fault.Violation) string {
-	var messages []string
-	for i, v := range violations {
-		if i == shownFaults {
-			messages = append(messages, fmt.Sprintf("and %d more", len(violations)-i))
-			break
-		}
-		messages = append(messages, v.Message)
-	}
-	return strings.Join(messages, "; ")
+// invalid returns a fault Invalid with one message.
+func invalid(message string) error {
+	var faults fault.Violations
+	faults.Add(fault.BadValue, "%s", message)
+	return faults.Err()
 }

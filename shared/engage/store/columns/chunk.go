@@ -1,44 +1,48 @@
-package engage
+// Package columns encodes what a push keeps of its destinations. A chunk is written once, and DynamoDB charges its every
+// KB. So it is stored by column (all bNumbers, all tracking ids, all texts of a variable), each a deflate block of its own:
+// equal things compress well together.
+package columns
 
 import (
 	"bytes"
 	"compress/flate"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"sync"
 
-	"carillon/shared/httpapi"
+	"carillon/shared/engage"
 )
+
+// ChunkSize is how many destinations one chunk holds at most: what one call to the device gateway carries.
+const ChunkSize = 500
+
+// Format names this encoding in the item, so that a later one can be told from it.
+const Format = 1
 
 const (
-	// chunkDestinations is how many destinations one chunk holds at most: what one call to the device gateway carries.
-	chunkDestinations = 500
 	// chunkBytes is how large a compressed chunk may be; an item of DynamoDB holds 400 KB.
 	chunkBytes = 300_000
-	// compression is the deflate level: on realistic data 2 % larger than the best, for a third of its CPU time (BenchmarkEncodeChunks).
+	// compression is the deflate level: on realistic data 2 % larger than the best, for a third of its CPU time
+	// (BenchmarkEncodeChunks).
 	compression = 3
-	// columnsFormat names this encoding in the item, so that a later one can be told from it.
-	columnsFormat = 1
+	// maxText bounds what is made of an encoded text, in bytes; the body that it came with was no larger (httpapi.MaxBody).
+	maxText = 32 << 20
 )
 
-// A chunk is written once, and DynamoDB charges its every KB. So its destinations are stored by column (all bNumbers,
-// all tracking ids, all texts of a variable), each a deflate block of its own: equal things compress well together.
-
-// Chunk is an encoded part of a push.
+// Chunk is an encoded part of a push's destinations.
 type Chunk struct {
 	Size    int // destinations
 	Encoded []byte
 }
 
 // EncodeChunks splits destinations into chunks of at most 500, fewer where their texts are long, and encodes each.
-func EncodeChunks(destinations []Destination) ([]Chunk, error) {
+func EncodeChunks(destinations []engage.Destination) ([]Chunk, error) {
 	encoder := getEncoder()
 	defer encoders.Put(encoder)
 	var chunks []Chunk
-	for part := range slices.Chunk(destinations, chunkDestinations) {
+	for part := range slices.Chunk(destinations, ChunkSize) {
 		encoded, err := encoder.split(part)
 		if err != nil {
 			return nil, err
@@ -59,7 +63,7 @@ type columnEncoder struct {
 	column  []byte
 }
 
-func (e *columnEncoder) split(part []Destination) ([]Chunk, error) {
+func (e *columnEncoder) split(part []engage.Destination) ([]Chunk, error) {
 	encoded, err := e.encode(part)
 	if err != nil {
 		return nil, err
@@ -79,14 +83,14 @@ func (e *columnEncoder) split(part []Destination) ([]Chunk, error) {
 	return all, nil
 }
 
-func (e *columnEncoder) encode(part []Destination) ([]byte, error) {
+func (e *columnEncoder) encode(part []engage.Destination) ([]byte, error) {
 	names := variableNames(part)
 	columns := []column{
 		func(i int) (string, bool) { return part[i].BNumber, true },
 		func(i int) (string, bool) { return part[i].CustomTrackingID, part[i].CustomTrackingID != "" },
 	}
 	for _, name := range names {
-		columns = append(columns, func(i int) (string, bool) { return part[i].text(name) })
+		columns = append(columns, func(i int) (string, bool) { return textOf(part[i], name) })
 	}
 	return e.encodeColumns(len(part), names, columns)
 }
@@ -142,7 +146,7 @@ func appendText(b []byte, text string, there bool) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))+1), text...)
 }
 
-func variableNames(part []Destination) []string {
+func variableNames(part []engage.Destination) []string {
 	var names []string
 	for _, d := range part {
 		for _, v := range d.Personalization {
@@ -155,7 +159,7 @@ func variableNames(part []Destination) []string {
 	return names
 }
 
-func (d Destination) text(variable string) (string, bool) {
+func textOf(d engage.Destination, variable string) (string, bool) {
 	for _, v := range d.Personalization {
 		if v.Name == variable {
 			return v.Text, true
@@ -164,15 +168,14 @@ func (d Destination) text(variable string) (string, bool) {
 	return "", false
 }
 
-var errChunk = errors.New("engage: a chunk is not in the format it should be")
-
-// DecodeChunk returns the destinations of an encoded chunk, their variables sorted by name.
-func DecodeChunk(encoded []byte) ([]Destination, error) {
+// DecodeChunk returns the destinations of an encoded chunk, their variables sorted by name. It returns engage.ErrChunk if
+// EncodeChunks did not write it.
+func DecodeChunk(encoded []byte) ([]engage.Destination, error) {
 	r, rows, names, err := readColumns(encoded)
 	if err != nil {
 		return nil, err
 	}
-	destinations := make([]Destination, rows)
+	destinations := make([]engage.Destination, rows)
 	for i := range destinations {
 		destinations[i].BNumber, _ = r.text()
 	}
@@ -182,7 +185,8 @@ func DecodeChunk(encoded []byte) ([]Destination, error) {
 	for _, name := range names {
 		for i := range destinations {
 			if text, there := r.text(); there {
-				destinations[i].Personalization = append(destinations[i].Personalization, Variable{Name: name, Text: text})
+				variable := engage.Variable{Name: name, Text: text}
+				destinations[i].Personalization = append(destinations[i].Personalization, variable)
 			}
 		}
 	}
@@ -191,14 +195,14 @@ func DecodeChunk(encoded []byte) ([]Destination, error) {
 
 // readColumns returns a reader of the columns that encodeColumns wrote, behind their names.
 func readColumns(encoded []byte) (r *columnReader, rows int, names []string, err error) {
-	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(encoded)), httpapi.MaxBody))
+	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(encoded)), maxText))
 	if err != nil {
-		return nil, 0, nil, fmt.Errorf("%w: %w", errChunk, err)
+		return nil, 0, nil, fmt.Errorf("%w: %w", engage.ErrChunk, err)
 	}
 	r = &columnReader{rest: text}
 	count, named := r.uvarint(), r.uvarint()
-	if count > chunkDestinations || named > maxVariables {
-		return nil, 0, nil, errChunk
+	if count > ChunkSize || named > engage.MaxVariables {
+		return nil, 0, nil, engage.ErrChunk
 	}
 	for range named {
 		name, _ := r.text()
@@ -215,7 +219,7 @@ type columnReader struct {
 // end returns an error unless all was read and all was there.
 func (r *columnReader) end() error {
 	if r.bad || len(r.rest) > 0 {
-		return errChunk
+		return engage.ErrChunk
 	}
 	return nil
 }
@@ -242,28 +246,4 @@ func (r *columnReader) text() (string, bool) {
 	text := string(r.rest[:n-1])
 	r.rest = r.rest[n-1:]
 	return text, true
-}
-
-// encodeNumbers is a column alone. It takes any number of rows.
-func encodeNumbers(numbers []string) ([]byte, error) {
-	encoder := getEncoder()
-	defer encoders.Put(encoder)
-	return encoder.encodeColumns(len(numbers), nil, []column{func(i int) (string, bool) { return numbers[i], true }})
-}
-
-// decodeNumbers reads what encodeNumbers wrote.
-func decodeNumbers(encoded []byte) ([]string, error) {
-	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(encoded)), httpapi.MaxBody))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errChunk, err)
-	}
-	r := columnReader{rest: text}
-	count := r.uvarint()
-	r.uvarint() // no names
-	var numbers []string
-	for ; count > 0 && !r.bad; count-- {
-		number, _ := r.text()
-		numbers = append(numbers, number)
-	}
-	return numbers, r.end()
 }

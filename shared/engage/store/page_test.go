@@ -1,33 +1,33 @@
-package engage_test
+package store_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"carillon/shared/engage"
+	"carillon/shared/engage/engagetest"
 	"carillon/shared/fault"
 )
 
 func TestStatusPages(t *testing.T) {
 	t.Parallel()
-	p := newPipeline(t)
-	destinations := realisticDestinations(1_100)
-	push, _ := p.accept(t, destinations, time.Now(), 3600)
-	response, err := p.deliverer.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{message(push, 1)}})
+	p := engagetest.New(t)
+	destinations := engagetest.RealisticDestinations(1_100)
+	push, _ := p.Accept(t, destinations, p.Clock.Now(), 3600)
+	response, err := p.Deliverer.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{engagetest.Message(push, 1)}})
 	require.NoError(t, err)
 	require.Empty(t, response.BatchItemFailures)
 	var seen []string
 	next := ""
 	for pages := 1; ; pages++ {
-		status, err := p.pushes.Status(t.Context(), "acme", push.RequestID, 300, next)
+		page, err := p.Pushes.Page(t.Context(), "acme", push.RequestID, 300, next)
 		require.NoError(t, err)
-		assert.Equal(t, engage.Counts{Total: 1_100, Pending: 600, Delivered: 500}, status.Counts)
-		assert.Equal(t, engage.PushDelivering, status.State)
-		for _, d := range status.Destinations {
+		assert.Equal(t, engage.Counts{Total: 1_100, Pending: 600, Delivered: 500}, page.Meta.Counts())
+		assert.Equal(t, engage.PushDelivering, page.Meta.State())
+		for _, d := range page.Rows {
 			want := engage.StatePending
 			if len(seen) >= 500 && len(seen) < 1_000 {
 				want = engage.StateDelivered
@@ -35,17 +35,17 @@ func TestStatusPages(t *testing.T) {
 			assert.Equal(t, want, d.State, len(seen))
 			seen = append(seen, d.BNumber)
 		}
-		if status.Next == nil {
+		if page.Next == "" {
 			assert.Equal(t, 4, pages)
 			break
 		}
-		next = *status.Next
+		next = page.Next
 	}
 	for i, d := range destinations {
 		require.Equal(t, d.BNumber, seen[i], "in the order sent")
 	}
 	for _, bad := range []string{"x", "!", "AAAA", "/////w"} {
-		_, err := p.pushes.Status(t.Context(), "acme", push.RequestID, 300, bad)
+		_, err := p.Pushes.Page(t.Context(), "acme", push.RequestID, 300, bad)
 		assert.True(t, fault.Is(err, fault.Invalid), bad)
 	}
 }

@@ -1,0 +1,107 @@
+// Package schedule brings the chunks of pushes to the delivery queue when it is time.
+package schedule
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"carillon/shared/clock"
+	"carillon/shared/engage"
+	"carillon/shared/engage/store"
+	"carillon/shared/fault"
+)
+
+const (
+	// duePage is how many due pushes of a partition are read at a time.
+	duePage = 50
+	// sweepMargin is what is left of the function's time when a sweep ends; the next one goes on with the oldest.
+	sweepMargin   = 5 * time.Second
+	pushesAtOnce  = 8
+	sweepsAtWorst = 50 * time.Second // without a deadline
+)
+
+// Scheduler serves EventBridge's every minute: it enqueues what is due, and again what was committed and not finished.
+type Scheduler struct {
+	Pushes *store.Pushes
+	Queue  *Queue
+	Clock  clock.Clock
+	Log    *slog.Logger
+}
+
+// Sweep works through the due index, oldest first, a page of each partition at a time, until nothing is due or its time is
+// over. It returns an error if it could not read the index, or enqueue any push of a page; the next sweep tries again.
+func (s *Scheduler) Sweep(ctx context.Context) error {
+	end := s.Clock.Now().Add(sweepsAtWorst)
+	if deadline, ok := ctx.Deadline(); ok {
+		end = deadline.Add(-sweepMargin)
+	}
+	var done tally
+	var group errgroup.Group // a partition that fails must not end the others
+	for partition := range store.DuePartitions {
+		group.Go(func() error { return s.sweepPartition(ctx, partition, end, &done) })
+	}
+	err := group.Wait()
+	s.Log.InfoContext(ctx, "sweep", "pushes", done.pushes.Load(), "messages", done.jobs.Load())
+	return err
+}
+
+// tally is what a sweep has done.
+type tally struct{ pushes, jobs atomic.Int64 }
+
+func (s *Scheduler) sweepPartition(ctx context.Context, partition int, end time.Time, done *tally) error {
+	for s.Clock.Now().Before(end) {
+		ids, err := s.Pushes.Due(ctx, partition, s.Clock.Now(), duePage)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		var failed atomic.Int64
+		var group errgroup.Group
+		group.SetLimit(pushesAtOnce)
+		for _, id := range ids {
+			group.Go(func() error {
+				count, err := s.enqueue(ctx, id)
+				if err != nil {
+					// One push that fails must not hold up the others.
+					failed.Add(1)
+					s.Log.ErrorContext(ctx, "a push could not be enqueued", "pushId", id, "error", err)
+					return nil
+				}
+				done.pushes.Add(1)
+				done.jobs.Add(int64(count))
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		if int(failed.Load()) == len(ids) {
+			return fault.New(fault.Unavailable, "no due push could be enqueued")
+		}
+	}
+	return nil
+}
+
+// enqueue claims a due push until its next look, and sends a job for each chunk that nobody is at. It returns how many.
+func (s *Scheduler) enqueue(ctx context.Context, id string) (int, error) {
+	now := s.Clock.Now()
+	meta, err := s.Pushes.Meta(ctx, "", id)
+	if fault.Is(err, fault.NotFound) {
+		return 0, nil // expired
+	}
+	if err != nil {
+		return 0, err
+	}
+	if meta.Finished() {
+		return 0, s.Pushes.Close(ctx, id)
+	}
+	meta, err = s.Pushes.ClaimDue(ctx, id, now, engage.NextLook(now, meta.NotBefore))
+	if err != nil {
+		return 0, fault.Ignore(err, fault.Conflict)
+	}
+	jobs := engage.Outstanding(meta, now)
+	return len(jobs), s.Queue.Send(ctx, jobs...)
+}
