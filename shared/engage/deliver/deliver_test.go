@@ -230,6 +230,9 @@ func TestMessagesThatAreNone(t *testing.T) {
 		failed = append(failed, failure.ItemIdentifier)
 	}
 	assert.Equal(t, []string{"no JSON", "negative"}, failed, "these end among the dead letters")
+	unknown := p.Log.Lines(t, "unknown push")
+	require.Len(t, unknown, 1)
+	assert.Equal(t, "x", unknown[0]["pushId"])
 	assert.Len(t, p.Gateway.Received(), 1)
 }
 
