@@ -109,7 +109,7 @@ func (c *checker) notBefore(v jsonbody.Value, now time.Time) time.Time {
 	switch {
 	case !v.IsString() || err != nil:
 		c.bad("notBefore must be an RFC 3339 time with an offset, such as 2020-02-10T16:00:00Z")
-	case t.Sub(now) > MaxAhead:
+	case t.Sub(now) > maxAhead:
 		c.bad("notBefore must be at most 30 days ahead")
 	case t.After(now):
 		return t
@@ -127,11 +127,11 @@ func parseTime(text string) (time.Time, error) {
 
 func (c *checker) ttlSeconds(v jsonbody.Value) int {
 	if v.Kind == 0 || v.Kind == 'n' {
-		return DefaultTTL
+		return defaultTTL
 	}
 	seconds, err := strconv.Atoi(v.Text)
-	if err != nil || strings.HasPrefix(v.Text, "+") || seconds < 1 || seconds > MaxTTL {
-		c.bad("ttlSeconds must be an integer from 1 to %d", MaxTTL)
+	if err != nil || strings.HasPrefix(v.Text, "+") || seconds < 1 || seconds > maxTTL {
+		c.bad("ttlSeconds must be an integer from 1 to %d", maxTTL)
 	}
 	return seconds
 }
@@ -183,8 +183,8 @@ func (c *checker) destination(i int, object jsonbody.Object[destinationBody], va
 		c.bad("destinations[%d].bNumber must be an E.164 number", i)
 	}
 	id := sent.CustomTrackingID
-	if id.Kind != 0 && id.Kind != 'n' && (!id.IsString() || utf8.RuneCountInString(id.Text) > MaxTrackingID) {
-		c.bad("destinations[%d].customTrackingId must be a string of at most %d characters", i, MaxTrackingID)
+	if id.Kind != 0 && id.Kind != 'n' && (!id.IsString() || utf8.RuneCountInString(id.Text) > maxTrackingID) {
+		c.bad("destinations[%d].customTrackingId must be a string of at most %d characters", i, maxTrackingID)
 	}
 	if p := sent.Personalization; p.kind != 0 && p.kind != 'n' && p.kind != '{' {
 		c.bad("destinations[%d].personalization must be an object of strings", i)
@@ -194,9 +194,9 @@ func (c *checker) destination(i int, object jsonbody.Object[destinationBody], va
 		switch {
 		case !slices.Contains(variables, v.name):
 			c.bad("destinations[%d].personalization.%s is not a variable of the program", i, shown(v.name))
-		case !v.text.IsString() || utf8.RuneCountInString(v.text.Text) > MaxPersonalization:
+		case !v.text.IsString() || utf8.RuneCountInString(v.text.Text) > maxPersonalization:
 			c.bad("destinations[%d].personalization.%s must be a string of at most %d characters",
-				i, v.name, MaxPersonalization)
+				i, v.name, maxPersonalization)
 		default:
 			texts = append(texts, Variable{Name: v.name, Text: v.text.Text})
 		}
@@ -224,8 +224,8 @@ type variableBody struct {
 	text jsonbody.Value
 }
 
-// MaxVariables is how many variables a destination has at most: more than any program declares, so that of one member more
-// some are wrong.
+// MaxVariables is how many variables a destination has at most: more than any program declares, so that of one member
+// more some are wrong.
 const MaxVariables = 256
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom. It fails only on what is no JSON.

@@ -5,21 +5,23 @@ import "time"
 // How the times of a delivery fit together:
 //
 //   - A push that is due within EnqueueWithin has its jobs in the queue from the start, delayed until then. A later one
-//     waits in the due index until enqueueAhead before its time, which leaves engage-schedule, once a minute, two sweeps.
+//     waits in the due index until enqueueAhead before its time, which is two sweeps of engage-schedule, one a minute.
 //   - A job arrives WakeAhead early. Its receiver makes up for that; nothing makes up for a late one.
 //   - Who receives it holds the chunk for LeaseTime, which is time for three POSTs, and a jitter of a second at most.
-//   - LookAgain is longer than both together, so what a look of engage-schedule finds leased is being worked on, and the
-//     chunk of a process that died goes out again with the next look.
+//   - lookAgain is longer than both together: a chunk whose process died can be claimed by the time that
+//     engage-schedule looks again.
 const (
 	// WakeAhead is how long before its notBefore a chunk's job arrives: time to claim it and to build its body.
 	WakeAhead = 2 * time.Second
 	// LeaseTime is how long a claimed chunk is one process's own.
 	LeaseTime = 25 * time.Second
-	// LookAgain is how long engage-schedule lets a push alone whose chunks were enqueued.
-	LookAgain = 30 * time.Second
 	// EnqueueWithin is how far ahead a chunk can be enqueued: queue.MaxDelay.
 	EnqueueWithin = 15 * time.Minute
 
+	// lookAgain is how long engage-schedule lets a push alone whose chunks were enqueued.
+	lookAgain = 30 * time.Second
+	// enqueueAhead is how long before its notBefore engage-schedule takes a push from the due index: more than two of its
+	// minutes, so that one sweep may fail.
 	enqueueAhead = 150 * time.Second
 )
 
@@ -37,7 +39,7 @@ func NextLook(now, notBefore time.Time) time.Time {
 	if notBefore.After(now) {
 		now = notBefore
 	}
-	return now.Add(LookAgain)
+	return now.Add(lookAgain)
 }
 
 // Outstanding returns a job for each chunk that is to be sent and that no process holds.

@@ -14,10 +14,14 @@ func TestFirstDue(t *testing.T) {
 		ahead, due time.Duration
 		enqueue    bool
 	}{
-		"now":                     {0, 30 * time.Second, true},
-		"past":                    {-time.Hour, 30 * time.Second, true},
-		"as far as SQS delays":    {15 * time.Minute, 15*time.Minute + 30*time.Second, true},
-		"farther than SQS delays": {15*time.Minute + time.Second, 15*time.Minute + time.Second - 150*time.Second, false},
+		"now":                  {0, 30 * time.Second, true},
+		"past":                 {-time.Hour, 30 * time.Second, true},
+		"as far as SQS delays": {15 * time.Minute, 15*time.Minute + 30*time.Second, true},
+		"farther than SQS delays": {
+			15*time.Minute + time.Second,
+			15*time.Minute + time.Second - 150*time.Second,
+			false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			due, enqueue := engage.FirstDue(now, now.Add(test.ahead))

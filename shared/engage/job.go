@@ -2,8 +2,8 @@ package engage
 
 import "time"
 
-// Job says that a chunk is to be sent: what the delivery queue holds. A job that is lost is sent again by engage-schedule,
-// one that comes twice finds the chunk claimed.
+// Job says that a chunk is to be sent: what the delivery queue holds. A job that is lost is sent again by
+// engage-schedule, one that comes twice finds the chunk claimed.
 type Job struct {
 	RequestID string `json:"requestId"`
 	Chunk     int    `json:"chunk"`

@@ -1,6 +1,6 @@
-// Package engage is the ENGAGE API: branded-call content that is pushed to handsets in batches (docs/contract.md §2, seed
-// 002). Here are its types and rules; its rooms are api (the handlers), store (DynamoDB), schedule (the delivery queue and
-// what is due) and deliver (the device gateway).
+// Package engage is the ENGAGE API: branded-call content that is pushed to handsets in batches (docs/contract.md §2,
+// seed 002). Here are its types and rules; its rooms are api (the handlers), store (DynamoDB), schedule (the delivery
+// queue and what is due) and deliver (the device gateway).
 package engage
 
 import (
@@ -11,14 +11,15 @@ import (
 
 // Limits of a batch (docs/contract.md §2).
 const (
-	MaxDestinations    = 25_000
-	MaxANumbers        = 400
-	MaxPersonalization = 256 // characters of one variable's text
-	MaxTrackingID      = 128 // characters
-	MaxIdempotencyKey  = 255 // characters
-	DefaultTTL         = 3600
-	MaxTTL             = 2_419_200 // seconds: 28 days
-	MaxAhead           = 30 * 24 * time.Hour
+	MaxDestinations   = 25_000
+	MaxANumbers       = 400
+	MaxIdempotencyKey = 255 // characters
+
+	maxPersonalization = 256 // characters of one variable's text
+	maxTrackingID      = 128 // characters
+	defaultTTL         = 3600
+	maxTTL             = 2_419_200 // seconds: 28 days
+	maxAhead           = 30 * 24 * time.Hour
 )
 
 // Push is an accepted batch.

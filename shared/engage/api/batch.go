@@ -18,8 +18,8 @@ import (
 	"carillon/shared/token"
 )
 
-// Content is what the Content Portal holds; store.Content does. Its methods return a fault NotFound for what a tenant does
-// not have.
+// Content is what the Content Portal holds; store.Content does. Its methods return a fault NotFound for what a tenant
+// does not have.
 type Content interface {
 	// Program returns a complete program.
 	Program(ctx context.Context, tenant, uuid string) (engage.Program, error)

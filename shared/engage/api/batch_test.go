@@ -110,7 +110,8 @@ func (s *service) post(t *testing.T, key string) (status int, requestID string) 
 // parts returns what the table holds of each push.
 func (s *service) parts(t *testing.T) map[string][]string {
 	t.Helper()
-	out, err := emulatortest.DynamoDB().Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(s.stack + "-pushes")})
+	table := aws.String(s.stack + "-pushes")
+	out, err := emulatortest.DynamoDB().Scan(t.Context(), &dynamodb.ScanInput{TableName: table})
 	require.NoError(t, err)
 	parts := map[string][]string{}
 	for _, item := range out.Items {
@@ -134,8 +135,8 @@ func (s *service) jobs(t *testing.T) []string {
 	return bodies
 }
 
-// The answer Unavailable invites the same request again. Whether the write that failed was carried out or not, the repeat
-// goes on with the push that was begun, and does not make another one.
+// The answer Unavailable invites the same request again. Whether the write that failed was carried out or not, the
+// repeat goes on with the push that was begun, and does not make another one.
 func TestARepeatAfterAThrottledWritePushesOnce(t *testing.T) {
 	t.Parallel()
 	for name, carriedOut := range map[string]bool{"that was carried out": true, "that was not": false} {

@@ -14,8 +14,8 @@ import (
 
 // Canceller cancels pushes; store.Pushes does.
 type Canceller interface {
-	// Cancel cancels what has not been claimed of a tenant's push. It returns a fault Conflict if nothing was left to cancel,
-	// and NotFound for a push that is not the tenant's.
+	// Cancel cancels what has not been claimed of a tenant's push. It returns a fault Conflict if nothing was left to
+	// cancel, and NotFound for a push that is not the tenant's.
 	Cancel(ctx context.Context, tenant, requestID string, now time.Time) (*engage.Meta, error)
 }
 

@@ -28,7 +28,8 @@ func authenticatePush(ctx context.Context, tokens *token.Authority, r *httpapi.R
 	return grant, id, nil
 }
 
-// parseUUID returns a UUID in lower case. It takes the plain form alone, not the urn: and {} that uuid.Parse takes as well.
+// parseUUID returns a UUID in lower case. It takes the plain form alone, not the urn: and {} that uuid.Parse takes as
+// well.
 func parseUUID(text string) (string, bool) {
 	id, err := uuid.Parse(text)
 	return id.String(), err == nil && len(text) == len(id.String())

@@ -13,8 +13,8 @@ import (
 
 // Pages has the status of pushes; store.Pushes does.
 type Pages interface {
-	// Page returns a page of a tenant's push: at most limit destinations from where next points. It returns a fault NotFound
-	// for a push that is not the tenant's, and Invalid for a next that is not one of the push's.
+	// Page returns a page of a tenant's push: at most limit destinations from where next points. It returns a fault
+	// NotFound for a push that is not the tenant's, and Invalid for a next that is not one of the push's.
 	Page(ctx context.Context, tenant, requestID string, limit int, next string) (*engage.Page, error)
 }
 

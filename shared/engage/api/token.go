@@ -26,8 +26,8 @@ const (
 // purposeInform is the one X-Federated-Purpose there is.
 const purposeInform = "inform"
 
-// OpenAuthority returns what issues and checks this API's tokens, with the signing key that SIGNING_KEY_SECRET names, read
-// in the background by now.
+// OpenAuthority returns what issues and checks this API's tokens, with the signing key that SIGNING_KEY_SECRET names,
+// read in the background by now.
 func OpenAuthority(env *environment.Variables, config aws.Config) *token.Authority {
 	return token.Authority{Audience: audience, Lifetime: lifetime}.Open(env, config)
 }
@@ -51,8 +51,8 @@ type tokenAnswer struct {
 	RequestID string `json:"requestId"`
 }
 
-// Serve grants a token to a client that holds the scope of the purpose. Whatever is wrong with the request, the refusal is
-// the same.
+// Serve grants a token to a client that holds the scope of the purpose. Whatever is wrong with the request, the refusal
+// is the same.
 func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	body, err := r.Body()
 	if err != nil {

@@ -37,7 +37,9 @@ func deref(f *float64) float64 {
 // measured makes a client ask for the consumed capacity of each call, and adds it up.
 func (c *capacity) measured(o *dynamodb.Options) {
 	o.APIOptions = append(o.APIOptions, func(s *middleware.Stack) error {
-		return s.Initialize.Add(middleware.InitializeMiddlewareFunc("Capacity", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+		return s.Initialize.Add(middleware.InitializeMiddlewareFunc("Capacity", func(
+			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+		) (middleware.InitializeOutput, middleware.Metadata, error) {
 			writes := true
 			switch input := in.Parameters.(type) {
 			case *dynamodb.PutItemInput:
@@ -84,10 +86,11 @@ func (c *capacity) addTotal(writes bool, consumed *types.ConsumedCapacity) {
 	}
 }
 
-// BenchmarkPush takes 25,000 realistic destinations from accept to their final state on the emulators and prints what it
-// costs: DynamoDB write and read units per 1,000 destinations, as DynamoDB reports them, and this process's CPU seconds per
-// million destinations for accepting (decoding, checking, encoding, storing) and for delivering. The gateway runs in the
-// same process, so its share is in the CPU seconds; here it only looks for the numbers that it answers.
+// BenchmarkPush takes 25,000 realistic destinations from accept to their final state on the emulators and prints what
+// it costs: DynamoDB write and read units per 1,000 destinations, as DynamoDB reports them, and this process's CPU
+// seconds per million destinations for accepting (decoding, checking, encoding, storing) and for delivering. The
+// gateway runs in the same process, so its share is in the CPU seconds; here it only looks for the numbers that it
+// answers.
 func BenchmarkPush(b *testing.B) {
 	var consumed capacity
 	p := engagetest.New(b, consumed.measured)

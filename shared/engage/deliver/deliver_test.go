@@ -29,17 +29,21 @@ func TestPostIsAsTheContractHasIt(t *testing.T) {
 	assert.False(t, posts[0].At.Before(notBefore), "never before notBefore")
 	assert.WithinDuration(t, notBefore, posts[0].At, time.Second)
 	const format = "2006-01-02T15:04:05.999Z07:00"
-	assert.JSONEq(t, fmt.Sprintf(`{"type":"push","requestId":%q,"chunk":0,"program":{"uuid":%q,"name":"Spring","content":{"headline":"Hello"}},
-		"aNumbers":["+5014008029","+5013509988"],"ttlSeconds":3600,"keepAfterCall":false,"notBefore":%q,"deliverBefore":%q,"destinations":[
+	assert.JSONEq(t, fmt.Sprintf(`{"type":"push","requestId":%q,"chunk":0,
+		"program":{"uuid":%q,"name":"Spring","content":{"headline":"Hello"}},
+		"aNumbers":["+5014008029","+5013509988"],"ttlSeconds":3600,"keepAfterCall":false,
+		"notBefore":%q,"deliverBefore":%q,"destinations":[
 		{"bNumber":"+15018902001","personalization":{"MY_VAR":"Hola <Ana> & \"José\""},"customTrackingId":"a"},
 		{"bNumber":"+15018902002","personalization":{},"customTrackingId":null},
 		{"bNumber":"+15018902003","personalization":{},"customTrackingId":"c"}]}`,
-		push.RequestID, push.Program.UUID, notBefore.UTC().Format(format), notBefore.Add(time.Hour).UTC().Format(format)), posts[0].Raw)
+		push.RequestID, push.Program.UUID,
+		notBefore.UTC().Format(format), notBefore.Add(time.Hour).UTC().Format(format)), posts[0].Raw)
 	assert.Equal(t, engage.PushCompleted, p.Meta(t, push).State())
 	assert.Zero(t, p.Meta(t, push).DueAt, "out of the due index")
 }
 
-// Each row of contract.md §2, "The device gateway": what the gateway answers to the POSTs in turn, and what becomes of it.
+// Each row of docs/contract.md §2, "The device gateway": what the gateway answers to the POSTs in turn, and what
+// becomes of it.
 func TestGatewayAnswers(t *testing.T) {
 	t.Parallel()
 	type answer = func(p engagetest.Post, w http.ResponseWriter, r *http.Request)
@@ -66,21 +70,84 @@ func TestGatewayAnswers(t *testing.T) {
 		ids     []string // of the POSTs, behind the request id
 		sizes   []int    // destinations of each POST
 	}{
-		"results recorded per bNumber":      {[]answer{each(delivered, rejected, delivered)}, []string{"delivered", "rejected: no such device", "delivered"}, []string{".0"}, []int{3}},
-		"retry is sent again, alone":        {[]answer{each(delivered, retry, rejected), each(delivered)}, []string{"delivered", "delivered", "rejected: no such device"}, []string{".0", ".0.1"}, []int{3, 1}},
-		"no result is sent again, alone":    {[]answer{each("", delivered, ""), each(delivered, ""), each(delivered)}, all, []string{".0", ".0.1", ".0.2"}, []int{3, 2, 1}},
-		"numbers that were not asked about": {[]answer{text(`{"results":[{"bNumber":"+19999999999","status":"delivered"}]}`), text("")}, all, []string{".0", ".0.1"}, []int{3, 3}},
-		"2xx without a body":                {[]answer{status(204)}, all, []string{".0"}, []int{3}},
-		"408, 425, 429":                     {[]answer{status(408), status(425), status(429), status(200)}, all, []string{".0", ".0", ".0", ".0"}, []int{3, 3, 3, 3}},
-		"5xx":                               {[]answer{status(500), status(503), status(200)}, all, []string{".0", ".0", ".0"}, []int{3, 3, 3}},
-		"5xx of an attempt":                 {[]answer{each(delivered, delivered, retry), status(502), each(delivered)}, all, []string{".0", ".0.1", ".0.1"}, []int{3, 1, 1}},
-		"broken connection":                 {[]answer{func(engagetest.Post, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, status(200)}, all, []string{".0", ".0"}, []int{3, 3}},
-		"garbage counts as 5xx":             {[]answer{text("hello"), text("[]"), text(`{}`), status(200)}, all, []string{".0", ".0", ".0", ".0"}, []int{3, 3, 3, 3}},
-		"another status word is garbage":    {[]answer{each(delivered, `"perhaps"`, delivered), status(200)}, all, []string{".0", ".0"}, []int{3, 3}},
-		"too large counts as 5xx":           {[]answer{text(`{"results":[]}` + strings.Repeat(" ", 2<<20)), status(200)}, all, []string{".0", ".0"}, []int{3, 3}},
-		"400":                               {[]answer{status(400)}, failed(400), []string{".0"}, []int{3}},
-		"401":                               {[]answer{status(401)}, failed(401), []string{".0"}, []int{3}},
-		"404 to an attempt":                 {[]answer{each(delivered, retry, delivered), status(404)}, []string{"delivered", "failed: the gateway answered 404", "delivered"}, []string{".0", ".0.1"}, []int{3, 1}},
+		"results recorded per bNumber": {
+			[]answer{each(delivered, rejected, delivered)},
+			[]string{"delivered", "rejected: no such device", "delivered"},
+			[]string{".0"},
+			[]int{3},
+		},
+		"retry is sent again, alone": {
+			[]answer{each(delivered, retry, rejected), each(delivered)},
+			[]string{"delivered", "delivered", "rejected: no such device"},
+			[]string{".0", ".0.1"},
+			[]int{3, 1},
+		},
+		"no result is sent again, alone": {
+			[]answer{each("", delivered, ""), each(delivered, ""), each(delivered)},
+			all,
+			[]string{".0", ".0.1", ".0.2"},
+			[]int{3, 2, 1},
+		},
+		"numbers that were not asked about": {
+			[]answer{text(`{"results":[{"bNumber":"+19999999999","status":"delivered"}]}`), text("")},
+			all,
+			[]string{".0", ".0.1"},
+			[]int{3, 3},
+		},
+		"2xx without a body": {[]answer{status(204)}, all, []string{".0"}, []int{3}},
+		"408, 425, 429": {
+			[]answer{status(408), status(425), status(429), status(200)},
+			all,
+			[]string{".0", ".0", ".0", ".0"},
+			[]int{3, 3, 3, 3},
+		},
+		"5xx": {
+			[]answer{status(500), status(503), status(200)},
+			all,
+			[]string{".0", ".0", ".0"},
+			[]int{3, 3, 3},
+		},
+		"5xx of an attempt": {
+			[]answer{each(delivered, delivered, retry), status(502), each(delivered)},
+			all,
+			[]string{".0", ".0.1", ".0.1"},
+			[]int{3, 1, 1},
+		},
+		"broken connection": {
+			[]answer{
+				func(engagetest.Post, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+				status(200),
+			},
+			all,
+			[]string{".0", ".0"},
+			[]int{3, 3},
+		},
+		"garbage counts as 5xx": {
+			[]answer{text("hello"), text("[]"), text(`{}`), status(200)},
+			all,
+			[]string{".0", ".0", ".0", ".0"},
+			[]int{3, 3, 3, 3},
+		},
+		"another status word is garbage": {
+			[]answer{each(delivered, `"perhaps"`, delivered), status(200)},
+			all,
+			[]string{".0", ".0"},
+			[]int{3, 3},
+		},
+		"too large counts as 5xx": {
+			[]answer{text(`{"results":[]}` + strings.Repeat(" ", 2<<20)), status(200)},
+			all,
+			[]string{".0", ".0"},
+			[]int{3, 3},
+		},
+		"400": {[]answer{status(400)}, failed(400), []string{".0"}, []int{3}},
+		"401": {[]answer{status(401)}, failed(401), []string{".0"}, []int{3}},
+		"404 to an attempt": {
+			[]answer{each(delivered, retry, delivered), status(404)},
+			[]string{"delivered", "failed: the gateway answered 404", "delivered"},
+			[]string{".0", ".0.1"},
+			[]int{3, 1},
+		},
 		"redirects are not followed": {[]answer{func(_ engagetest.Post, w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}},
@@ -100,7 +167,8 @@ func TestGatewayAnswers(t *testing.T) {
 			var ids []string
 			var sizes []int
 			for _, post := range p.Gateway.Received() {
-				ids, sizes = append(ids, strings.TrimPrefix(post.ID, push.RequestID)), append(sizes, len(post.Body.Destinations))
+				ids = append(ids, strings.TrimPrefix(post.ID, push.RequestID))
+				sizes = append(sizes, len(post.Body.Destinations))
 				if earlier, repeat := bodies[post.ID]; repeat {
 					assert.Equal(t, earlier, post.Raw, "a webhook-id stands for one body")
 				}
@@ -189,11 +257,13 @@ func TestWhatIsTooLateExpires(t *testing.T) {
 		p.Gateway.Answer = func(_ int, _ engagetest.Post, w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusBadGateway)
 		}
-		push, chunks := p.Accept(t, engagetest.Three(), p.Clock.Now(), 4) // short enough that no wait is left to the queue, whatever its jitter
+		// Short enough that no wait is left to the queue, whatever its jitter.
+		push, chunks := p.Accept(t, engagetest.Three(), p.Clock.Now(), 4)
 		require.Empty(t, p.Deliver(t, push, chunks))
 		assert.Greater(t, len(p.Gateway.Received()), 3)
 		for _, post := range p.Gateway.Received() {
-			assert.False(t, post.At.After(push.NotBefore.Add(4*time.Second)), "nothing is sent after notBefore + ttlSeconds")
+			expiry := push.NotBefore.Add(4 * time.Second)
+			assert.False(t, post.At.After(expiry), "nothing is sent after notBefore + ttlSeconds")
 		}
 		assert.Equal(t, 3, p.Meta(t, push).Counts().Expired)
 	})
@@ -222,7 +292,8 @@ func TestMessagesThatAreNone(t *testing.T) {
 	response, err := p.Deliverer.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{
 		{MessageId: "no JSON", Body: "hello"}, {MessageId: "no push", Body: `{"requestId":"x","chunk":0}`},
 		{MessageId: "no such chunk", Body: fmt.Sprintf(`{"requestId":%q,"chunk":7}`, push.RequestID)},
-		{MessageId: "negative", Body: fmt.Sprintf(`{"requestId":%q,"chunk":-1}`, push.RequestID)}, engagetest.Message(push, 0),
+		{MessageId: "negative", Body: fmt.Sprintf(`{"requestId":%q,"chunk":-1}`, push.RequestID)},
+		engagetest.Message(push, 0),
 	}})
 	require.NoError(t, err)
 	var failed []string
@@ -274,18 +345,20 @@ func TestAProcessThatDied(t *testing.T) {
 		_, err = p.Pushes.Finish(t.Context(), lease, engage.Counts{}, false)
 		assert.True(t, fault.Is(err, fault.Conflict))
 	})
-	t.Run("after a long lease was parked", func(t *testing.T) {
+	t.Run("after a long lease was released", func(t *testing.T) {
 		t.Parallel()
 		p := engagetest.New(t)
 		push, chunks := p.Accept(t, engagetest.Three(), p.Clock.Now(), 3600)
 		lease, _, _, err := p.Pushes.Claim(t.Context(), push.RequestID, 0, p.Clock.Now(), p.Clock.Now().Add(time.Hour))
 		require.NoError(t, err)
 		delivered := engage.Result{State: engage.StateDelivered, DeliveredAt: p.Clock.Now()}
-		require.NoError(t, p.Pushes.SaveProgress(t.Context(), lease, store.Progress{Attempt: 1, Results: []engage.Result{delivered, delivered, {}}}, p.Clock.Now().Add(time.Hour)))
+		progress := store.Progress{Attempt: 1, Results: []engage.Result{delivered, delivered, {}}}
+		require.NoError(t, p.Pushes.SaveProgress(t.Context(), lease, progress, p.Clock.Now().Add(time.Hour)))
 		require.NoError(t, p.Pushes.Release(t.Context(), lease, p.Clock.Now()))
 		p.Clock.Advance(time.Second)
 		require.Empty(t, p.Deliver(t, push, chunks))
-		assert.Equal(t, 3, p.Meta(t, push).Counts().Delivered, "the next lease is the later one, though it ends before the parked one would have")
+		assert.Equal(t, 3, p.Meta(t, push).Counts().Delivered,
+			"the next lease is the later one, though it ends before the released one would have")
 	})
 	t.Run("between results and counts", func(t *testing.T) {
 		t.Parallel()
@@ -294,7 +367,8 @@ func TestAProcessThatDied(t *testing.T) {
 		lease, _, _, err := p.Pushes.Claim(t.Context(), push.RequestID, 0, p.Clock.Now().Add(-time.Minute), past(p))
 		require.NoError(t, err)
 		delivered := engage.Result{State: engage.StateDelivered, DeliveredAt: p.Clock.Now()}
-		require.NoError(t, p.Pushes.SaveProgress(t.Context(), lease, store.Progress{Results: []engage.Result{delivered, delivered, delivered}}, p.Clock.Now().Add(time.Hour)))
+		progress := store.Progress{Results: []engage.Result{delivered, delivered, delivered}}
+		require.NoError(t, p.Pushes.SaveProgress(t.Context(), lease, progress, p.Clock.Now().Add(time.Hour)))
 		require.Empty(t, p.Deliver(t, push, chunks))
 		assert.Empty(t, p.Gateway.Received(), "nothing is sent twice")
 		assert.Equal(t, 3, p.Meta(t, push).Counts().Delivered)

@@ -52,8 +52,8 @@ func (d *delivery) load(ctx context.Context, first bool) (err error) {
 }
 
 // run sends until every destination has its result, or until the lease is nearly over: then the chunk is released and a
-// job brings it back. Before the next POST of what the gateway wants again, what is known is kept, so whoever goes on after
-// a crash sends the same POST under the same webhook-id.
+// job brings it back. Before the next POST of what the gateway wants again, what is known is kept, so whoever goes on
+// after a crash sends the same POST under the same webhook-id.
 func (d *delivery) run(ctx context.Context) error {
 	if d.pending() == 0 {
 		return d.finish(ctx) // who held the lease before died just before this
@@ -115,8 +115,8 @@ func (d *delivery) run(ctx context.Context) error {
 	}
 }
 
-// isTimeForPost reports whether a POST begun now would end within the lease and the function's time. So two processes never
-// send a chunk at the same time.
+// isTimeForPost reports whether a POST begun now would end within the lease and the function's time. So two processes
+// never send a chunk at the same time.
 func (d *delivery) isTimeForPost(ctx context.Context) bool {
 	end := d.clock.Now().Add(gatewayTimeout)
 	deadline, bounded := ctx.Deadline()
@@ -171,9 +171,9 @@ func (d *delivery) expire(ctx context.Context) error {
 	return d.finish(ctx)
 }
 
-// finish keeps the results, then the chunk's counts, and closes the push with its last chunk: meta is as it was when the
-// chunk was claimed, and chunks that were final then are so for good. If two chunks end at the same time neither knows that
-// it is the last; closeIfFinished does.
+// finish keeps the results, then the chunk's counts, and closes the push with its last chunk: meta is as it was when
+// the chunk was claimed, and chunks that were final then are so for good. If two chunks end at the same time neither
+// knows that it is the last; closeIfFinished does.
 func (d *delivery) finish(ctx context.Context) error {
 	if err := d.pushes.SaveProgress(ctx, d.lease, d.progress, d.meta.DeliverBefore()); err != nil {
 		return err

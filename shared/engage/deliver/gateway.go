@@ -42,8 +42,8 @@ type Gateway struct {
 	client     *http.Client
 }
 
-// NewGateway returns a client of the gateway at an address, whose signing secret (whsec_…) is the secret of that name. It
-// returns httpclient.ParseURL's error if the address is none that an operator may configure.
+// NewGateway returns a client of the gateway at an address, whose signing secret (whsec_…) is the secret of that name.
+// It returns httpclient.ParseURL's error if the address is none that an operator may configure.
 func NewGateway(address string, secrets secret.Reader, secretName string, clock clock.Clock) (*Gateway, error) {
 	u, err := httpclient.ParseURL(address)
 	if err != nil {
@@ -53,8 +53,8 @@ func NewGateway(address string, secrets secret.Reader, secretName string, clock 
 	return &Gateway{url: u.String(), secrets: secrets, secretName: secretName, clock: clock, client: client}, nil
 }
 
-// OpenGateway returns a client of the gateway at GATEWAY_URL. Its signing secret is the one that GATEWAY_SECRET names, read
-// in the background by now.
+// OpenGateway returns a client of the gateway at GATEWAY_URL. Its signing secret is the one that GATEWAY_SECRET names,
+// read in the background by now.
 func OpenGateway(env *environment.Variables, config aws.Config) *Gateway {
 	const urlVariable = "GATEWAY_URL"
 	address, secretName := env.String(urlVariable), env.String("GATEWAY_SECRET")
@@ -118,8 +118,8 @@ func (g *Gateway) prepare(ctx context.Context, id string, at time.Time, body []b
 	return webhook{request: request, secret: version.ID}, nil
 }
 
-// send sends a webhook. It returns a *retryable error if the same is to be sent again: for one of the gateway's reasons, or
-// because it refuses a signature by a secret that has been rotated since.
+// send sends a webhook. It returns a *retryable error if the same is to be sent again: for one of the gateway's
+// reasons, or because it refuses a signature by a secret that has been rotated since.
 func (g *Gateway) send(w webhook) (answer, error) {
 	response, err := g.client.Do(w.request)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"carillon/shared/metrics"
 )
 
-// logPost writes a line per POST. The alarms on late pushes and on the gateway's failures are made of it: gatewayErrors is 0
-// or 1, and the first POST of a chunk says how late it was.
+// logPost writes a line per POST. The alarms on late pushes and on the gateway's failures are made of it: gatewayErrors
+// is 0 or 1, and the first POST of a chunk says how late it was.
 func (d *delivery) logPost(ctx context.Context, lateness time.Duration, a answer, err error) {
 	level, gatewayErrors := slog.LevelInfo, 0
 	if a.refused != "" {

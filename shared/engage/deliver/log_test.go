@@ -11,8 +11,9 @@ import (
 	"carillon/shared/engage/engagetest"
 )
 
-// metrics returns the metrics that CloudWatch takes from a log line (embedded metric format), by name. It fails unless they
-// are in the namespace and by the dimension of the alarms in template.yaml, and their values are where CloudWatch looks.
+// metrics returns the metrics that CloudWatch takes from a log line (embedded metric format), by name. It fails unless
+// they are in the namespace and by the dimension of the alarms in template.yaml, and their values are where CloudWatch
+// looks.
 func metrics(t *testing.T, line map[string]any) map[string]float64 {
 	t.Helper()
 	embedded, _ := line["_aws"].(map[string]any)
@@ -72,7 +73,9 @@ func TestTheAlarmsLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := engagetest.New(t)
-			p.Gateway.Answer = func(n int, _ engagetest.Post, w http.ResponseWriter, _ *http.Request) { test.answers[n](w) }
+			p.Gateway.Answer = func(n int, _ engagetest.Post, w http.ResponseWriter, _ *http.Request) {
+				test.answers[n](w)
+			}
 			push, chunks := p.Accept(t, engagetest.Three(), p.Clock.Now(), 3600)
 			p.Clock.Advance(test.late)
 			require.Empty(t, p.Deliver(t, push, chunks))

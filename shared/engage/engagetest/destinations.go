@@ -19,7 +19,8 @@ func Three() []engage.Destination {
 	}
 }
 
-// RealisticDestinations have what a batch has: random numbers, a first name and a time of day, a 12-character tracking id.
+// RealisticDestinations have what a batch has: random numbers, a first name and a time of day, a 12-character tracking
+// id.
 func RealisticDestinations(n int) []engage.Destination {
 	random := rand.New(rand.NewPCG(3, 4))
 	names := []string{

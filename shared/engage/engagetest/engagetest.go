@@ -1,5 +1,5 @@
-// Package engagetest is what the tests of engage's rooms share: all that delivers a push, on emulators and with a device
-// gateway that does as the test says.
+// Package engagetest is what the tests of engage's rooms share: all that delivers a push, on emulators and with a
+// device gateway that does as the test says.
 package engagetest
 
 import (

@@ -31,8 +31,8 @@ func OpenQueue(env *environment.Variables, config aws.Config) *Queue {
 	return NewQueue(sqs.NewFromConfig(config), env.String("DELIVERY_QUEUE_URL"), clock.System{})
 }
 
-// Send enqueues jobs, each so that it arrives shortly before it is due, at most 15 minutes from now: early is made up by
-// sleeping, late by nothing. It returns an error if SQS did not take every one of them; engage-schedule mends that.
+// Send enqueues jobs, each so that it arrives shortly before it is due, at most 15 minutes from now: early is made up
+// by sleeping, late by nothing. It returns an error if SQS did not take every one of them; engage-schedule mends that.
 func (q *Queue) Send(ctx context.Context, jobs ...engage.Job) error {
 	now := q.clock.Now()
 	entries := make([]queue.Entry[engage.Job], len(jobs))

@@ -32,8 +32,9 @@ type Scheduler struct {
 	Log    *slog.Logger
 }
 
-// Sweep works through the due index, oldest first, a page of each partition at a time, until nothing is due or its time is
-// over. It returns an error if it could not read the index, or enqueue any push of a page; the next sweep tries again.
+// Sweep works through the due index, oldest first, a page of each partition at a time, until nothing is due or its time
+// is over. It returns an error if it could not read the index, or enqueue any push of a page; the next sweep tries
+// again.
 func (s *Scheduler) Sweep(ctx context.Context) error {
 	end := s.Clock.Now().Add(sweepsAtWorst)
 	if deadline, ok := ctx.Deadline(); ok {

@@ -20,7 +20,9 @@ func TestSweep(t *testing.T) {
 		t.Helper()
 		total := 0
 		for {
-			out, err := p.Messages.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &p.QueueURL, MaxNumberOfMessages: 10, VisibilityTimeout: 600})
+			out, err := p.Messages.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
+				QueueUrl: &p.QueueURL, MaxNumberOfMessages: 10, VisibilityTimeout: 600,
+			})
 			require.NoError(t, err)
 			if len(out.Messages) == 0 {
 				return total
@@ -52,9 +54,10 @@ func TestSweep(t *testing.T) {
 		t.Parallel()
 		p := engagetest.New(t)
 		push, _ := p.Accept(t, engagetest.RealisticDestinations(2_000), p.Clock.Now(), 3600)
-		_, _, _, err := p.Pushes.Claim(t.Context(), push.RequestID, 0, p.Clock.Now(), p.Clock.Now().Add(time.Minute))
+		now := p.Clock.Now()
+		_, _, _, err := p.Pushes.Claim(t.Context(), push.RequestID, 0, now, now.Add(time.Minute))
 		require.NoError(t, err)
-		lease, _, _, err := p.Pushes.Claim(t.Context(), push.RequestID, 1, p.Clock.Now(), p.Clock.Now().Add(time.Minute))
+		lease, _, _, err := p.Pushes.Claim(t.Context(), push.RequestID, 1, now, now.Add(time.Minute))
 		require.NoError(t, err)
 		_, err = p.Pushes.Finish(t.Context(), lease, engage.Counts{Delivered: 500}, false)
 		require.NoError(t, err)
@@ -74,7 +77,8 @@ func TestSweep(t *testing.T) {
 		p := engagetest.New(t)
 		push, chunks := p.Accept(t, engagetest.Three(), p.Clock.Now(), 3600)
 		for i := range chunks {
-			lease, _, _, err := p.Pushes.Claim(t.Context(), push.RequestID, i, p.Clock.Now(), p.Clock.Now().Add(time.Minute))
+			now := p.Clock.Now()
+			lease, _, _, err := p.Pushes.Claim(t.Context(), push.RequestID, i, now, now.Add(time.Minute))
 			require.NoError(t, err)
 			_, err = p.Pushes.Finish(t.Context(), lease, engage.Counts{Delivered: 3}, false)
 			require.NoError(t, err)

@@ -41,7 +41,7 @@ func TestCancel(t *testing.T) {
 		assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
 		assert.Equal(t, engage.PushCompleted, p.Meta(t, push).State())
 	})
-	t.Run("of another provider", func(t *testing.T) {
+	t.Run("of another tenant", func(t *testing.T) {
 		t.Parallel()
 		p := engagetest.New(t)
 		push, _ := p.Accept(t, engagetest.Three(), p.Clock.Now().Add(time.Hour), 3600)

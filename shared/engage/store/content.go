@@ -16,10 +16,12 @@ import (
 	"carillon/shared/fault"
 )
 
-// recheckAge is how old kept content may be when it is about to cause a refusal: it may have been provisioned a moment ago.
+// recheckAge is how old kept content may be when it is about to cause a refusal: it may have been provisioned a moment
+// ago.
 const recheckAge = 2 * time.Second
 
-// Content reads what the Content Portal holds: programs, a tenant's aNumbers and groups (package provision writes them).
+// Content reads what the Content Portal holds: programs, a tenant's aNumbers and groups (package provision writes
+// them).
 type Content struct{ table *contenttable.Table }
 
 // NewContent returns the content in a table.
@@ -30,8 +32,8 @@ func OpenContent(env *environment.Variables, config aws.Config) *Content {
 	return NewContent(contenttable.Open(env, config))
 }
 
-// Program returns a complete program of a tenant. It returns a fault NotFound if there is none or it is not complete, or
-// DynamoDB's error.
+// Program returns a complete program of a tenant. It returns a fault NotFound if there is none or it is not complete,
+// or DynamoDB's error.
 func (c *Content) Program(ctx context.Context, tenant, uuid string) (engage.Program, error) {
 	isComplete := func(item dynamo.Item) bool { return dynamo.GetBool(item, "complete") }
 	item, err := c.find(ctx, tenant, "program#"+uuid, isComplete)
@@ -46,8 +48,8 @@ func (c *Content) Program(ctx context.Context, tenant, uuid string) (engage.Prog
 	}, nil
 }
 
-// Group returns the aNumbers of a tenant's group, sorted. It returns a fault NotFound if the tenant has no such group, or
-// DynamoDB's error.
+// Group returns the aNumbers of a tenant's group, sorted. It returns a fault NotFound if the tenant has no such group,
+// or DynamoDB's error.
 func (c *Content) Group(ctx context.Context, tenant, id string) ([]string, error) {
 	item, err := c.find(ctx, tenant, "group#"+id, func(dynamo.Item) bool { return true })
 	if err != nil {

@@ -26,8 +26,8 @@ func duePartition(requestID string) string {
 
 func partitionName(i int) string { return fmt.Sprintf("due#%d", i) }
 
-// Due returns the ids of pushes of a partition of the due index whose time has come, oldest first, at most limit of them.
-// It returns DynamoDB's error.
+// Due returns the ids of pushes of a partition of the due index whose time has come, oldest first, at most limit of
+// them. It returns DynamoDB's error.
 func (s *Pushes) Due(ctx context.Context, partition int, now time.Time, limit int32) ([]string, error) {
 	out, err := s.client.Query(ctx, &dynamodb.QueryInput{
 		TableName:              aws.String(s.table),
@@ -49,8 +49,8 @@ func (s *Pushes) Due(ctx context.Context, partition int, now time.Time, limit in
 	return ids, nil
 }
 
-// ClaimDue gives a due push to the caller until next: nobody else finds it due before. It returns the push as it is then,
-// a fault Conflict if another was faster or the push is closed, or DynamoDB's error.
+// ClaimDue gives a due push to the caller until next: nobody else finds it due before. It returns the push as it is
+// then, a fault Conflict if another was faster or the push is closed, or DynamoDB's error.
 func (s *Pushes) ClaimDue(ctx context.Context, requestID string, now, next time.Time) (*engage.Meta, error) {
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:           aws.String(s.table),

@@ -14,8 +14,9 @@ import (
 	"carillon/shared/fault"
 )
 
-// Lease is the right to send a chunk until its time is over. A chunk is only claimed at or after the end of its last lease,
-// so every later lease is claimed later, and an older holder is told from a newer one by that, whatever their clocks say.
+// Lease is the right to send a chunk until its time is over. A chunk is only claimed at or after the end of its last
+// lease, so every later lease is claimed later, and an older holder is told from a newer one by that, whatever their
+// clocks say.
 type Lease struct {
 	RequestID string
 	Chunk     int
@@ -25,8 +26,8 @@ type Lease struct {
 
 // Claim takes the lease of a chunk, before anything of it is sent. It returns the push as it is then and first, whether
 // nobody has held a lease of the chunk before. It returns a fault Conflict when there is nothing to claim: the chunk is
-// final, leased by another, or was cancelled (with the push as it is, unless another was faster a moment ago); NotFound for
-// a push that is not committed or has expired; or DynamoDB's error.
+// final, leased by another, or was cancelled (with the push as it is, unless another was faster a moment ago); NotFound
+// for a push that is not committed or has expired; or DynamoDB's error.
 func (s *Pushes) Claim(
 	ctx context.Context, requestID string, chunk int, now, until time.Time,
 ) (lease Lease, meta *engage.Meta, first bool, err error) {
@@ -80,7 +81,8 @@ func (s *Pushes) claim(
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
-	if kept, refused := dynamo.ConditionFailed(err); refused && dynamo.GetInt(kept, chunkAttribute(lease.Chunk)) == until {
+	kept, refused := dynamo.ConditionFailed(err)
+	if refused && dynamo.GetInt(kept, chunkAttribute(lease.Chunk)) == until {
 		return decodeMeta(kept), nil // the SDK retried a claim that had been carried out
 	}
 	if err != nil {
@@ -89,15 +91,15 @@ func (s *Pushes) claim(
 	return decodeMeta(out.Attributes), nil
 }
 
-// Release ends a lease early: the chunk can be claimed again from a time on, which must not be before it was claimed. It
-// returns a fault Conflict if the lease was lost, or DynamoDB's error.
+// Release ends a lease early: the chunk can be claimed again from a time on, which must not be before it was claimed.
+// It returns a fault Conflict if the lease was lost, or DynamoDB's error.
 func (s *Pushes) Release(ctx context.Context, lease Lease, at time.Time) error {
 	_, err := s.underLease(ctx, lease, "", dynamo.Int(engage.Millis(at)))
 	return err
 }
 
-// Finish writes a chunk's final counts. With the last chunk of a push it takes the push out of the due index as well. It
-// returns the push as it is then, a fault Conflict if the lease was lost, or DynamoDB's error.
+// Finish writes a chunk's final counts. With the last chunk of a push it takes the push out of the due index as well.
+// It returns the push as it is then, a fault Conflict if the lease was lost, or DynamoDB's error.
 func (s *Pushes) Finish(ctx context.Context, lease Lease, counts engage.Counts, last bool) (*engage.Meta, error) {
 	removal := ""
 	if last {
@@ -145,8 +147,8 @@ func sameValue(a, b types.AttributeValue) bool {
 	return false
 }
 
-// Progress is how far the sending of a chunk has come. Attempt is the number of the next POST with another webhook-id: 0
-// is that of the whole chunk, the later ones carry what the gateway wants again.
+// Progress is how far the sending of a chunk has come. Attempt is the number of the next POST with another webhook-id:
+// 0 is that of the whole chunk, the later ones carry what the gateway wants again.
 type Progress struct {
 	Attempt int
 	Results []engage.Result // in the order of the chunk's destinations

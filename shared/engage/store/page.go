@@ -10,9 +10,9 @@ import (
 	"carillon/shared/fault"
 )
 
-// Page returns a page of a push: at most limit destinations from where next points, in the order sent. It reads meta and
-// the chunks that the page touches. It returns a fault NotFound as Meta does, Invalid for a next that is not one of the
-// push's, engage.ErrChunk, or DynamoDB's error.
+// Page returns a page of a push: at most limit destinations from where next points, in the order sent. It reads meta
+// and the chunks that the page touches. It returns a fault NotFound as Meta does, Invalid for a next that is not one of
+// the push's, engage.ErrChunk, or DynamoDB's error.
 func (s *Pushes) Page(ctx context.Context, tenant, requestID string, limit int, next string) (*engage.Page, error) {
 	meta, err := s.Meta(ctx, tenant, requestID)
 	if err != nil {

@@ -17,7 +17,8 @@ func TestStatusPages(t *testing.T) {
 	p := engagetest.New(t)
 	destinations := engagetest.RealisticDestinations(1_100)
 	push, _ := p.Accept(t, destinations, p.Clock.Now(), 3600)
-	response, err := p.Deliverer.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{engagetest.Message(push, 1)}})
+	second := events.SQSEvent{Records: []events.SQSMessage{engagetest.Message(push, 1)}}
+	response, err := p.Deliverer.Handle(t.Context(), second)
 	require.NoError(t, err)
 	require.Empty(t, response.BatchItemFailures)
 	var seen []string

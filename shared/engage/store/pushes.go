@@ -47,8 +47,8 @@ type Pushes struct {
 	clock  clock.Clock
 }
 
-// NewPushes returns the pushes of a table with the keys requestId and part and the index due. The clock is what they wait
-// on where DynamoDB throttles.
+// NewPushes returns the pushes of a table with the keys requestId and part and the index due. The clock is what they
+// wait on where DynamoDB throttles.
 func NewPushes(client *dynamodb.Client, table string, clock clock.Clock) *Pushes {
 	return &Pushes{client: client, table: table, clock: clock}
 }
@@ -59,8 +59,8 @@ func OpenPushes(env *environment.Variables, config aws.Config) *Pushes {
 }
 
 // Put makes a push durable and returns how many chunks it has. dueAt is when engage-schedule shall look at it. Doing it
-// again under the same request id writes the other parts again and leaves meta as it is, so a crash anywhere in between is
-// mended by a repeat. It returns DynamoDB's error, or the context's.
+// again under the same request id writes the other parts again and leaves meta as it is, so a crash anywhere in between
+// is mended by a repeat. It returns DynamoDB's error, or the context's.
 func (s *Pushes) Put(ctx context.Context, push *engage.Push, dueAt time.Time) (int, error) {
 	chunks, err := columns.EncodeChunks(push.Destinations)
 	if err != nil {
@@ -150,9 +150,9 @@ func (s *Pushes) Meta(ctx context.Context, tenant, requestID string) (*engage.Me
 	return decodeMeta(item), nil
 }
 
-// Cancel cancels every chunk of a push that has not been claimed, in one conditional write, so that it and a claim never
-// both succeed. Doing it again returns the push as it is. It returns a fault Conflict if nothing was left to cancel,
-// NotFound as Meta does, or DynamoDB's error.
+// Cancel cancels every chunk of a push that has not been claimed, in one conditional write, so that it and a claim
+// never both succeed. Doing it again returns the push as it is. It returns a fault Conflict if nothing was left to
+// cancel, NotFound as Meta does, or DynamoDB's error.
 func (s *Pushes) Cancel(ctx context.Context, tenant, requestID string, now time.Time) (*engage.Meta, error) {
 	meta, err := s.Meta(ctx, tenant, requestID)
 	if err != nil || !meta.CancelledAt.IsZero() {
@@ -203,8 +203,8 @@ func (s *Pushes) Presentation(ctx context.Context, requestID string) (*engage.Pr
 	}}, nil
 }
 
-// Destinations returns a chunk's destinations. It returns a fault NotFound if there is no such chunk, engage.ErrChunk, or
-// DynamoDB's error.
+// Destinations returns a chunk's destinations. It returns a fault NotFound if there is no such chunk, engage.ErrChunk,
+// or DynamoDB's error.
 func (s *Pushes) Destinations(ctx context.Context, requestID string, chunk int) ([]engage.Destination, error) {
 	item, err := s.part(ctx, requestID, partChunk(chunk))
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package columns encodes what a push keeps of its destinations. A chunk is written once, and DynamoDB charges its every
-// KB. So it is stored by column (all bNumbers, all tracking ids, all texts of a variable), each a deflate block of its own:
-// equal things compress well together.
+// Package columns encodes what a push keeps of its destinations. A chunk is written once, and DynamoDB charges its
+// every KB. So it is stored by column (all bNumbers, all tracking ids, all texts of a variable), each a deflate block
+// of its own: equal things compress well together.
 package columns
 
 import (
@@ -27,7 +27,8 @@ const (
 	// compression is the deflate level: on realistic data 2 % larger than the best, for a third of its CPU time
 	// (BenchmarkEncodeChunks).
 	compression = 3
-	// maxText bounds what is made of an encoded text, in bytes; the body that it came with was no larger (httpapi.MaxBody).
+	// maxText bounds what is made of an encoded text, in bytes; the body that it came with was no larger
+	// (httpapi.MaxBody).
 	maxText = 32 << 20
 )
 
@@ -168,8 +169,8 @@ func textOf(d engage.Destination, variable string) (string, bool) {
 	return "", false
 }
 
-// DecodeChunk returns the destinations of an encoded chunk, their variables sorted by name. It returns engage.ErrChunk if
-// EncodeChunks did not write it.
+// DecodeChunk returns the destinations of an encoded chunk, their variables sorted by name. It returns engage.ErrChunk
+// if EncodeChunks did not write it.
 func DecodeChunk(encoded []byte) ([]engage.Destination, error) {
 	r, rows, names, err := readColumns(encoded)
 	if err != nil {

@@ -68,7 +68,8 @@ func TestChunksAreSplitWhereTextsAreLong(t *testing.T) {
 			for range 256 {
 				text.WriteRune(rune(0x4e00 + random.IntN(20_000)))
 			}
-			d.Personalization = append(d.Personalization, engage.Variable{Name: fmt.Sprintf("V%d", v), Text: text.String()})
+			variable := engage.Variable{Name: fmt.Sprintf("V%d", v), Text: text.String()}
+			d.Personalization = append(d.Personalization, variable)
 		}
 		destinations = append(destinations, d)
 	}
