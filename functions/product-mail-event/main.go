@@ -2,21 +2,14 @@
 package main
 
 import (
-	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-
+	"carillon/shared/clock"
 	"carillon/shared/lambdafunction"
-	"carillon/shared/product"
 	"carillon/shared/product/mail"
+	"carillon/shared/product/store"
 )
 
 func main() { lambdafunction.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) any {
-	env, config := s.Env, s.Config
-	mailsTable := env.String("MAILS_TABLE")
-	productsTable := env.String("PRODUCTS_TABLE")
-	recorder := mail.NewRecorder(product.NewMailStore(dynamodb.NewFromConfig(config), mailsTable, productsTable), time.Now)
-	return recorder.Handle
+	return mail.NewEventHandler(store.OpenMails(s.Env, s.Config), clock.System{}, s.Log).Handle
 }

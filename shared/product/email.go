@@ -2,9 +2,9 @@ package product
 
 import (
 	"net/mail"
-	"regexp"
 	"strings"
-	"sync"
+
+	"carillon/shared/hostname"
 )
 
 // Limits of an address in characters (RFC 5321 §4.5.3.1).
@@ -12,12 +12,6 @@ const (
 	maxEmail     = 254
 	maxLocalPart = 64
 )
-
-// mailDomain is a domain with a dot, of letters, digits and hyphens, whose last label is no number. It is compiled when the
-// first address comes, because a cold start would wait for it.
-var mailDomain = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-})
 
 // isEmailAddress reports whether text is an address that a mail's header and SES take as it is: ASCII, local@domain and
 // nothing around it; no quoted local part, comment, display name, line break, domain literal or encoded word.
@@ -30,7 +24,12 @@ func isEmailAddress(text string) bool {
 		return false
 	}
 	at := strings.LastIndexByte(text, '@')
-	return at <= maxLocalPart && !strings.ContainsAny(text[:at], "\"\\ ()<>[]:;,@") && mailDomain().MatchString(text[at+1:])
+	return at <= maxLocalPart && !strings.ContainsAny(text[:at], "\"\\ ()<>[]:;,@") && isMailDomain(text[at+1:])
+}
+
+// isMailDomain reports whether text is a full host name. Unlike others, those that get mail have no underscore.
+func isMailDomain(text string) bool {
+	return hostname.IsFull(strings.ToLower(text)) && !strings.Contains(text, "_")
 }
 
 func notPrintableASCII(r rune) bool { return r < ' ' || r > '~' }

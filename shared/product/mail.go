@@ -3,7 +3,6 @@ package product
 import (
 	"time"
 
-	"carillon/shared/dynamo"
 	"carillon/shared/secret"
 )
 
@@ -14,7 +13,7 @@ type Mail struct {
 	Tenant      string
 	BusinessID  string // the country, which decides the mail's language
 	ProductID   string
-	To          string      // an address that isEmailAddress takes
+	To          string      // an address of a product that DecodeProduct took
 	Service     string      // what the customer knows the product as, Disney+ for instance
 	Link        secret.Text // the activation link; empty once the mail needs it no more
 	LinkExpires time.Time   // zero if the provider does not say
@@ -50,8 +49,8 @@ var mailProgress = map[MailState]int{
 	MailBounced: 5, MailSuppressed: 5, MailRefused: 5, MailExpired: 5, MailComplained: 6, MailNone: 7,
 }
 
-// before returns the states that a mail may go on to state from.
-func (state MailState) before() []MailState {
+// Before returns the states that a mail may go on to state from.
+func (state MailState) Before() []MailState {
 	var earlier []MailState
 	for other, progress := range mailProgress {
 		if progress < mailProgress[state] {
@@ -61,46 +60,9 @@ func (state MailState) before() []MailState {
 	return earlier
 }
 
-// mailRetention is how long a mail is kept: longer than any event of it may take.
-const mailRetention = 30 * 24 * time.Hour
-
-func requestKey(requestID string) dynamo.Item {
-	return dynamo.Item{"id": dynamo.String("request#" + requestID)}
-}
-
-// item is the mail as it is kept first.
-func (m Mail) item() dynamo.Item {
-	item := requestKey(m.RequestID)
-	for name, value := range map[string]string{
-		"requestId": m.RequestID, "tenant": m.Tenant, "businessId": m.BusinessID, "productId": m.ProductID,
-		"to": m.To, "service": m.Service, "link": m.Link.Reveal(), "state": string(m.State),
-	} {
-		if value != "" {
-			item[name] = dynamo.String(value)
-		}
-	}
-	if !m.LinkExpires.IsZero() {
-		item["linkExpires"] = dynamo.Time(m.LinkExpires)
-	}
-	item["createdAt"], item["updatedAt"] = dynamo.Time(m.CreatedAt), dynamo.Time(m.CreatedAt)
-	item["expiresAt"] = dynamo.EpochSeconds(m.CreatedAt.Add(mailRetention))
-	return item
-}
-
-func mailFromItem(item dynamo.Item) Mail {
-	return Mail{
-		RequestID:   dynamo.GetString(item, "requestId"),
-		Tenant:      dynamo.GetString(item, "tenant"),
-		BusinessID:  dynamo.GetString(item, "businessId"),
-		ProductID:   dynamo.GetString(item, "productId"),
-		To:          dynamo.GetString(item, "to"),
-		Service:     dynamo.GetString(item, "service"),
-		Link:        secret.NewText(dynamo.GetString(item, "link")),
-		LinkExpires: dynamo.GetTime(item, "linkExpires"),
-		State:       MailState(dynamo.GetString(item, "state")),
-		Reason:      dynamo.GetString(item, "reason"),
-		Claim:       dynamo.GetString(item, "claim"),
-		ClaimedAt:   dynamo.GetTime(item, "claimedAt"),
-		CreatedAt:   dynamo.GetTime(item, "createdAt"),
-	}
+// Outcome is what has become of a mail.
+type Outcome struct {
+	State     MailState
+	Reason    string // may be empty; what is kept of it is printable and short
+	MessageID string // SES's, empty if there is none
 }

@@ -1,5 +1,6 @@
-// Package product is the DXP product API (TMF637): streaming products that a channel creates for a customer's billing
-// account, and whose activation links it sends again (contract.md §3, seed 003).
+// Package product is what the DXP product API (TMF637) is about: streaming products that a channel creates for a
+// customer's billing account, and whose activation links it sends again (docs/contract.md §3, seed 003). It has the
+// domain's types, what is read of a request, and the checks; its other rooms are store, provider, mail, mailqueue and api.
 package product
 
 import (
@@ -17,10 +18,10 @@ import (
 	"carillon/shared/jsonbody"
 )
 
-// The values that seed 003 asks for: every product is of this type.
+// The values that seed 003 asks for: every product is of this type, and is created once it is kept.
 const (
-	productType     = "OTT"     // @type
-	productBaseType = "product" // @baseType
+	Type     = "OTT"     // @type
+	BaseType = "product" // @baseType
 )
 
 // Product is a product as a channel asks for it.
@@ -55,7 +56,8 @@ var idNamespace = uuid.MustParse("6f1d2a86-0c0b-4d0e-9a55-5f0c52d3c7b1")
 func ID(tenant, businessID string, p Product) string {
 	var data []byte
 	for _, part := range []string{tenant, businessID, p.BillingAccount.ID, p.SpecificationID, p.ReferredType} {
-		data = binary.BigEndian.AppendUint32(data, uint32(len(part))) //nolint:gosec // every part is a few hundred characters at most
+		//nolint:gosec // every part is a few hundred characters at most
+		data = binary.BigEndian.AppendUint32(data, uint32(len(part)))
 		data = append(data, part...)
 	}
 	return uuid.NewSHA1(idNamespace, data).String()
@@ -100,15 +102,16 @@ type characteristicBody struct {
 	EmailAddress jsonbody.Value `json:"emailAddress"`
 }
 
-// The faults of a product's members beside those that every API has: contract.md §3 gives them messages of their own.
+// The faults of a product's members beside those that every API has: docs/contract.md §3 gives them messages of their own.
 const (
-	wrongConstant fault.Code = "wrong_constant" // @type or @baseType
-	invalidEmail  fault.Code = "invalid_email"
+	WrongConstant fault.Code = "wrong_constant" // @type or @baseType
+	InvalidEmail  fault.Code = "invalid_email"
 )
 
-// DecodeProduct reads the body of POST /dxp-ux/v1/{businessId}/product. It returns a fault Malformed, or Invalid with every
-// fault, in the order of seed 003's table. Where an object or array is missing, the mandatory members that it should hold
-// are what is reported, for those are what the seed lists. Every address is checked, also those the link does not go to.
+// DecodeProduct reads the body of POST /dxp-ux/v1/{businessId}/product. Every address is checked, also those the link does
+// not go to. Where an object or array is missing, the mandatory members that it should hold are what is reported, for those
+// are what the seed lists. It returns a fault Malformed, or Invalid with every fault, in the order of seed 003's table; or
+// body's error.
 func DecodeProduct(body io.Reader) (Product, error) {
 	var b productBody
 	if err := jsonbody.Decode(body, &b); err != nil {
@@ -119,10 +122,11 @@ func DecodeProduct(body io.Reader) (Product, error) {
 	if c.shape("productSpecification", b.ProductSpecification.Kind, '{', "productSpecification.id") {
 		p.SpecificationID = c.text("productSpecification.id", b.ProductSpecification.Value.ID, maxID)
 	}
-	c.constant("@baseType", b.BaseType, productBaseType)
-	c.constant("@type", b.Type, productType)
+	c.constant("@baseType", b.BaseType, BaseType)
+	c.constant("@type", b.Type, Type)
 	p.ReferredType = c.text("@referredType", b.ReferredType, maxName)
-	if c.shape("billingAccount", b.BillingAccount.Kind, '{', "billingAccount.id", emailPath("billingAccount.contact[0].contactMedium[0]")) {
+	if c.shape("billingAccount", b.BillingAccount.Kind, '{',
+		"billingAccount.id", emailPath("billingAccount.contact[0].contactMedium[0]")) {
 		p.BillingAccount = c.account("billingAccount", b.BillingAccount.Value)
 	}
 	if err := c.faults.Err(); err != nil {
@@ -177,7 +181,8 @@ func (c *checker) optionalText(path string, v jsonbody.Value, limit int) string 
 
 func (c *checker) constant(path string, v jsonbody.Value, expected string) {
 	if !v.IsString() || v.Text != expected {
-		c.faults.Add(wrongConstant, "Mandatory field %s is not specified or Incorrect value is received. The expected value is %s", path, expected)
+		c.faults.Add(WrongConstant,
+			"Mandatory field %s is not specified or Incorrect value is received. The expected value is %s", path, expected)
 	}
 }
 
@@ -186,7 +191,7 @@ func (c *checker) email(path string, v jsonbody.Value) string {
 	case v.Missing():
 		c.faults.Add(fault.Missing, "%s must be provided", path)
 	case !v.IsString() || !isEmailAddress(v.Text):
-		c.faults.Add(invalidEmail, "%s must be an email address", path)
+		c.faults.Add(InvalidEmail, "%s must be an email address", path)
 	default:
 		return v.Text
 	}
@@ -195,7 +200,8 @@ func (c *checker) email(path string, v jsonbody.Value) string {
 
 func (c *checker) account(path string, b accountBody) BillingAccount {
 	account := BillingAccount{ID: c.text(path+".id", b.ID, maxID)}
-	for i, item := range present(c, path+".contact", b.Contact, emailPath(path+".contact[0].contactMedium[0]")) {
+	firstEmail := emailPath(path + ".contact[0].contactMedium[0]")
+	for i, item := range present(c, path+".contact", b.Contact, firstEmail) {
 		contactPath := fmt.Sprintf("%s.contact[%d]", path, i)
 		if c.shape(contactPath, item.Kind, '{', emailPath(contactPath+".contactMedium[0]")) {
 			account.Contacts = append(account.Contacts, c.contact(contactPath, item.Value))
@@ -220,7 +226,9 @@ func (c *checker) contact(path string, b contactBody) Contact {
 }
 
 // present returns an array's items, none if there is anything wrong with the array itself. An empty array is a missing one.
-func present[T any](c *checker, path string, a jsonbody.Array[jsonbody.Object[T]], mandatory string) []jsonbody.Object[T] {
+func present[T any](
+	c *checker, path string, a jsonbody.Array[jsonbody.Object[T]], mandatory string,
+) []jsonbody.Object[T] {
 	kind := a.Kind
 	if a.IsArray() && a.Count == 0 {
 		kind = 0

@@ -47,7 +47,7 @@ func idsOf(products []object) []string {
 // requireTMF637 checks a body against the schema of that name, which holds what TM Forum publishes of the model's members.
 func requireTMF637(t *testing.T, schema string, body []byte) {
 	t.Helper()
-	document, err := openapi3.NewLoader().LoadFromFile("../../shared/product/testdata/tmf637.yaml")
+	document, err := openapi3.NewLoader().LoadFromFile("../../shared/product/api/testdata/tmf637.yaml")
 	require.NoError(t, err)
 	var value any
 	require.NoError(t, json.Unmarshal(body, &value))

@@ -15,9 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/standin"
+	"carillon/shared/clock"
 	"carillon/shared/dynamo"
 	"carillon/shared/product"
 	"carillon/shared/product/mailqueue"
+	"carillon/shared/product/store"
 )
 
 const (
@@ -43,8 +45,8 @@ func setSES(t *testing.T, url string) {
 	t.Cleanup(func() { bundle.Function(productMail).SetEnvironment(map[string]string{name: before}) })
 }
 
-func mailStore() *product.MailStore {
-	return product.NewMailStore(bundle.DynamoDB(), *table("mails"), *table("products"))
+func mailStore() *store.Mails {
+	return store.NewMails(bundle.DynamoDB(), *table("mails"), *table("products"), clock.System{})
 }
 
 // mail is the record of the latest request's mail.
@@ -80,9 +82,9 @@ func (o order) comesAgain(t *testing.T) {
 	if mail.State == product.MailPending {
 		messages = 1 // of several, all but the one that sends it would wait for their visibility timeout
 	}
-	queue := mailqueue.NewQueue(bundle.SQS(), bundle.QueueURL("MailQueue"))
+	queue := mailqueue.NewQueue(bundle.SQS(), bundle.QueueURL("MailQueue"), clock.System{})
 	for range messages {
-		require.NoError(t, queue.Send(t.Context(), mailqueue.Message{RequestID: mail.RequestID}, 0))
+		require.NoError(t, queue.Send(t.Context(), mailqueue.Job{RequestID: mail.RequestID}, 0))
 	}
 	settled(t)
 }
@@ -163,8 +165,8 @@ func TestMailKilledWhenItIsPutOff(t *testing.T) {
 	}{
 		{name: "before it is pending again", item: &fault{operation: "UpdateItem", skip: 1, answer: killed(productMail)}, ends: "unknown"},
 		{name: "after it is pending again", item: &fault{operation: "UpdateItem", skip: 1, after: kill}, ends: "delivered", mails: 1},
-		{name: "before the queue", message: &fault{operation: "SendMessage", answer: killed(productMail)}, ends: "delivered", mails: 1},
-		{name: "after the queue", message: &fault{operation: "SendMessage", after: kill}, queued: true, ends: "delivered", mails: 1},
+		{name: "before the queue", message: &fault{operation: "SendMessageBatch", answer: killed(productMail)}, ends: "delivered", mails: 1},
+		{name: "after the queue", message: &fault{operation: "SendMessageBatch", after: kill}, queued: true, ends: "delivered", mails: 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := newOrder()

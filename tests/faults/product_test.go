@@ -207,8 +207,8 @@ func TestProductKilledBetweenTwoSteps(t *testing.T) {
 		{name: "between provider and record", item: &fault{operation: "TransactWriteItems", skip: 1, answer: killed(productCreate)}},
 		{name: "after the record", item: &fault{operation: "TransactWriteItems", skip: 1, after: kill}},
 		{name: "before the product's lock ends", item: &fault{operation: "DeleteItem", answer: killed(productCreate)}},
-		{name: "between record and queue", message: &fault{operation: "SendMessage", answer: killed(productCreate)}},
-		{name: "between queue and answer", message: &fault{operation: "SendMessage", after: kill}, mailed: true},
+		{name: "between record and queue", message: &fault{operation: "SendMessageBatch", answer: killed(productCreate)}},
+		{name: "between queue and answer", message: &fault{operation: "SendMessageBatch", after: kill}, mailed: true},
 		{name: "before the answer is kept", item: &fault{operation: "UpdateItem", answer: killed(productCreate)}, mailed: true},
 		{name: "after the answer is kept", item: &fault{operation: "UpdateItem", after: kill}, mailed: true},
 	}
@@ -273,10 +273,10 @@ func TestProductWhenAWSFails(t *testing.T) {
 		{name: "the record is throttled on and on", item: &fault{operation: "TransactWriteItems", skip: 1, times: -1, answer: throttled}, status: 503},
 		{name: "the record is denied", item: &fault{operation: "TransactWriteItems", skip: 1, times: -1, answer: denied}, status: 500},
 		{name: "the lock's end is denied", item: &fault{operation: "DeleteItem", times: -1, answer: denied}, status: 201},
-		{name: "the queue fails twice", message: &fault{operation: "SendMessage", times: 2, answer: awsError(500, "InternalError")}, status: 201},
-		{name: "the queue's answer is lost", message: &fault{operation: "SendMessage", after: lost}, status: 201},
-		{name: "the queue fails on and on", message: &fault{operation: "SendMessage", times: -1, answer: awsError(500, "InternalError")}, status: 503},
-		{name: "the queue is denied", message: &fault{operation: "SendMessage", times: -1, answer: denied}, status: 500},
+		{name: "the queue fails twice", message: &fault{operation: "SendMessageBatch", times: 2, answer: awsError(500, "InternalError")}, status: 201},
+		{name: "the queue's answer is lost", message: &fault{operation: "SendMessageBatch", after: lost}, status: 201},
+		{name: "the queue fails on and on", message: &fault{operation: "SendMessageBatch", times: -1, answer: awsError(500, "InternalError")}, status: 503},
+		{name: "the queue is denied", message: &fault{operation: "SendMessageBatch", times: -1, answer: denied}, status: 500},
 		{name: "the answer cannot be kept", item: &fault{operation: "UpdateItem", times: -1, answer: denied}, status: 201},
 	}
 	for _, test := range tests {

@@ -21,10 +21,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/clock"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/dynamo"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
 	"carillon/shared/product/mailqueue"
+	"carillon/shared/product/store"
 	"carillon/shared/secret"
 )
 
@@ -62,15 +65,15 @@ func (m sentMail) html() string    { return m.Content.Simple.Body.HTML.Data }
 
 // bundle is a deployed stack, and the functions of the mails on it.
 type bundle struct {
-	t        *testing.T
-	name     string
-	store    *product.MailStore // undisturbed
-	mailer   *mail.Mailer
-	recorder *mail.Recorder
-	log      lockedBuffer
+	t      *testing.T
+	name   string
+	store  *store.Mails // undisturbed
+	mailer *mail.Mailer
+	events *mail.EventHandler
+	clock  *clocktest.Clock
+	log    lockedBuffer
 
 	mu       sync.Mutex
-	now      time.Time
 	asked    []sentMail
 	messages []message // that were enqueued
 	ses      func(http.ResponseWriter, emulatortest.Call) bool
@@ -102,24 +105,20 @@ func (b *lockedBuffer) String() string {
 
 func deploy(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{t: t, name: emulatortest.Deploy(t), now: noon}
-	b.store = product.NewMailStore(emulatortest.DynamoDB(), b.name+"-mails", b.name+"-products")
+	b := &bundle{t: t, name: emulatortest.Deploy(t), clock: clocktest.At(noon)}
+	b.store = b.mails(emulatortest.DynamoDB())
 	// They try calls again, for a busy machine loses a connection now and then, but hardly wait for it.
 	again := retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = 10 * time.Millisecond })
-	dynamoDBOptions := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), b.disturb)).Options()
+	dynamoDBOptions := emulatortest.DynamoDBAt(
+		emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), b.disturb)).Options()
 	sqsOptions := emulatortest.SQSAt(emulatortest.Between(t, emulatortest.AWSEndpoint(), b.serveSQS)).Options()
 	dynamoDBOptions.Retryer, sqsOptions.Retryer = again, again
-	items := product.NewMailStore(dynamodb.New(dynamoDBOptions), b.name+"-mails", b.name+"-products")
-	url, err := emulatortest.SQS().GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(b.name + "-mail")})
-	require.NoError(t, err)
-	queue := mailqueue.NewQueue(sqs.New(sqsOptions), aws.ToString(url.QueueUrl))
+	mails := b.mails(dynamodb.New(dynamoDBOptions))
 	ses := emulatortest.Between(t, emulatortest.AWSEndpoint(), b.serveSES)
-	b.mailer = mail.NewMailer(items, queue, b.sender(ses, 5*time.Second), b.clock)
-	b.recorder = mail.NewRecorder(items, b.clock)
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewJSONHandler(&b.log, nil)))
+	queue := mailqueue.NewQueue(sqs.New(sqsOptions), b.queueURL(), b.clock)
+	b.mailer = mail.NewMailer(mails, queue, b.sender(ses, 5*time.Second), b.clock, b.logger())
+	b.events = mail.NewEventHandler(mails, b.clock, b.logger())
 	t.Cleanup(func() {
-		slog.SetDefault(before)
 		if t.Failed() {
 			t.Log(b.log.String())
 		}
@@ -129,23 +128,26 @@ func deploy(t *testing.T) *bundle {
 	return b
 }
 
+// mails are the stack's. Those who meet on one wait for each other in real time.
+func (b *bundle) mails(client *dynamodb.Client) *store.Mails {
+	return store.NewMails(client, b.name+"-mails", b.name+"-products", clock.System{})
+}
+
+func (b *bundle) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(&b.log, nil)) }
+
+func (b *bundle) queueURL() string {
+	b.t.Helper()
+	url, err := emulatortest.SQS().GetQueueUrl(b.t.Context(), &sqs.GetQueueUrlInput{
+		QueueName: aws.String(b.name + "-mail"),
+	})
+	require.NoError(b.t, err)
+	return aws.ToString(url.QueueUrl)
+}
+
 func (b *bundle) sender(endpoint string, timeout time.Duration) *mail.Sender {
 	return mail.NewSender(aws.Config{
 		Region: emulatortest.Region, BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 	}, emulatortest.MailFrom, b.name+"-mail", timeout)
-}
-
-func (b *bundle) clock() time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.now
-}
-
-// pass lets time pass.
-func (b *bundle) pass(d time.Duration) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.now = b.now.Add(d)
 }
 
 func (b *bundle) disturb(w http.ResponseWriter, call emulatortest.Call) bool {
@@ -159,10 +161,10 @@ func (b *bundle) serveSQS(w http.ResponseWriter, call emulatortest.Call) bool {
 	if b.disturb(w, call) {
 		return true
 	}
-	var m message
-	if call.Operation == "SendMessage" && json.Unmarshal([]byte(call.Body), &m) == nil {
+	var batch struct{ Entries []message }
+	if call.Operation == "SendMessageBatch" && json.Unmarshal([]byte(call.Body), &batch) == nil {
 		b.mu.Lock()
-		b.messages = append(b.messages, m)
+		b.messages = append(b.messages, batch.Entries...)
 		b.mu.Unlock()
 	}
 	return false
@@ -224,7 +226,7 @@ func (b *bundle) keep(requestID string, changes ...func(*product.Mail)) product.
 	for _, change := range changes {
 		change(&m)
 	}
-	_, err := b.store.Keep(b.t.Context(), product.Record{
+	_, err := b.store.Keep(b.t.Context(), product.Stored{
 		Tenant: m.Tenant, BusinessID: m.BusinessID, ID: m.ProductID, OperationID: m.RequestID,
 		Product: product.Product{BillingAccount: product.BillingAccount{Contacts: []product.Contact{{Emails: []string{m.To}}}}},
 	}, m)
@@ -253,7 +255,7 @@ func (b *bundle) deliver(bodies ...string) string {
 // tell hands events to product-mail-event, in the same way.
 func (b *bundle) tell(bodies ...string) string {
 	b.t.Helper()
-	response, err := b.recorder.Handle(b.t.Context(), sqsEvent(bodies...))
+	response, err := b.events.Handle(b.t.Context(), sqsEvent(bodies...))
 	require.NoError(b.t, err)
 	return failures(response)
 }

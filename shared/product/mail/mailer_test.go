@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -23,11 +21,11 @@ import (
 	"carillon/shared/product/mailqueue"
 )
 
-// Contract.md §3: the mail is sent by SES, text and HTML, and what became of it is recorded on the product.
+// docs/contract.md §3: the mail is sent by SES, text and HTML, and what became of it is recorded on the product.
 func TestAMailIsSent(t *testing.T) {
 	b := deploy(t)
 	m := b.keep(request)
-	b.pass(time.Minute)
+	b.clock.Advance(time.Minute)
 	assert.Empty(t, b.deliver(messageOf(request)))
 	sent := b.sent()
 	require.Len(t, sent, 1)
@@ -181,7 +179,7 @@ func TestAMailIsPutOffWhileSESCannotBeReached(t *testing.T) {
 	require.NoError(t, gone.Close())
 	b := deploy(t)
 	b.keep(request)
-	mailer := mail.NewMailer(b.store, b.queue(), b.sender("http://"+gone.Addr().String(), 5*time.Second), b.clock)
+	mailer := b.mailerWith(b.sender("http://"+gone.Addr().String(), 5*time.Second))
 	response, err := mailer.Handle(t.Context(), sqsEvent(messageOf(request)))
 	require.NoError(t, err)
 	assert.Empty(t, failures(response))
@@ -200,7 +198,7 @@ func TestAMailThatSESHangsOverIsUnknown(t *testing.T) {
 		<-release
 		return true
 	})
-	mailer := mail.NewMailer(b.store, b.queue(), b.sender(endpoint, 100*time.Millisecond), b.clock)
+	mailer := b.mailerWith(b.sender(endpoint, 100*time.Millisecond))
 	_, err := mailer.Handle(t.Context(), sqsEvent(messageOf(request)))
 	require.NoError(t, err)
 	state, reason, _ := b.shown(m)
@@ -208,12 +206,10 @@ func TestAMailThatSESHangsOverIsUnknown(t *testing.T) {
 	assert.Equal(t, "SES did not answer", reason)
 }
 
-// queue is the mail queue with nothing in between.
-func (b *bundle) queue() *mailqueue.Queue {
-	b.t.Helper()
-	url, err := emulatortest.SQS().GetQueueUrl(b.t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(b.name + "-mail")})
-	require.NoError(b.t, err)
-	return mailqueue.NewQueue(emulatortest.SQS(), aws.ToString(url.QueueUrl))
+// mailerWith is a mailer with another sender, and nothing in between the queue and it.
+func (b *bundle) mailerWith(sender *mail.Sender) *mail.Mailer {
+	queue := mailqueue.NewQueue(emulatortest.SQS(), b.queueURL(), b.clock)
+	return mail.NewMailer(b.store, queue, sender, b.clock, b.logger())
 }
 
 // A throttled mail waits longer each time, at most a quarter of an hour, until it is taken or of no use.
@@ -222,7 +218,7 @@ func TestAThrottledMailBacksOffUntilItsLinkEnds(t *testing.T) {
 	m := b.keep(request)
 	b.play(answering(429, "TooManyRequestsException", ""))
 	body, longest, tries := messageOf(request), 0, 0
-	for b.clock().Before(m.LinkExpires) {
+	for b.clock.Now().Before(m.LinkExpires) {
 		require.Empty(t, b.deliver(body))
 		messages := b.enqueued()
 		require.Len(t, messages, 1)
@@ -232,7 +228,7 @@ func TestAThrottledMailBacksOffUntilItsLinkEnds(t *testing.T) {
 		longest = max(longest, messages[0].DelaySeconds)
 		body = messages[0].MessageBody
 		tries++
-		b.pass(15 * time.Minute)
+		b.clock.Advance(15 * time.Minute)
 	}
 	assert.Greater(t, longest, 450)
 	assert.Equal(t, 22*4, tries)
@@ -266,7 +262,7 @@ func TestAMailsLastMoment(t *testing.T) {
 					m.LinkExpires = noon.Add(test.expires)
 				}
 			})
-			b.pass(test.after)
+			b.clock.Advance(test.after)
 			assert.Empty(t, b.deliver(messageOf(request)))
 			assert.Equal(t, test.state, b.state(request))
 		})
@@ -280,11 +276,11 @@ func TestAMailWhoseProcessDiedIsUnknown(t *testing.T) {
 	_, err := b.store.Claim(t.Context(), request, "a process that died", noon)
 	require.NoError(t, err)
 	for _, d := range []time.Duration{0, 30 * time.Second, 14 * time.Second} {
-		b.pass(d)
+		b.clock.Advance(d)
 		assert.Equal(t, "a", b.deliver(messageOf(request)))
 		assert.Equal(t, product.MailSending, b.state(request))
 	}
-	b.pass(2 * time.Second)
+	b.clock.Advance(2 * time.Second)
 	assert.Empty(t, b.deliver(messageOf(request)))
 	assert.Empty(t, b.sent())
 	state, reason, _ := b.shown(m)
@@ -339,13 +335,13 @@ func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
 		before, after []product.MailState
 	}{
 		"when SES takes it": {
-			calls:  []string{"UpdateItem", "SendEmail", "TransactWriteItems"}, // claim, send, record
+			calls:  []string{"UpdateItem", "SendEmail", "TransactWriteItems"}, // claim, send, outcome
 			before: []product.MailState{taken, unknown, unknown},
 			after:  []product.MailState{unknown, unknown, taken},
 		},
 		"when SES throttles it": {
 			ses:    answering(429, "TooManyRequestsException", ""),
-			calls:  []string{"UpdateItem", "SendEmail", "UpdateItem", "SendMessage"}, // claim, send, return, enqueue
+			calls:  []string{"UpdateItem", "SendEmail", "UpdateItem", "SendMessageBatch"}, // claim, send, release, enqueue
 			before: []product.MailState{taken, unknown, unknown, taken},
 			after:  []product.MailState{unknown, unknown, taken, taken},
 		},
@@ -365,7 +361,7 @@ func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
 						b.aws, b.ses = nil, nil
 						before := len(b.sent())
 						for range 3 { // SQS brings the message back, and what was enqueued comes too
-							b.pass(3 * time.Minute)
+							b.clock.Advance(3 * time.Minute)
 							assert.Empty(t, b.deliver(messageOf(request)))
 							assert.Empty(t, b.deliver(`{"requestId":"`+request+`","tries":1}`))
 						}

@@ -10,18 +10,24 @@ import (
 	"carillon/shared/product"
 )
 
+// unknownMail is what the log is told of a job or an event of a mail that is not kept, or not any more.
+const unknownMail = "unknown mail"
+
 // logOutcome writes a line per outcome, with its metric in it. The reason stays out of it: it may hold an address.
-func logOutcome(ctx context.Context, requestID string, outcome product.Outcome, more ...slog.Attr) {
+func logOutcome(
+	ctx context.Context, log *slog.Logger, requestID string, outcome product.Outcome, more ...slog.Attr,
+) {
 	level, refused := slog.LevelInfo, 0
 	switch outcome.State {
 	case product.MailRefused, product.MailBounced, product.MailSuppressed, product.MailUnknown:
 		level, refused = slog.LevelWarn, 1
 	}
-	attrs := append([]slog.Attr{slog.String("request", requestID), slog.String("state", string(outcome.State))}, more...)
+	attrs := []slog.Attr{slog.String("request", requestID), slog.String("state", string(outcome.State))}
+	attrs = append(attrs, more...)
 	attrs = append(attrs,
 		slog.String("sesMessageId", outcome.MessageID),
 		slog.Int("mailsRefused", refused),
 		slog.String("function", lambdacontext.FunctionName),
 		metrics.Embedded("function", "mailsRefused"))
-	slog.LogAttrs(ctx, level, "mail", attrs...)
+	log.LogAttrs(ctx, level, "mail", attrs...)
 }

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"cmp"
 	"embed"
 	html "html/template"
 	"strconv"
@@ -8,10 +9,9 @@ import (
 	"sync"
 	plain "text/template"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"carillon/shared/product"
+	"carillon/shared/sanitize"
 )
 
 //go:embed mail.*
@@ -20,8 +20,8 @@ var files embed.FS
 // maxService is how long a service's name may be in a mail, in characters: it is a part of the subject.
 const maxService = 100
 
-// content is a mail as it is sent.
-type content struct{ subject, text, html string }
+// rendered is a mail as it is sent.
+type rendered struct{ subject, text, html string }
 
 // language is what a mail's words are taken from. Its templates are parsed for the first mail that needs them.
 type language struct {
@@ -60,47 +60,34 @@ var spanishMonths = [...]string{
 // languageOf returns the language of a country.
 func languageOf(country string) language {
 	switch country {
-	case "AR", "BO", "CL", "CO", "CR", "CU", "DO", "EC", "ES", "GQ", "GT", "HN", "MX", "NI", "PA", "PE", "PR", "PY", "SV", "UY", "VE":
+	case "AR", "BO", "CL", "CO", "CR", "CU", "DO", "EC", "ES", "GQ", "GT", "HN", "MX", "NI", "PA", "PE", "PR", "PY",
+		"SV", "UY", "VE":
 		return spanish
 	}
 	return english
 }
 
 // render writes a mail: its subject, and its text in two forms that say the same. Nothing in it is loaded from elsewhere.
-func render(m product.Mail) (content, error) {
+func render(m product.Mail) (rendered, error) {
 	language := languageOf(m.BusinessID)
-	data := struct{ Subject, Service, Link, Expires string }{Service: serviceName(m.Service), Link: m.Link.Reveal()}
+	data := struct{ Subject, Service, Link, Expires string }{
+		Service: serviceName(m.Service), Link: m.Link.Reveal(),
+	}
 	data.Subject = language.subject + data.Service
 	if !m.LinkExpires.IsZero() {
 		data.Expires = language.date(m.LinkExpires.UTC())
 	}
 	var text, markup strings.Builder
 	if err := language.templates().text.Execute(&text, data); err != nil {
-		return content{}, err
+		return rendered{}, err
 	}
 	if err := language.templates().html.Execute(&markup, data); err != nil {
-		return content{}, err
+		return rendered{}, err
 	}
-	return content{subject: data.Subject, text: text.String(), html: markup.String()}, nil
+	return rendered{subject: data.Subject, text: text.String(), html: markup.String()}, nil
 }
 
 // serviceName makes a name fit for a subject: one line of printable characters. It may come from a caller's request.
 func serviceName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r), unicode.IsControl(r):
-			return ' '
-		case r == utf8.RuneError || !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, name)
-	name = strings.Join(strings.Fields(name), " ")
-	if utf8.RuneCountInString(name) > maxService {
-		name = string([]rune(name)[:maxService])
-	}
-	if name == "" {
-		return "streaming"
-	}
-	return name
+	return cmp.Or(sanitize.Text(name, maxService), "streaming")
 }

@@ -19,12 +19,13 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"carillon/shared/environment"
 	"carillon/shared/product"
 )
 
-// SendTimeout is how long SES may take for a mail. A mail that it does not answer for in time counts as unknown, so it is
+// sendTimeout is how long SES may take for a mail. A mail that it does not answer for in time counts as unknown, so it is
 // longer than that of other calls.
-const SendTimeout = 15 * time.Second
+const sendTimeout = 15 * time.Second
 
 const (
 	dialTimeout = 3 * time.Second
@@ -59,6 +60,11 @@ func NewSender(config aws.Config, from, configurationSet string, timeout time.Du
 	return &Sender{client: client, from: from, configurationSet: configurationSet, timeout: timeout}
 }
 
+// OpenSender returns a Sender from MAIL_FROM with the configuration set that MAIL_CONFIGURATION_SET names.
+func OpenSender(env *environment.Variables, config aws.Config) *Sender {
+	return NewSender(config, env.String("MAIL_FROM"), env.String("MAIL_CONFIGURATION_SET"), sendTimeout)
+}
+
 // notTaken says that SES certainly did not take a mail, and may do so later.
 type notTaken struct{ code, reason string }
 
@@ -72,31 +78,35 @@ func (e *refusal) Error() string { return e.reason }
 // send returns the id that SES has given a mail. Its error is a *notTaken, a *refusal, or another one if nobody knows
 // whether SES took the mail; its text is fit to be kept as the reason.
 func (s *Sender) send(ctx context.Context, m product.Mail) (messageID string, err error) {
-	content, err := render(m)
+	mail, err := render(m)
 	if err != nil {
 		return "", &refusal{reason: "the mail could not be written"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	var connected atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
 	out, err := s.client.SendEmail(ctx, &sesv2.SendEmailInput{
 		FromEmailAddress: aws.String(s.from),
 		Destination:      &types.Destination{ToAddresses: []string{m.To}},
 		Content: &types.EmailContent{Simple: &types.Message{
-			Subject: text(content.subject),
-			Body:    &types.Body{Text: text(content.text), Html: text(content.html)},
+			Subject: text(mail.subject),
+			Body:    &types.Body{Text: text(mail.text), Html: text(mail.html)},
 		}},
 		ConfigurationSetName: aws.String(s.configurationSet),
-		EmailTags:            []types.MessageTag{{Name: aws.String(requestTag), Value: aws.String(encodeTag(m.RequestID))}},
+		EmailTags: []types.MessageTag{
+			{Name: aws.String(requestTag), Value: aws.String(encodeTag(m.RequestID))},
+		},
 	})
-	var answer *smithyhttp.ResponseError
+	answer, answered := errors.AsType[*smithyhttp.ResponseError](err)
 	switch {
 	case err == nil:
 		return aws.ToString(out.MessageId), nil
 	case !connected.Load():
 		return "", &notTaken{code: "NoConnection", reason: "SES could not be reached"}
-	case !errors.As(err, &answer) || answer.HTTPStatusCode() == 0: // none, or half a status line
+	case !answered || answer.HTTPStatusCode() == 0: // none, or half a status line
 		return "", errors.New("SES did not answer")
 	case answer.HTTPStatusCode() < 300:
 		return "", nil // it took the mail; the rest of its answer, the id, was lost
@@ -130,8 +140,7 @@ var accountStates = map[string]bool{"SendingPausedException": true, "AccountSusp
 func classify(status int, err error) error {
 	code := fmt.Sprintf("SES answered %d", status) // of what is no error of its own
 	reason := code
-	var said smithy.APIError
-	if errors.As(err, &said) {
+	if said, ok := errors.AsType[smithy.APIError](err); ok {
 		code = said.ErrorCode()
 		reason = code
 		if detail := said.ErrorMessage(); detail != "" && detail != noMessage {
@@ -141,7 +150,8 @@ func classify(status int, err error) error {
 	_, throttled := retry.DefaultThrottleErrorCodes[code]
 	switch {
 	case throttled, accountStates[code],
-		status == http.StatusForbidden, status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		status == http.StatusForbidden, status == http.StatusTooManyRequests,
+		status == http.StatusServiceUnavailable:
 		return &notTaken{code: code, reason: reason}
 	case status >= 400 && status < 500 && status != http.StatusRequestTimeout:
 		return &refusal{reason: reason}

@@ -1,63 +1,49 @@
-// Package mailqueue is the queue of activation mails between product-create and product-mail. It is a package of its own so
-// that the functions that have no queue do not link SQS.
+// Package mailqueue is the queue of activation mails between product-create and product-mail. It is a package of its own
+// so that the functions that put nothing into it do not link SQS.
 package mailqueue
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/go-json-experiment/json"
+
+	"carillon/shared/clock"
+	"carillon/shared/environment"
+	"carillon/shared/queue"
 )
 
-// maxDelay is what SQS delays a message at most.
-const maxDelay = 15 * time.Minute
-
-// Message says that a mail is to be sent. One that comes twice finds the mail claimed or sent.
-type Message struct {
+// Job says that a mail is to be sent. One that comes twice finds the mail claimed or sent.
+type Job struct {
 	RequestID string `json:"requestId"`
 	Tries     int    `json:"tries,omitzero"` // how often SES did not take it, for the backoff
 }
 
+// Complete reports whether the job names its mail.
+func (j Job) Complete() bool { return j.RequestID != "" && j.Tries >= 0 }
+
 // Queue is the SQS queue that product-mail works through.
-type Queue struct {
-	client *sqs.Client
-	url    string
-}
+type Queue struct{ sender *queue.Sender[Job] }
 
 // NewQueue returns the queue of that URL.
-func NewQueue(client *sqs.Client, url string) *Queue {
-	return &Queue{client: client, url: url}
+func NewQueue(client *sqs.Client, url string, clock clock.Clock) *Queue {
+	return &Queue{sender: queue.NewSender[Job](client, url, clock)}
 }
 
-// Enqueue says that a request's mail is to be sent. It returns SQS's error.
+// OpenQueue returns the queue that MAIL_QUEUE_URL names.
+func OpenQueue(env *environment.Variables, config aws.Config) *Queue {
+	return NewQueue(sqs.NewFromConfig(config), env.String("MAIL_QUEUE_URL"), clock.System{})
+}
+
+// Enqueue says that a request's mail is to be sent. It returns the error of queue.Sender.
 func (q *Queue) Enqueue(ctx context.Context, requestID string) error {
-	return q.Send(ctx, Message{RequestID: requestID}, 0)
+	return q.Send(ctx, Job{RequestID: requestID}, 0)
 }
 
-// Send enqueues a message so that it arrives after delay: whole seconds, at most 15 minutes. It returns SQS's error.
-func (q *Queue) Send(ctx context.Context, message Message, delay time.Duration) error {
-	body, err := json.Marshal(message)
-	if err != nil {
-		return err
-	}
-	_, err = q.client.SendMessage(ctx, &sqs.SendMessageInput{
-		QueueUrl:     aws.String(q.url),
-		MessageBody:  aws.String(string(body)),
-		DelaySeconds: int32(max(0, min(delay, maxDelay)) / time.Second),
-	})
-	return err
-}
-
-var errMessage = errors.New("mailqueue: a message is not what the mail queue holds")
-
-// Decode reads the body of a message that Send wrote. It returns an error for any other.
-func Decode(body string) (Message, error) {
-	var m Message
-	if err := json.Unmarshal([]byte(body), &m); err != nil || m.RequestID == "" || m.Tries < 0 {
-		return Message{}, errMessage // without the cause, which quotes the body
-	}
-	return m, nil
+// Send enqueues a job that is to be done about wait from now, 15 minutes at most: up to a second early, never late, for
+// a mail that comes early is simply sent, and one that comes late may find its link over. It returns the error of
+// queue.Sender.
+func (q *Queue) Send(ctx context.Context, job Job, wait time.Duration) error {
+	return q.sender.Send(ctx, queue.Entry[Job]{Job: job, Delay: queue.NoLongerThan(wait)})
 }

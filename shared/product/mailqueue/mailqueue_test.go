@@ -1,9 +1,12 @@
 package mailqueue_test
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -11,22 +14,41 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/clock/clocktest"
+	"carillon/shared/messagebatch"
 	"carillon/shared/product/mailqueue"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
 
+// jobs returns the jobs of a message: one, or none if it holds none and comes again.
+func jobs(t *testing.T, body string) []mailqueue.Job {
+	t.Helper()
+	var got []mailqueue.Job
+	handle := messagebatch.Jobs(slog.New(slog.DiscardHandler), func(_ context.Context, job mailqueue.Job) error {
+		got = append(got, job)
+		return nil
+	})
+	event := events.SQSEvent{Records: []events.SQSMessage{{MessageId: "a", Body: body}}}
+	response, err := handle(t.Context(), event)
+	require.NoError(t, err)
+	assert.Equal(t, len(got) == 0, len(response.BatchItemFailures) == 1, body)
+	return got
+}
+
 func TestQueueDelaysItsMessages(t *testing.T) {
-	queued, err := emulatortest.SQS().GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(emulatortest.Deploy(t) + "-mail")})
+	queued, err := emulatortest.SQS().GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{
+		QueueName: aws.String(emulatortest.Deploy(t) + "-mail"),
+	})
 	require.NoError(t, err)
 	url := aws.ToString(queued.QueueUrl)
-	queue := mailqueue.NewQueue(emulatortest.SQS(), url)
-	message := mailqueue.Message{RequestID: "a", Tries: 2}
-	for _, delay := range []time.Duration{time.Minute, 15 * time.Minute, time.Hour} {
-		require.NoError(t, queue.Send(t.Context(), message, delay))
+	queue := mailqueue.NewQueue(emulatortest.SQS(), url, clocktest.New())
+	job := mailqueue.Job{RequestID: "a", Tries: 2}
+	for _, wait := range []time.Duration{time.Minute, 15 * time.Minute, time.Hour} {
+		require.NoError(t, queue.Send(t.Context(), job, wait))
 	}
-	for _, delay := range []time.Duration{-time.Hour, 0, time.Second - 1} {
-		require.NoError(t, queue.Send(t.Context(), message, delay))
+	for _, wait := range []time.Duration{-time.Hour, 0, time.Second - 1} {
+		require.NoError(t, queue.Send(t.Context(), job, wait))
 	}
 	out, err := emulatortest.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
 		QueueUrl: &url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
@@ -37,32 +59,27 @@ func TestQueueDelaysItsMessages(t *testing.T) {
 	received, err := emulatortest.SQS().ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url})
 	require.NoError(t, err)
 	require.NotEmpty(t, received.Messages)
-	decoded, err := mailqueue.Decode(aws.ToString(received.Messages[0].Body))
-	require.NoError(t, err)
-	assert.Equal(t, message, decoded)
+	assert.Equal(t, []mailqueue.Job{job}, jobs(t, aws.ToString(received.Messages[0].Body)))
 }
 
-func TestDecode(t *testing.T) {
+func TestAMessageHoldsAJobOrFails(t *testing.T) {
 	for body, ok := range map[string]bool{
 		`{"requestId":"a"}`: true, `{"requestId":"a","tries":3,"more":1}`: true,
-		``: false, `{}`: false, `[]`: false, `{"requestId":""}`: false, `{"requestId":1}`: false, `{"requestId":"a","tries":-1}`: false,
-		`{"requestId":"a"}{"requestId":"b"}`: false, `{"requestId":"a","tries":1.5}`: false,
+		``: false, `{}`: false, `[]`: false, `{"requestId":""}`: false, `{"requestId":1}`: false,
+		`{"requestId":"a","tries":-1}`: false, `{"requestId":"a"}{"requestId":"b"}`: false,
+		`{"requestId":"a","tries":1.5}`: false,
 	} {
-		_, err := mailqueue.Decode(body)
-		assert.Equal(t, ok, err == nil, body)
+		assert.Equal(t, ok, len(jobs(t, body)) == 1, body)
 	}
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzJob(f *testing.F) {
 	f.Add(`{"requestId":"a","tries":3}`)
 	f.Add(`{"requestId":"JKJaXmPLvHcESHA="}`)
 	f.Fuzz(func(t *testing.T, body string) {
-		message, err := mailqueue.Decode(body)
-		if err != nil {
-			assert.Zero(t, message)
-			return
+		for _, job := range jobs(t, body) {
+			assert.NotEmpty(t, job.RequestID)
+			assert.GreaterOrEqual(t, job.Tries, 0)
 		}
-		assert.NotEmpty(t, message.RequestID)
-		assert.GreaterOrEqual(t, message.Tries, 0)
 	})
 }

@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"carillon/shared/clientauth"
+	"carillon/shared/clock"
+	"carillon/shared/fault"
+	"carillon/shared/httpapi"
+	"carillon/shared/idempotency"
+	"carillon/shared/product"
+)
+
+// Catalog tells which countries are served and what the provider calls their products; store.Catalog does.
+type Catalog interface {
+	Businesses
+	// Offer returns the names of a product, also of an unknown one.
+	Offer(ctx context.Context, businessID string, p product.Product) (product.Offer, error)
+}
+
+// Operations lets a request be sent twice and be done once; idempotencystore.Store does.
+type Operations interface {
+	// Begin claims a request, or returns the one that was claimed under the same key.
+	Begin(ctx context.Context, key string, bodyHash [sha256.Size]byte, id string) (*idempotency.Operation, error)
+	// Lock takes the lock of a key once nobody else holds it.
+	Lock(ctx context.Context, key, holder string) (unlock func(context.Context) error, err error)
+}
+
+// Provider grants entitlements; provider.Client does.
+type Provider interface {
+	Entitle(ctx context.Context, requestID string, request product.EntitlementRequest) (product.Entitlement, error)
+}
+
+// Mails keeps the mails of requests, and counts the requests; store.Mails does.
+type Mails interface {
+	// Admit counts a request within limits, or returns its mail if that is kept already.
+	Admit(ctx context.Context, a product.Admission, limits product.Limits, now time.Time) (*product.Mail, error)
+	// GiveBack takes back what Admit counted.
+	GiveBack(ctx context.Context, a product.Admission) error
+	// Keep writes a product and its request's mail, and returns the entitlement that the product had, if it was another.
+	Keep(ctx context.Context, stored product.Stored, mail product.Mail) (formerEntitlement string, err error)
+}
+
+// MailQueue takes the requests whose mails are to be sent; mailqueue.Queue does.
+type MailQueue interface {
+	Enqueue(ctx context.Context, requestID string) error
+}
+
+// CreateHandler serves POST /dxp-ux/v1/{businessId}/product.
+type CreateHandler struct {
+	Clients    *clientauth.Authenticator
+	Catalog    Catalog
+	Operations Operations
+	Provider   Provider
+	Mails      Mails
+	Queue      MailQueue
+	Limits     product.Limits
+	Clock      clock.Clock
+	Log        *slog.Logger
+}
+
+// Serve creates a product, or renews the activation link of the one that is there. It answers 201 once the provider has
+// granted the entitlement, the product and its mail are kept, and the mail is in its queue. The same client, businessId,
+// X-Correlation-ID and body get the first answer again, or go on where a failure or a crash left the request.
+func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
+	if r.Method != http.MethodPost {
+		return nil, fault.New(fault.MethodNotAllowed, "")
+	}
+	client, business, err := admit(ctx, h.Clients, h.Catalog, r)
+	if err != nil {
+		return nil, err
+	}
+	if r.MediaType() != "application/json" {
+		return nil, fault.New(fault.UnsupportedMediaType, "")
+	}
+	asked, bodyHash, err := decodeBody(r)
+	if err = withRequestFaults(r, business, err); err != nil {
+		return nil, err
+	}
+	key := "product#" + client.ID + "#" + business.ID + "#" + correlationID(r)
+	operation, err := h.Operations.Begin(ctx, key, bodyHash, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if operation.Answer != nil {
+		return operation.Answer, nil
+	}
+	stored := product.Stored{
+		Tenant:        client.Tenant,
+		BusinessID:    business.ID,
+		ID:            product.ID(client.Tenant, business.ID, asked),
+		Product:       asked,
+		OperationID:   operation.ID,
+		CorrelationID: correlationID(r),
+	}
+	var answer *httpapi.Response
+	if err = h.fulfil(ctx, *business, stored, r.ID); err == nil {
+		answer = created(r, stored)
+	}
+	operation.End(ctx, h.Log, answer, err)
+	return answer, err
+}
+
+// decodeBody returns the product of the body, and the hash by which the same body is known again.
+func decodeBody(r *httpapi.Request) (product.Product, [sha256.Size]byte, error) {
+	body, err := r.Body()
+	if err != nil {
+		return product.Product{}, [sha256.Size]byte{}, err
+	}
+	hash := sha256.New()
+	asked, err := product.DecodeProduct(io.TeeReader(body, hash))
+	return asked, [sha256.Size]byte(hash.Sum(nil)), err
+}
+
+// withRequestFaults adds the faults of the path and the headers to those of the body. business is nil if the country is not
+// served.
+func withRequestFaults(r *httpapi.Request, business *product.Business, bodyErr error) error {
+	var faults fault.Violations
+	addBusinessFaults(r, business, &faults)
+	if strings.TrimSpace(r.Header(correlationHeader)) == "" {
+		faults.Add(fault.Missing, "X-Correlation-ID must be provided")
+	}
+	addCorrelationFaults(r, &faults)
+	failure, ok := errors.AsType[*fault.Error](bodyErr)
+	switch {
+	case ok && failure.Code == fault.Invalid:
+		faults = append(faults, failure.Violations...)
+	case ok && failure.Code == fault.Malformed:
+		faults.Add(fault.Malformed, "%s", failure.Message)
+	case bodyErr != nil:
+		return bodyErr
+	}
+	return faults.Err()
+}

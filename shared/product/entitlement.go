@@ -1,0 +1,30 @@
+package product
+
+import (
+	"time"
+
+	"carillon/shared/fault"
+	"carillon/shared/secret"
+)
+
+// ProviderTime is how long the provider may take for an entitlement. It is less than an operation's lock (package
+// idempotencystore), so that nobody takes over what is still being asked for.
+const ProviderTime = 8 * time.Second
+
+// ProviderRefused is the provider's refusal of an entitlement. Its message is what the provider answered.
+const ProviderRefused fault.Code = "provider_refused"
+
+// EntitlementRequest is what the provider is asked for.
+type EntitlementRequest struct {
+	CustomerIdentifier string // the billing account's id
+	MerchantAccountKey string // Business's
+	ProductKey         string // Offer's
+	OfferKey           string // Offer's
+}
+
+// Entitlement is what the provider grants.
+type Entitlement struct {
+	ID                string
+	ActivationURL     secret.Text // https; empty if the customer need not activate anything
+	ActivationExpires time.Time   // zero if the provider does not say
+}

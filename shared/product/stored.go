@@ -1,0 +1,27 @@
+package product
+
+import "time"
+
+// StatusCreated is what a product's status is from its creation on.
+const StatusCreated = "created"
+
+// Stored is a product as a create or a resend has it kept.
+type Stored struct {
+	Tenant     string
+	BusinessID string
+	ID         string // see ID
+	Product
+	Entitlement
+	OperationID   string // what the entitlement was last asked for under
+	CorrelationID string // of the request that did so
+}
+
+// Shown is a product as a read finds it: what its tenant may see, which has nothing that a link is renewed with.
+type Shown struct {
+	ID     string
+	Status string
+	Product
+	MailState  MailState // of the latest request's mail, empty if nothing is known of it
+	MailReason string    // why it is in that state, may be empty
+	MailAt     time.Time // since when
+}
