@@ -138,18 +138,23 @@ func TestListPages(t *testing.T) {
 
 // Whatever the page, going from one to the next shows every product that matches once, in order.
 func TestListPagesThroughEverythingOnce(t *testing.T) {
+	perPage := 1
+	reads := deployReads(t, paging(func() int { return perPage }))
+	owners := 0
 	rapid.Check(t, func(t *rapid.T) {
-		table := &memoryTable{perPage: rapid.IntRange(1, 12).Draw(t, "products of an answer of DynamoDB")}
+		owners++
+		owner := fmt.Sprint("channel-", owners)
+		reads.clients[owner] = strings.Replace(reads.clients["reader"], tenant, owner, 1)
+		perPage = rapid.IntRange(1, 12).Draw(t, "products of an answer of DynamoDB")
 		var all, some []string
 		for n := range rapid.IntRange(0, 40).Draw(t, "products") {
 			status := rapid.SampledFrom([]string{"created", "active"}).Draw(t, "status")
-			table.items = append(table.items, stored(numbered(n), "status", status))
+			reads.put(t, stored(numbered(n), "owner", owner+"#PA", "status", status))
 			all = append(all, numbered(n))
 			if status == "active" {
 				some = append(some, numbered(n))
 			}
 		}
-		reads := newReadAPI(table.client(), "memory")
 		query := url.Values{"limit": {strconv.Itoa(rapid.IntRange(1, 15).Draw(t, "limit"))}}
 		want := all
 		if rapid.Bool().Draw(t, "filter") {
@@ -164,7 +169,7 @@ func TestListPagesThroughEverythingOnce(t *testing.T) {
 			if pages > len(all) {
 				t.Fatalf("the pages have no end")
 			}
-			answer := reads.listed(t, query.Encode())
+			answer := reads.listed(t, query.Encode(), as(owner))
 			seen = append(seen, idsOf(t, answer)...)
 			query = linked(t, answer)["next"]
 		}
@@ -240,12 +245,14 @@ func TestListFitsLambdasAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ids []string
-			table := &memoryTable{perPage: 100}
+			var items []dynamo.Item
 			for n := range test.products {
 				ids = append(ids, numbered(n))
-				table.items = append(table.items, stored(numbered(n), "contact", `[{"contactType":"`+test.fill+`","contactMedium":[]}]`))
+				contact := `[{"contactType":"` + test.fill + `","contactMedium":[]}]`
+				items = append(items, stored(numbered(n), "contact", contact))
 			}
-			reads := newReadAPI(table.client(), "memory")
+			reads := deployReads(t, nil)
+			reads.put(t, items...)
 			var seen []string
 			pages := 0
 			for query := "limit=1000"; query != ""; pages++ {
@@ -265,11 +272,12 @@ func TestListFitsLambdasAnswer(t *testing.T) {
 
 // Without a limit an answer has 1,000 products, and says that there are more.
 func TestListHasAThousandProducts(t *testing.T) {
-	table := &memoryTable{perPage: 700}
+	var items []dynamo.Item
 	for n := range 2300 {
-		table.items = append(table.items, stored(numbered(n)))
+		items = append(items, stored(numbered(n)))
 	}
-	reads := newReadAPI(table.client(), "memory")
+	reads := deployReads(t, paging(func() int { return 700 }))
+	reads.put(t, items...)
 	for _, query := range []string{"", "limit=1000", "limit=2147483647", "status=created"} {
 		answer := reads.listed(t, query)
 		assert.Len(t, idsOf(t, answer), 1000, query)
@@ -281,7 +289,8 @@ func TestListHasAThousandProducts(t *testing.T) {
 
 // An item that is no product's is a fault of ours: it is neither shown nor left out.
 func TestListOfABrokenItem(t *testing.T) {
-	reads := newReadAPI((&memoryTable{items: []dynamo.Item{stored(numbered(1), "contact", "[{")}, perPage: 1}).client(), "memory")
+	reads := deployReads(t, nil)
+	reads.put(t, stored(numbered(1), "contact", "[{"))
 	for endpoint, ask := range reads.reads() {
 		answer := ask(t, "")
 		assert.Equal(t, http.StatusInternalServerError, answer.StatusCode, endpoint)

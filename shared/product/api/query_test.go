@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"carillon/local/emulatortest"
 	"carillon/shared/dynamo"
 )
 
@@ -109,13 +110,18 @@ func TestListFilters(t *testing.T) {
 // DynamoDB refuses a key that is empty or longer than 1,024 bytes, and more than 100 texts to compare with; the emulator
 // takes them.
 func TestListAsksDynamoDBForNothingThatItRefuses(t *testing.T) {
-	table := &memoryTable{items: shelf(), perPage: 10}
-	reads := newReadAPI(table.client(), "memory")
+	var asked string // the latest query
+	reads := deployReads(t, func(_ http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation == "Query" {
+			asked = call.Body
+		}
+		return false
+	})
 	for id, asKey := range map[string]bool{
 		numbered(2): true, "": false, "x": false, strings.Repeat("x", 1025): false, numbered(2) + "," + numbered(3): false,
 	} {
 		reads.listed(t, rawQuery("id", id))
-		assert.Equal(t, asKey, strings.Contains(table.asked, `":id"`), "%.50s", id)
+		assert.Equal(t, asKey, strings.Contains(asked, `":id"`), "%.50s", id)
 	}
 	for _, values := range []int{1, 40, 99, 150, 1000} {
 		distinct := make([]string, values)
@@ -123,14 +129,14 @@ func TestListAsksDynamoDBForNothingThatItRefuses(t *testing.T) {
 			distinct[i] = strconv.Itoa(i)
 		}
 		reads.listed(t, rawQuery("status", strings.Join(distinct, ",")))
-		assert.LessOrEqual(t, strings.Count(table.asked, `":f`), 100, values)
-		assert.Equal(t, values <= 40, strings.Contains(table.asked, "FilterExpression"), values)
+		assert.LessOrEqual(t, strings.Count(asked, `":f`), 100, values)
+		assert.Equal(t, values <= 40, strings.Contains(asked, "FilterExpression"), values)
 	}
 }
 
 // Everything that is wrong with a query is said at once.
 func TestListRefusesWhatNoProductHas(t *testing.T) {
-	reads := newReadAPI((&memoryTable{perPage: 1}).client(), "memory")
+	reads := deployReads(t, nil)
 	const number = " must be one integer from 0 to 2147483647"
 	notAttribute := func(name string) string { return fmt.Sprintf("%q is not an attribute of a product", name) }
 	notField := func(name string) string {
@@ -256,10 +262,8 @@ func TestListFiltersAgreeWithAPlainLook(t *testing.T) {
 		"billingAccount.@baseType", "billingAccount.contact.contactType", "billingAccount.contact.contactMedium.characteristic.emailAddress",
 		"productCharacteristic.name", "productCharacteristic.value", "productCharacteristic.valueType", "description", "billingAccount", "relatedParty.id",
 	}
-	table := &memoryTable{items: shelf(), perPage: 2}
-	reads := newReadAPI(table.client(), "memory")
-	deployed := deployReads(t, nil)
-	deployed.put(t, shelf()...)
+	reads := deployReads(t, paging(func() int { return 2 }))
+	reads.put(t, shelf()...)
 	var products []any
 	require.NoError(t, json.Unmarshal([]byte(reads.listed(t, "").Body), &products))
 	texts := map[string][]string{}
@@ -292,14 +296,12 @@ func TestListFiltersAgreeWithAPlainLook(t *testing.T) {
 			}
 		}
 		query := rawQuery(parameters...)
-		for _, a := range []*readAPI{reads, deployed} {
-			answer := a.listed(t, query)
-			if ids := idsOf(t, answer); !slices.Equal(want, ids) {
-				t.Fatalf("%s gives %v, not %v", query, ids, want)
-			}
-			if answer.Headers["x-total-count"] != strconv.Itoa(len(want)) {
-				t.Fatalf("%s counts %s, not %d", query, answer.Headers["x-total-count"], len(want))
-			}
+		answer := reads.listed(t, query)
+		if ids := idsOf(t, answer); !slices.Equal(want, ids) {
+			t.Fatalf("%s gives %v, not %v", query, ids, want)
+		}
+		if answer.Headers["x-total-count"] != strconv.Itoa(len(want)) {
+			t.Fatalf("%s counts %s, not %d", query, answer.Headers["x-total-count"], len(want))
 		}
 	})
 }
@@ -313,8 +315,8 @@ func FuzzQuery(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	table := &memoryTable{items: shelf(), perPage: 4}
-	reads := newReadAPI(table.client(), "memory")
+	reads := newReadAPI(emulatortest.DynamoDB(), deployBusinesses(f))
+	reads.put(f, shelf()...)
 	f.Fuzz(func(t *testing.T, query string) {
 		answer := reads.listed(t, query)
 		for _, a := range []events.APIGatewayV2HTTPResponse{answer, reads.got(t, numbered(1), query)} {
@@ -326,7 +328,7 @@ func FuzzQuery(f *testing.F) {
 			return
 		}
 		total, err := strconv.Atoi(answer.Headers["x-total-count"])
-		if err != nil || total > len(table.items) {
+		if err != nil || total > len(shelf()) {
 			t.Fatalf("%q counts %q", query, answer.Headers["x-total-count"])
 		}
 		if n := len(idsOf(t, answer)); n > total || strconv.Itoa(n) != answer.Headers["x-result-count"] {

@@ -4,16 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
@@ -60,6 +62,7 @@ func (s secrets) Get(_ context.Context, name string, _ secret.Stage, _ time.Dura
 // readAPI is the two reads on a products table.
 type readAPI struct {
 	items     *dynamodb.Client
+	clients   secrets
 	stack     string
 	table     string
 	log       *lockedBuffer
@@ -67,9 +70,11 @@ type readAPI struct {
 }
 
 func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
-	a := &readAPI{items: items, stack: stack, table: stack + "-products", log: &lockedBuffer{}}
+	a := &readAPI{
+		items: items, clients: maps.Clone(readingClients), stack: stack, table: stack + "-products", log: &lockedBuffer{},
+	}
 	log := slog.New(slog.NewJSONHandler(a.log, nil))
-	clients := &clientauth.Authenticator{Secrets: readingClients}
+	clients := &clientauth.Authenticator{Secrets: a.clients}
 	businesses := store.NewCatalog(contenttable.New(items, provision.ContentTable(stack)))
 	products := store.NewProducts(items, a.table)
 	list := &api.ListHandler{Clients: clients, Businesses: businesses, Products: products}
@@ -79,20 +84,45 @@ func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
 	return a
 }
 
-// deployReads returns the reads on a deployed stack that serves PA and TT. dynamoDBAnswer, if it is not nil, stands between
-// them and DynamoDB.
-func deployReads(t *testing.T, dynamoDBAnswer func(w http.ResponseWriter, call emulatortest.Call) bool) *readAPI {
+// deployReads returns the reads on a deployed stack that serves PA and TT. dynamoDB, if it is not nil, stands between them
+// and DynamoDB.
+func deployReads(t *testing.T, dynamoDB answer) *readAPI {
 	t.Helper()
-	stack := emulatortest.Deploy(t)
+	stack := deployBusinesses(t)
+	items := emulatortest.DynamoDB()
+	if dynamoDB != nil {
+		items = emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), dynamoDB))
+	}
+	return newReadAPI(items, stack)
+}
+
+func deployBusinesses(t testing.TB) (stack string) {
+	t.Helper()
+	stack = emulatortest.Deploy(t)
 	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), provision.ContentTable(stack), provision.Content{
 		Businesses: []provision.Business{{ID: "PA", MerchantAccountKey: "m"}, {ID: "TT", MerchantAccountKey: "m"}},
 	})
 	require.NoError(t, err)
-	items := emulatortest.DynamoDB()
-	if dynamoDBAnswer != nil {
-		items = emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), dynamoDBAnswer))
+	return stack
+}
+
+// paging has DynamoDB answer with so many products at a time at most, as it does with large ones.
+func paging(products func() int) answer {
+	return func(w http.ResponseWriter, call emulatortest.Call) bool {
+		var input map[string]any
+		if call.Operation != "Query" || json.Unmarshal([]byte(call.Body), &input) != nil {
+			return false
+		}
+		if limit, ok := input["Limit"].(float64); !ok || int(limit) > products() {
+			input["Limit"] = products()
+		}
+		body, _ := json.Marshal(input)
+		paged := call.Send(string(body))
+		maps.Copy(w.Header(), paged.Header())
+		w.WriteHeader(paged.Code)
+		_, _ = w.Write(paged.Body.Bytes())
+		return true
 	}
-	return newReadAPI(items, stack)
 }
 
 // request changes a read's event.
@@ -132,11 +162,16 @@ func (a *readAPI) got(t assert.TestingT, id, rawQuery string, changes ...request
 }
 
 // put writes items as a create does.
-func (a *readAPI) put(t *testing.T, items ...dynamo.Item) {
-	t.Helper()
-	for _, item := range items {
-		_, err := a.items.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(a.table), Item: item})
+func (a *readAPI) put(t require.TestingT, items ...dynamo.Item) {
+	for batch := range slices.Chunk(items, 25) { // what BatchWriteItem takes
+		var writes []types.WriteRequest
+		for _, item := range batch {
+			writes = append(writes, types.WriteRequest{PutRequest: &types.PutRequest{Item: item}})
+		}
+		input := &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{a.table: writes}}
+		out, err := emulatortest.DynamoDB().BatchWriteItem(context.Background(), input)
 		require.NoError(t, err)
+		require.Empty(t, out.UnprocessedItems)
 	}
 }
 
@@ -228,7 +263,8 @@ func (a *readAPI) reads() map[string]func(t assert.TestingT, rawQuery string, ch
 
 // docs/contract.md §3, row "credentials missing, short, unknown, wrong": as for a create.
 func TestReadsAnswerWrongCredentialsAlike(t *testing.T) {
-	reads := newReadAPI((&memoryTable{items: []dynamo.Item{stored(numbered(1))}, perPage: 1}).client(), "memory")
+	reads := deployReads(t, nil)
+	reads.put(t, stored(numbered(1)))
 	for endpoint, ask := range reads.reads() {
 		for name, change := range map[string]request{
 			"no client_id":     func(e *events.APIGatewayV2HTTPRequest) { delete(e.Headers, "client_id") },
@@ -316,7 +352,8 @@ func TestReadsShowATenantItsOwn(t *testing.T) {
 
 // X-Correlation-ID is optional on a read, and comes back on every answer.
 func TestReadsEchoTheCorrelationID(t *testing.T) {
-	reads := newReadAPI((&memoryTable{items: []dynamo.Item{stored(numbered(1))}, perPage: 1}).client(), "memory")
+	reads := deployReads(t, nil)
+	reads.put(t, stored(numbered(1)))
 	for endpoint, ask := range reads.reads() {
 		for sent, want := range map[string]struct {
 			status int
