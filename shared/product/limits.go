@@ -2,8 +2,8 @@ package product
 
 import "time"
 
-// Limits are how many mails may be asked for within any stretch of time as long as Window (docs/contract.md §3, too many
-// resends). The first mail of a product counts as well as a resend.
+// Limits are how many mails may be asked for within any stretch of time as long as Window (docs/contract.md §3, too
+// many resends). The first mail of a product counts as well as a resend.
 type Limits struct {
 	Window     time.Duration
 	PerAccount int // mails to one billing account of one tenant's business

@@ -8,8 +8,8 @@ type Filter struct {
 
 // Page takes an owner's products in the order of their ids, whether they match or not, and picks those that it shows.
 type Page interface {
-	// Next says what is wanted of the products that come now: how many they are, or they themselves. After most of them,
-	// unless it is 0, it may want something else.
+	// Next says what is wanted of the products that come now: how many they are, or they themselves. After most of
+	// them, unless it is 0, it may want something else.
 	Next() (number bool, most int)
 	// Skip takes the number of the next products instead of them.
 	Skip(products int)

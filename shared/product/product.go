@@ -1,6 +1,7 @@
 // Package product is what the DXP product API (TMF637) is about: streaming products that a channel creates for a
 // customer's billing account, and whose activation links it sends again (docs/contract.md §3, seed 003). It has the
-// domain's types, what is read of a request, and the checks; its other rooms are store, provider, mail, mailqueue and api.
+// domain's types, what is read of a request, and the checks; its other rooms are store, provider, mail, mailqueue and
+// api.
 package product
 
 import (
@@ -51,8 +52,8 @@ func (p Product) Email() string { return p.BillingAccount.Contacts[0].Emails[0] 
 // idNamespace is the UUID namespace of product ids. It must never change: a resend would no longer find its product.
 var idNamespace = uuid.MustParse("6f1d2a86-0c0b-4d0e-9a55-5f0c52d3c7b1")
 
-// ID returns the id of a tenant's product: a UUID that follows from its parts, so that a resend finds the product that it
-// is about, and two creates at the same time are of one product.
+// ID returns the id of a tenant's product: a UUID that follows from its parts, so that a resend finds the product that
+// it is about, and two creates at the same time are of one product.
 func ID(tenant, businessID string, p Product) string {
 	var data []byte
 	for _, part := range []string{tenant, businessID, p.BillingAccount.ID, p.SpecificationID, p.ReferredType} {
@@ -102,16 +103,17 @@ type characteristicBody struct {
 	EmailAddress jsonbody.Value `json:"emailAddress"`
 }
 
-// The faults of a product's members beside those that every API has: docs/contract.md §3 gives them messages of their own.
+// The faults of a product's members beside those that every API has: docs/contract.md §3 gives them messages of their
+// own.
 const (
 	WrongConstant fault.Code = "wrong_constant" // @type or @baseType
 	InvalidEmail  fault.Code = "invalid_email"
 )
 
-// DecodeProduct reads the body of POST /dxp-ux/v1/{businessId}/product. Every address is checked, also those the link does
-// not go to. Where an object or array is missing, the mandatory members that it should hold are what is reported, for those
-// are what the seed lists. It returns a fault Malformed, or Invalid with every fault, in the order of seed 003's table; or
-// body's error.
+// DecodeProduct reads the body of POST /dxp-ux/v1/{businessId}/product. Every address is checked, also those the link
+// does not go to. Where an object or array is missing, the mandatory members that it should hold are what is reported,
+// for those are what the seed lists. It returns a fault Malformed, or Invalid with every fault, in the order of seed
+// 003's table; or body's error.
 func DecodeProduct(body io.Reader) (Product, error) {
 	var b productBody
 	if err := jsonbody.Decode(body, &b); err != nil {
@@ -182,7 +184,8 @@ func (c *checker) optionalText(path string, v jsonbody.Value, limit int) string 
 func (c *checker) constant(path string, v jsonbody.Value, expected string) {
 	if !v.IsString() || v.Text != expected {
 		c.faults.Add(WrongConstant,
-			"Mandatory field %s is not specified or Incorrect value is received. The expected value is %s", path, expected)
+			"Mandatory field %s is not specified or Incorrect value is received. The expected value is %s", path,
+			expected)
 	}
 }
 
@@ -225,7 +228,8 @@ func (c *checker) contact(path string, b contactBody) Contact {
 	return contact
 }
 
-// present returns an array's items, none if there is anything wrong with the array itself. An empty array is a missing one.
+// present returns an array's items, none if there is anything wrong with the array itself. An empty array is a missing
+// one.
 func present[T any](
 	c *checker, path string, a jsonbody.Array[jsonbody.Object[T]], mandatory string,
 ) []jsonbody.Object[T] {

@@ -35,8 +35,9 @@ const validBody = `{
 
 const (
 	typeFault     = "Mandatory field @type is not specified or Incorrect value is received. The expected value is OTT"
-	baseTypeFault = "Mandatory field @baseType is not specified or Incorrect value is received. The expected value is product"
-	emailMember   = "billingAccount.contact[0].contactMedium[0].characteristic.emailAddress"
+	baseTypeFault = "Mandatory field @baseType is not specified or Incorrect value is received. The expected value " +
+		"is product"
+	emailMember = "billingAccount.contact[0].contactMedium[0].characteristic.emailAddress"
 )
 
 // changed returns validBody with the member of that path set to a JSON value, or removed if the value is "". The path's
@@ -94,16 +95,24 @@ func TestDecodeProductReadsEveryMemberOfTheSeed(t *testing.T) {
 func TestDecodeProductTakesWhatTheSeedLeavesOptional(t *testing.T) {
 	const minimal = `"productSpecification":{"id":"p"},"@baseType":"product","@type":"OTT","@referredType":"DISNEY"`
 	bodies := map[string]string{
-		"absent":  `{` + minimal + `,"billingAccount":{"id":"1","contact":[{"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}}]}]}}`,
-		"null":    `{` + minimal + `,"billingAccount":{"id":"1","@type":null,"@baseType":null,"contact":[{"contactType":null,"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}}]}]}}`,
-		"blank":   `{` + minimal + `,"billingAccount":{"id":"1","@type":"","@baseType":" ","contact":[{"contactType":"","contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}}]}]}}`,
-		"unknown": `{` + minimal + `,"name":{"a":[1e999]},"billingAccount":{"id":"1","contact":[{"x":1,"contactMedium":[{"mediumType":"email","characteristic":{"emailAddress":"a@b.co","city":7}}]}]}}`,
+		"absent": `{` + minimal + `,"billingAccount":{"id":"1","contact":[` +
+			`{"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}}]}]}}`,
+		"null": `{` + minimal +
+			`,"billingAccount":{"id":"1","@type":null,"@baseType":null,"contact":[{"contactType":null,` +
+			`"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}}]}]}}`,
+		"blank": `{` + minimal +
+			`,"billingAccount":{"id":"1","@type":"","@baseType":" ","contact":[{"contactType":"",` +
+			`"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}}]}]}}`,
+		"unknown": `{` + minimal +
+			`,"name":{"a":[1e999]},"billingAccount":{"id":"1","contact":[{"x":1,` +
+			`"contactMedium":[{"mediumType":"email","characteristic":{"emailAddress":"a@b.co","city":7}}]}]}}`,
 	}
 	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {
 			p, err := product.DecodeProduct(strings.NewReader(body))
 			require.NoError(t, err)
-			assert.Equal(t, product.BillingAccount{ID: "1", Contacts: []product.Contact{{Emails: []string{"a@b.co"}}}}, p.BillingAccount)
+			assert.Equal(t, product.BillingAccount{ID: "1", Contacts: []product.Contact{{Emails: []string{"a@b.co"}}}},
+				p.BillingAccount)
 		})
 	}
 }
@@ -115,55 +124,87 @@ func TestDecodeProductNamesTheFaultyMember(t *testing.T) {
 		path  []string
 		want  []string
 	}{
-		"productSpecification missing":         {"", []string{"productSpecification"}, []string{"productSpecification.id must be provided"}},
-		"productSpecification null":            {"null", []string{"productSpecification"}, []string{"productSpecification.id must be provided"}},
-		"productSpecification empty":           {"{}", []string{"productSpecification"}, []string{"productSpecification.id must be provided"}},
-		"productSpecification a string":        {`"p"`, []string{"productSpecification"}, []string{"productSpecification must be an object"}},
-		"productSpecification an array":        {`[{"id":"p"}]`, []string{"productSpecification"}, []string{"productSpecification must be an object"}},
-		"productSpecification.id null":         {"null", []string{"productSpecification", "id"}, []string{"productSpecification.id must be provided"}},
-		"productSpecification.id blank":        {`" "`, []string{"productSpecification", "id"}, []string{"productSpecification.id must be provided"}},
-		"productSpecification.id a number":     {"7", []string{"productSpecification", "id"}, []string{"productSpecification.id must be a string"}},
-		"productSpecification.id too long":     {long(257), []string{"productSpecification", "id"}, []string{"productSpecification.id must be at most 256 characters"}},
-		"productSpecification.id with NUL":     {`"a\u0000b"`, []string{"productSpecification", "id"}, []string{"productSpecification.id must not contain control characters"}},
-		"@baseType missing":                    {"", []string{"@baseType"}, []string{baseTypeFault}},
-		"@baseType another":                    {`"Product"`, []string{"@baseType"}, []string{baseTypeFault}},
-		"@baseType a number":                   {"1", []string{"@baseType"}, []string{baseTypeFault}},
-		"@type missing":                        {"", []string{"@type"}, []string{typeFault}},
-		"@type null":                           {"null", []string{"@type"}, []string{typeFault}},
-		"@type another":                        {`"ott"`, []string{"@type"}, []string{typeFault}},
-		"@type blank around":                   {`"OTT "`, []string{"@type"}, []string{typeFault}},
-		"@type an object":                      {`{"OTT":1}`, []string{"@type"}, []string{typeFault}},
-		"@referredType missing":                {"", []string{"@referredType"}, []string{"@referredType must be provided"}},
-		"@referredType a boolean":              {"true", []string{"@referredType"}, []string{"@referredType must be a string"}},
-		"@referredType too long":               {long(65), []string{"@referredType"}, []string{"@referredType must be at most 64 characters"}},
-		"billingAccount missing":               {"", []string{"billingAccount"}, []string{"billingAccount.id must be provided", emailMember + " must be provided"}},
-		"billingAccount a string":              {`"1"`, []string{"billingAccount"}, []string{"billingAccount must be an object"}},
-		"billingAccount empty":                 {"{}", []string{"billingAccount"}, []string{"billingAccount.id must be provided", emailMember + " must be provided"}},
-		"billingAccount.id missing":            {"", []string{"billingAccount", "id"}, []string{"billingAccount.id must be provided"}},
-		"billingAccount.id a number":           {"8001234567", []string{"billingAccount", "id"}, []string{"billingAccount.id must be a string"}},
-		"billingAccount.id too long":           {long(257), []string{"billingAccount", "id"}, []string{"billingAccount.id must be at most 256 characters"}},
-		"billingAccount.@type a number":        {"1", []string{"billingAccount", "@type"}, []string{"billingAccount.@type must be a string"}},
-		"billingAccount.@baseType an array":    {"[]", []string{"billingAccount", "@baseType"}, []string{"billingAccount.@baseType must be a string"}},
-		"billingAccount.@baseType too long":    {long(65), []string{"billingAccount", "@baseType"}, []string{"billingAccount.@baseType must be at most 64 characters"}},
-		"contact missing":                      {"", contactPath[:2], []string{emailMember + " must be provided"}},
-		"contact empty":                        {"[]", contactPath[:2], []string{emailMember + " must be provided"}},
-		"contact an object":                    {"{}", contactPath[:2], []string{"billingAccount.contact must be an array"}},
-		"contact of a string":                  {`"x"`, contactPath, []string{"billingAccount.contact[0] must be an object"}},
-		"contact of null":                      {"null", contactPath, []string{emailMember + " must be provided"}},
-		"eleven contacts":                      {"[" + strings.Repeat("{},", 10) + "{}]", contactPath[:2], []string{"billingAccount.contact must have at most 10 items"}},
-		"contactType a number":                 {"1", append(contactPath[:3:3], "contactType"), []string{"billingAccount.contact[0].contactType must be a string"}},
-		"contactMedium missing":                {"", mediumPath[:4], []string{emailMember + " must be provided"}},
-		"contactMedium empty":                  {"[]", mediumPath[:4], []string{emailMember + " must be provided"}},
-		"contactMedium a string":               {`"x"`, mediumPath[:4], []string{"billingAccount.contact[0].contactMedium must be an array"}},
-		"contactMedium of a number":            {"1", mediumPath, []string{"billingAccount.contact[0].contactMedium[0] must be an object"}},
-		"eleven contact media":                 {"[" + strings.Repeat("{},", 10) + "{}]", mediumPath[:4], []string{"billingAccount.contact[0].contactMedium must have at most 10 items"}},
-		"characteristic missing":               {"", characteristicPath, []string{emailMember + " must be provided"}},
-		"characteristic a string":              {`"abc@gmail.com"`, characteristicPath, []string{"billingAccount.contact[0].contactMedium[0].characteristic must be an object"}},
-		"emailAddress missing":                 {"", emailPath, []string{emailMember + " must be provided"}},
-		"emailAddress blank":                   {`""`, emailPath, []string{emailMember + " must be provided"}},
-		"emailAddress a number":                {"1", emailPath, []string{emailMember + " must be an email address"}},
-		"emailAddress without a domain":        {`"abc"`, emailPath, []string{emailMember + " must be an email address"}},
-		"emailAddress with an injected header": {`"abc@gmail.com\r\nBcc: all@gmail.com"`, emailPath, []string{emailMember + " must be an email address"}},
+		"productSpecification missing": {"", []string{"productSpecification"},
+			[]string{"productSpecification.id must be provided"}},
+		"productSpecification null": {"null", []string{"productSpecification"},
+			[]string{"productSpecification.id must be provided"}},
+		"productSpecification empty": {"{}", []string{"productSpecification"},
+			[]string{"productSpecification.id must be provided"}},
+		"productSpecification a string": {`"p"`, []string{"productSpecification"},
+			[]string{"productSpecification must be an object"}},
+		"productSpecification an array": {`[{"id":"p"}]`, []string{"productSpecification"},
+			[]string{"productSpecification must be an object"}},
+		"productSpecification.id null": {"null", []string{"productSpecification", "id"},
+			[]string{"productSpecification.id must be provided"}},
+		"productSpecification.id blank": {`" "`, []string{"productSpecification", "id"},
+			[]string{"productSpecification.id must be provided"}},
+		"productSpecification.id a number": {"7", []string{"productSpecification", "id"},
+			[]string{"productSpecification.id must be a string"}},
+		"productSpecification.id too long": {long(257), []string{"productSpecification", "id"},
+			[]string{"productSpecification.id must be at most 256 characters"}},
+		"productSpecification.id with NUL": {`"a\u0000b"`, []string{"productSpecification", "id"},
+			[]string{"productSpecification.id must not contain control characters"}},
+		"@baseType missing":  {"", []string{"@baseType"}, []string{baseTypeFault}},
+		"@baseType another":  {`"Product"`, []string{"@baseType"}, []string{baseTypeFault}},
+		"@baseType a number": {"1", []string{"@baseType"}, []string{baseTypeFault}},
+		"@type missing":      {"", []string{"@type"}, []string{typeFault}},
+		"@type null":         {"null", []string{"@type"}, []string{typeFault}},
+		"@type another":      {`"ott"`, []string{"@type"}, []string{typeFault}},
+		"@type blank around": {`"OTT "`, []string{"@type"}, []string{typeFault}},
+		"@type an object":    {`{"OTT":1}`, []string{"@type"}, []string{typeFault}},
+		"@referredType missing": {"", []string{"@referredType"},
+			[]string{"@referredType must be provided"}},
+		"@referredType a boolean": {"true", []string{"@referredType"},
+			[]string{"@referredType must be a string"}},
+		"@referredType too long": {long(65), []string{"@referredType"},
+			[]string{"@referredType must be at most 64 characters"}},
+		"billingAccount missing": {"", []string{"billingAccount"},
+			[]string{"billingAccount.id must be provided", emailMember + " must be provided"}},
+		"billingAccount a string": {`"1"`, []string{"billingAccount"},
+			[]string{"billingAccount must be an object"}},
+		"billingAccount empty": {"{}", []string{"billingAccount"},
+			[]string{"billingAccount.id must be provided", emailMember + " must be provided"}},
+		"billingAccount.id missing": {"", []string{"billingAccount", "id"},
+			[]string{"billingAccount.id must be provided"}},
+		"billingAccount.id a number": {"8001234567", []string{"billingAccount", "id"},
+			[]string{"billingAccount.id must be a string"}},
+		"billingAccount.id too long": {long(257), []string{"billingAccount", "id"},
+			[]string{"billingAccount.id must be at most 256 characters"}},
+		"billingAccount.@type a number": {"1", []string{"billingAccount", "@type"},
+			[]string{"billingAccount.@type must be a string"}},
+		"billingAccount.@baseType an array": {"[]", []string{"billingAccount", "@baseType"},
+			[]string{"billingAccount.@baseType must be a string"}},
+		"billingAccount.@baseType too long": {long(65), []string{"billingAccount", "@baseType"},
+			[]string{"billingAccount.@baseType must be at most 64 characters"}},
+		"contact missing": {"", contactPath[:2], []string{emailMember + " must be provided"}},
+		"contact empty":   {"[]", contactPath[:2], []string{emailMember + " must be provided"}},
+		"contact an object": {"{}", contactPath[:2],
+			[]string{"billingAccount.contact must be an array"}},
+		"contact of a string": {`"x"`, contactPath,
+			[]string{"billingAccount.contact[0] must be an object"}},
+		"contact of null": {"null", contactPath, []string{emailMember + " must be provided"}},
+		"eleven contacts": {"[" + strings.Repeat("{},", 10) + "{}]", contactPath[:2],
+			[]string{"billingAccount.contact must have at most 10 items"}},
+		"contactType a number": {"1", append(contactPath[:3:3], "contactType"),
+			[]string{"billingAccount.contact[0].contactType must be a string"}},
+		"contactMedium missing": {"", mediumPath[:4], []string{emailMember + " must be provided"}},
+		"contactMedium empty":   {"[]", mediumPath[:4], []string{emailMember + " must be provided"}},
+		"contactMedium a string": {`"x"`, mediumPath[:4],
+			[]string{"billingAccount.contact[0].contactMedium must be an array"}},
+		"contactMedium of a number": {"1", mediumPath,
+			[]string{"billingAccount.contact[0].contactMedium[0] must be an object"}},
+		"eleven contact media": {"[" + strings.Repeat("{},", 10) + "{}]", mediumPath[:4],
+			[]string{"billingAccount.contact[0].contactMedium must have at most 10 items"}},
+		"characteristic missing": {"", characteristicPath, []string{emailMember + " must be provided"}},
+		"characteristic a string": {`"abc@gmail.com"`, characteristicPath,
+			[]string{"billingAccount.contact[0].contactMedium[0].characteristic must be an object"}},
+		"emailAddress missing":  {"", emailPath, []string{emailMember + " must be provided"}},
+		"emailAddress blank":    {`""`, emailPath, []string{emailMember + " must be provided"}},
+		"emailAddress a number": {"1", emailPath, []string{emailMember + " must be an email address"}},
+		"emailAddress without a domain": {`"abc"`, emailPath,
+			[]string{emailMember + " must be an email address"}},
+		"emailAddress with an injected header": {`"abc@gmail.com\r\nBcc: all@gmail.com"`, emailPath,
+			[]string{emailMember + " must be an email address"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -187,7 +228,9 @@ func TestDecodeProductReportsEveryFaultAtOnce(t *testing.T) {
 
 	_, err = product.DecodeProduct(strings.NewReader(`{
 		"productSpecification": 1, "@baseType": "x", "@type": "x", "@referredType": 1,
-		"billingAccount": {"id": 1, "@type": 1, "contact": [{"contactMedium": [{"characteristic": {"emailAddress": "x"}}, 2]}, {"contactMedium": [{}]}]}
+		"billingAccount": {"id": 1, "@type": 1, "contact": [
+			{"contactMedium": [{"characteristic": {"emailAddress": "x"}}, 2]}, {"contactMedium": [{}]}
+		]}
 	}`))
 	assert.Equal(t, []string{
 		"productSpecification must be an object",
@@ -238,7 +281,8 @@ func TestDecodeProductKeepsNumbersAsTheyAre(t *testing.T) {
 // What a refusal lists stays small however large the request is: Lambda answers at most 6 MB.
 func TestDecodeProductBoundsItsFaults(t *testing.T) {
 	media := `{"contactMedium":[` + strings.Repeat(`7,`, 500_000) + `7]}`
-	_, err := product.DecodeProduct(strings.NewReader(changed(t, `[`+media+strings.Repeat(`,{}`, 500_000)+`]`, contactPath[:2]...)))
+	_, err := product.DecodeProduct(strings.NewReader(changed(t, `[`+media+strings.Repeat(`,{}`, 500_000)+`]`,
+		contactPath[:2]...)))
 	assert.Equal(t, []string{"billingAccount.contact must have at most 10 items"}, messages(t, err))
 }
 
@@ -255,7 +299,8 @@ func TestIDIsTheSameForTheSamePartsOnly(t *testing.T) {
 
 // A changed id would make a second product of every one that is kept.
 func TestIDNeverChanges(t *testing.T) {
-	assert.Equal(t, "53c18a7a-f4ef-5e62-8061-9c179733ae32", idOf([]string{"demo-channel", "PA", "8001234567", "disney-plus", "DISNEY"}))
+	assert.Equal(t, "53c18a7a-f4ef-5e62-8061-9c179733ae32",
+		idOf([]string{"demo-channel", "PA", "8001234567", "disney-plus", "DISNEY"}))
 }
 
 func idOf(parts []string) string {
@@ -281,7 +326,8 @@ func messages(t *testing.T, err error) []string {
 func FuzzDecodeProduct(f *testing.F) {
 	f.Add([]byte(validBody))
 	f.Add([]byte(`{}`))
-	f.Add([]byte(`{"billingAccount":{"contact":[{"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}},null]},7]}}`))
+	f.Add([]byte(`{"billingAccount":{"contact":[{"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}},` +
+		`null]},7]}}`))
 	f.Add([]byte(`{"@type":"OTT","@type":"OTT"}`))
 	f.Add([]byte(`{"productSpecification":{"id":1e400},"@referredType":"\ud800"}`))
 	f.Add([]byte(nil))
@@ -289,7 +335,8 @@ func FuzzDecodeProduct(f *testing.F) {
 		p, err := product.DecodeProduct(strings.NewReader(string(body)))
 		if err != nil {
 			var failure *fault.Error
-			if !errors.As(err, &failure) || failure.Code != fault.Malformed && (failure.Code != fault.Invalid || len(failure.Violations) == 0) {
+			if !errors.As(err, &failure) || failure.Code != fault.Malformed &&
+				(failure.Code != fault.Invalid || len(failure.Violations) == 0) {
 				t.Fatalf("not a fault of the request: %v", err)
 			}
 			if p.SpecificationID != "" || p.BillingAccount.Contacts != nil {

@@ -1,5 +1,6 @@
 // Package api is the DXP product API (TMF637): the handlers of its endpoints, what they show, and its error body
-// (docs/contract.md §3). It links neither the tables nor the queue: what a handler needs of them is an interface of its own.
+// (docs/contract.md §3). It links neither the tables nor the queue: what a handler needs of them is an interface of its
+// own.
 package api
 
 import (

@@ -48,8 +48,9 @@ const (
 	providerUsername = "carillon"
 	providerPassword = "provider-password"
 	activationURL    = "https://activate.example.com/one-time-token"
-	granted          = `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED","responseMessage":"Open the link.",` +
-		`"parameters":{"action":"NAVIGATE_TO_URL","url":"` + activationURL + `","urlExpiry":"2026-11-23T10:00:00Z"}}`
+	granted          = `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED",` +
+		`"responseMessage":"Open the link.","parameters":{"action":"NAVIGATE_TO_URL","url":"` + activationURL +
+		`","urlExpiry":"2026-11-23T10:00:00Z"}}`
 )
 
 // validBody has every member of seed 003's request model, with the seed's sample values.
@@ -280,12 +281,15 @@ func (b *bundle) entitlements() []map[string]any {
 }
 
 // event is a request of the bundle's client, changed as a test has it.
-func (b *bundle) event(correlationID, body string, changes ...func(*events.APIGatewayV2HTTPRequest)) events.APIGatewayV2HTTPRequest {
+func (b *bundle) event(
+	correlationID, body string, changes ...func(*events.APIGatewayV2HTTPRequest),
+) events.APIGatewayV2HTTPRequest {
 	event := events.APIGatewayV2HTTPRequest{
 		RouteKey:       "POST /dxp-ux/v1/{businessId}/product",
 		PathParameters: map[string]string{"businessId": "PA"},
 		Headers: map[string]string{
-			"client_id": b.client.ID, "client_secret": b.password, "x-correlation-id": correlationID, "content-type": "application/json",
+			"client_id": b.client.ID, "client_secret": b.password, "x-correlation-id": correlationID,
+			"content-type": "application/json",
 		},
 		Body: body,
 	}
@@ -298,7 +302,9 @@ func (b *bundle) event(correlationID, body string, changes ...func(*events.APIGa
 }
 
 // post sends validBody or what else a test has.
-func (b *bundle) post(correlationID, body string, changes ...func(*events.APIGatewayV2HTTPRequest)) events.APIGatewayV2HTTPResponse {
+func (b *bundle) post(
+	correlationID, body string, changes ...func(*events.APIGatewayV2HTTPRequest),
+) events.APIGatewayV2HTTPResponse {
 	b.t.Helper()
 	answer, err := b.endpoint(b.t.Context(), b.event(correlationID, body, changes...))
 	require.NoError(b.t, err)
@@ -317,7 +323,9 @@ func (b *bundle) mails() []dynamo.Item {
 
 func (b *bundle) scan(table string) []dynamo.Item {
 	b.t.Helper()
-	out, err := b.items.Scan(b.t.Context(), &dynamodb.ScanInput{TableName: aws.String(b.name + "-" + table), ConsistentRead: aws.Bool(true)})
+	out, err := b.items.Scan(b.t.Context(), &dynamodb.ScanInput{
+		TableName: aws.String(b.name + "-" + table), ConsistentRead: aws.Bool(true),
+	})
 	require.NoError(b.t, err)
 	return out.Items
 }

@@ -44,7 +44,8 @@ type Mails interface {
 	Admit(ctx context.Context, a product.Admission, limits product.Limits, now time.Time) (*product.Mail, error)
 	// GiveBack takes back what Admit counted.
 	GiveBack(ctx context.Context, a product.Admission) error
-	// Keep writes a product and its request's mail, and returns the entitlement that the product had, if it was another.
+	// Keep writes a product and its request's mail, and returns the entitlement that the product had, if it was
+	// another.
 	Keep(ctx context.Context, stored product.Stored, mail product.Mail) (formerEntitlement string, err error)
 }
 
@@ -67,8 +68,9 @@ type CreateHandler struct {
 }
 
 // Serve creates a product, or renews the activation link of the one that is there. It answers 201 once the provider has
-// granted the entitlement, the product and its mail are kept, and the mail is in its queue. The same client, businessId,
-// X-Correlation-ID and body get the first answer again, or go on where a failure or a crash left the request.
+// granted the entitlement, the product and its mail are kept, and the mail is in its queue. The same client,
+// businessId, X-Correlation-ID and body get the first answer again, or go on where a failure or a crash left the
+// request.
 func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	if r.Method != http.MethodPost {
 		return nil, fault.New(fault.MethodNotAllowed, "")
@@ -119,8 +121,8 @@ func decodeBody(r *httpapi.Request) (product.Product, [sha256.Size]byte, error) 
 	return asked, [sha256.Size]byte(hash.Sum(nil)), err
 }
 
-// withRequestFaults adds the faults of the path and the headers to those of the body. business is nil if the country is not
-// served.
+// withRequestFaults adds the faults of the path and the headers to those of the body. business is nil if the country is
+// not served.
 func withRequestFaults(r *httpapi.Request, business *product.Business, bodyErr error) error {
 	var faults fault.Violations
 	addBusinessFaults(r, business, &faults)

@@ -33,20 +33,23 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 	assert.NotEmpty(t, answer.Headers["x-request-id"])
 	assert.JSONEq(t, `{"id":"`+id+`","href":"`+href+`","status":"created","productSpecification":{"id":"disney-plus"},
 		"@baseType":"product","@type":"OTT","@referredType":"DISNEY",
-		"billingAccount":{"id":"8001234567","contact":[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}],
+		"billingAccount":{"id":"8001234567","contact":[
+			{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}],
 			"@baseType":"Account","@type":"BillingAccount"},
 		"productCharacteristic":[],"productPrice":[],"relatedParty":[]}`, answer.Body)
 
 	asked := b.requests()
 	require.Len(t, asked, 1)
 	assert.Equal(t, map[string]string{
-		"customerIdentifier": "8001234567", "merchantAccountKey": "demo-merchant-pa", "productKey": "DISNEY_PLUS_PA", "offerKey": "DISNEY_PLUS_PA_MONTHLY",
+		"customerIdentifier": "8001234567", "merchantAccountKey": "demo-merchant-pa", "productKey": "DISNEY_PLUS_PA",
+		"offerKey": "DISNEY_PLUS_PA_MONTHLY",
 	}, asked[0].body)
 	entitlement := b.entitlements()[0]
 	items := b.kept()
 	require.Len(t, items, 1)
 	for name, want := range map[string]string{
-		"owner": "demo-channel#PA", "id": id, "status": "created", "productSpecificationId": "disney-plus", "referredType": "DISNEY",
+		"owner": "demo-channel#PA", "id": id, "status": "created", "productSpecificationId": "disney-plus",
+		"referredType":     "DISNEY",
 		"billingAccountId": "8001234567", "billingAccountType": "BillingAccount", "billingAccountBaseType": "Account",
 		"contact": `[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`,
 		"email":   "abc@gmail.com", "entitlementId": entitlement["entitlementId"].(string),
@@ -62,17 +65,21 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 
 func TestCreateLeavesOutWhatTheRequestLeftOut(t *testing.T) {
 	b := deploy(t, nil)
-	answer := b.post("c-1", `{"productSpecification":{"id":"disney-plus"},"@baseType":"product","@type":"OTT","@referredType":"DISNEY","x":1,
-		"billingAccount":{"id":"1","contact":[{"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}}]}]}}`)
+	answer := b.post("c-1", `{"productSpecification":{"id":"disney-plus"},"@baseType":"product","@type":"OTT",
+		"@referredType":"DISNEY","x":1,"billingAccount":{"id":"1","contact":[
+			{"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}}]}]}}`)
 	var body map[string]any
 	require.NoError(t, json.Unmarshal([]byte(answer.Body), &body))
 	assert.Equal(t, map[string]any{"id": "1", "contact": []any{
-		map[string]any{"contactMedium": []any{map[string]any{"characteristic": map[string]any{"emailAddress": "a@b.co"}}}},
+		map[string]any{"contactMedium": []any{
+			map[string]any{"characteristic": map[string]any{"emailAddress": "a@b.co"}},
+		}},
 	}}, body["billingAccount"])
 	assert.NotContains(t, body, "x")
 }
 
-// docs/contract.md §3: the same billing account, product and @referredType is the same product, never a second entitlement.
+// docs/contract.md §3: the same billing account, product and @referredType is the same product, never a second
+// entitlement.
 func TestAResendRenewsTheLinkOfTheSameProduct(t *testing.T) {
 	b := deploy(t, nil)
 	first := b.post("c-1", validBody)
@@ -107,7 +114,9 @@ func TestTheSameRequestGetsTheFirstAnswerAgain(t *testing.T) {
 
 	conflict := b.post("c-1", strings.Replace(validBody, "abc@gmail.com", "new@gmail.com", 1))
 	assert.Equal(t, http.StatusConflict, conflict.StatusCode)
-	assert.JSONEq(t, `{"errors":[{"code":409,"message":"APIKIT:CONFLICT","description":"The X-Correlation-ID was used for a request with another body."}]}`, conflict.Body)
+	assert.JSONEq(t,
+		`{"errors":[{"code":409,"message":"APIKIT:CONFLICT","description":"The X-Correlation-ID was used for a `+
+			`request with another body."}]}`, conflict.Body)
 	assert.Len(t, b.requests(), 1)
 
 	other := b.post("c-1", validBody, func(e *events.APIGatewayV2HTTPRequest) {
@@ -122,7 +131,9 @@ func TestWhatTheProviderRefusesCanBeCorrectedUnderTheSameCorrelationID(t *testin
 	b := deploy(t, nil)
 	answer := b.post("c-1", strings.Replace(validBody, "DISNEY", "INVALID", 1))
 	assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
-	assert.Equal(t, `{"errors":[{"code":400,"message":"Bango: Error while creating an entitlement","description":"BAD_REQUEST-ProductKey is invalid."}]}`, answer.Body)
+	assert.Equal(t,
+		`{"errors":[{"code":400,"message":"Bango: Error while creating an entitlement",`+
+			`"description":"BAD_REQUEST-ProductKey is invalid."}]}`, answer.Body)
 	asked := b.requests()
 	assert.Equal(t, "INVALID", asked[0].body["productKey"], "an unknown product is sent as it is")
 	assert.Equal(t, "disney-plus", asked[0].body["offerKey"])
@@ -152,7 +163,8 @@ func TestAFailureOfTheProviderIsMendedByTheSameRequestAgain(t *testing.T) {
 			failed := b.post(correlation, validBody)
 			assert.Equal(t, test.status, failed.StatusCode)
 			assert.Equal(t, correlation, failed.Headers["x-correlation-id"])
-			assert.Equal(t, http.StatusConflict, b.post(correlation, strings.Replace(validBody, "abc@", "new@", 1)).StatusCode)
+			assert.Equal(t, http.StatusConflict, b.post(correlation,
+				strings.Replace(validBody, "abc@", "new@", 1)).StatusCode)
 			b.play(nil)
 			assert.Equal(t, http.StatusCreated, b.post(correlation, validBody).StatusCode)
 			asked := b.requests()[before:]
@@ -198,12 +210,14 @@ func TestCreateRefusesCredentialsIndistinguishably(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// Whatever else is wrong, without credentials it is this that one is told.
-			answer := b.post("c-1", "not JSON", header("client_id", credentials[0]), header("client_secret", credentials[1]), business("xx"), header("content-type", ""))
+			answer := b.post("c-1", "not JSON", header("client_id", credentials[0]),
+				header("client_secret", credentials[1]), business("xx"), header("content-type", ""))
 			assert.Equal(t, http.StatusUnauthorized, answer.StatusCode)
 			assert.Equal(t, "Client-ID-Enforcement", answer.Headers["www-authenticate"])
 			assert.Equal(t, "c-1", answer.Headers["x-correlation-id"])
 			assert.Equal(t, `{"errors":[{"code":401,"message":"The user could not be authenticated for this request.",`+
-				`"description":"The request has not been applied because it lacks valid authentication credentials for the target resource."}]}`, answer.Body)
+				`"description":"The request has not been applied because it lacks valid authentication credentials `+
+				`for the target resource."}]}`, answer.Body)
 		})
 	}
 }
@@ -228,14 +242,16 @@ func TestCreateRefusesAClientThatIsNotAllowedForTheBusiness(t *testing.T) {
 		{b.client.ID, "JM", validBody, 400},
 	}
 	for i, test := range tests {
-		answer := b.post(fmt.Sprintf("c-%d", i), test.body, business(test.business), header("client_id", test.client), header("client_secret", passwords[test.client]))
+		answer := b.post(fmt.Sprintf("c-%d", i), test.body, business(test.business), header("client_id", test.client),
+			header("client_secret", passwords[test.client]))
 		assert.Equal(t, test.status, answer.StatusCode, "%+v: %s", test, answer.Body)
 	}
 }
 
 func TestCreateRefusesAnotherMethod(t *testing.T) {
 	b := deploy(t, nil)
-	for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions} {
+	for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead,
+		http.MethodOptions} {
 		answer := b.post("c-1", "", func(e *events.APIGatewayV2HTTPRequest) {
 			e.RequestContext.HTTP.Method = method
 			delete(e.Headers, "client_id")
@@ -251,7 +267,8 @@ func TestCreateRefusesAnotherMediaType(t *testing.T) {
 	b := deploy(t, nil)
 	for mediaType, status := range map[string]int{
 		"application/json; charset=utf-8": 201, "Application/JSON": 201,
-		"": 415, "text/plain": 415, "application/xml": 415, "application/merge-patch+json": 415, "application/json; =": 415,
+		"": 415, "text/plain": 415, "application/xml": 415, "application/merge-patch+json": 415,
+		"application/json; =": 415,
 	} {
 		answer := b.post("c-"+mediaType, validBody, header("content-type", mediaType))
 		assert.Equal(t, status, answer.StatusCode, mediaType)
@@ -271,28 +288,35 @@ func TestCreateReportsTheFaultsOfPathHeaderAndBodyTogether(t *testing.T) {
 		encoding                    string
 		want                        []string
 	}{
-		"no correlation id":          {"PA", "", validBody, "", []string{"X-Correlation-ID must be provided"}},
-		"a blank correlation id":     {"PA", "  ", validBody, "", []string{"X-Correlation-ID must be provided"}},
-		"a long correlation id":      {"PA", strings.Repeat("x", 256), validBody, "", []string{"X-Correlation-ID must be at most 255 printable ASCII characters"}},
-		"a strange correlation id":   {"PA", "a\x01b", validBody, "", []string{"X-Correlation-ID must be at most 255 printable ASCII characters"}},
-		"three letters":              {"PAN", "c", validBody, "", []string{businessFault}},
-		"small letters":              {"pa", "c", validBody, "", []string{businessFault}},
-		"a digit":                    {"P1", "c", validBody, "", []string{businessFault}},
-		"none":                       {"", "c", validBody, "", []string{businessFault}},
-		"an umlaut, two bytes":       {"ä", "c", validBody, "", []string{businessFault}},
-		"a country that is not ours": {"ZZ", "c", validBody, "", []string{"businessId ZZ is not a country that is served"}},
+		"no correlation id":      {"PA", "", validBody, "", []string{"X-Correlation-ID must be provided"}},
+		"a blank correlation id": {"PA", "  ", validBody, "", []string{"X-Correlation-ID must be provided"}},
+		"a long correlation id": {"PA", strings.Repeat("x", 256), validBody, "",
+			[]string{"X-Correlation-ID must be at most 255 printable ASCII characters"}},
+		"a strange correlation id": {"PA", "a\x01b", validBody, "",
+			[]string{"X-Correlation-ID must be at most 255 printable ASCII characters"}},
+		"three letters":        {"PAN", "c", validBody, "", []string{businessFault}},
+		"small letters":        {"pa", "c", validBody, "", []string{businessFault}},
+		"a digit":              {"P1", "c", validBody, "", []string{businessFault}},
+		"none":                 {"", "c", validBody, "", []string{businessFault}},
+		"an umlaut, two bytes": {"ä", "c", validBody, "", []string{businessFault}},
+		"a country that is not ours": {"ZZ", "c", validBody, "",
+			[]string{"businessId ZZ is not a country that is served"}},
 		"everything": {"x", "", `{"@type":"OTT","@baseType":"product"}`, "", []string{
-			businessFault, "X-Correlation-ID must be provided", "productSpecification.id must be provided", "@referredType must be provided",
+			businessFault, "X-Correlation-ID must be provided", "productSpecification.id must be provided",
+			"@referredType must be provided",
 			"billingAccount.id must be provided", emailMember + " must be provided",
 		}},
-		"a body that is not JSON": {"x", "", "{", "", []string{businessFault, "X-Correlation-ID must be provided", "the body is not valid JSON at byte 1"}},
-		"no body":                 {"PA", "c", "", "", []string{"the body is empty"}},
-		"a body that is not gzip": {"x", "c", validBody, "gzip", []string{businessFault, "the body is not gzip, as its Content-Encoding says"}},
-		"an array":                {"PA", "c", "[]", "", []string{"the body must be a JSON object"}},
+		"a body that is not JSON": {"x", "", "{", "", []string{businessFault, "X-Correlation-ID must be provided",
+			"the body is not valid JSON at byte 1"}},
+		"no body": {"PA", "c", "", "", []string{"the body is empty"}},
+		"a body that is not gzip": {"x", "c", validBody, "gzip",
+			[]string{businessFault, "the body is not gzip, as its Content-Encoding says"}},
+		"an array": {"PA", "c", "[]", "", []string{"the body must be a JSON object"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			answer := b.post(test.correlation, test.body, business(test.business), header("content-encoding", test.encoding))
+			answer := b.post(test.correlation, test.body, business(test.business),
+				header("content-encoding", test.encoding))
 			assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
 			var body struct {
 				Errors []struct {
@@ -317,10 +341,12 @@ func TestCreateReportsTheFaultsOfPathHeaderAndBodyTogether(t *testing.T) {
 func TestCreateTakesEveryMemberAtItsLimit(t *testing.T) {
 	b := deploy(t, nil)
 	text := func(n int) string { return strings.Repeat("😀", n) }
-	media := `{"characteristic":{"emailAddress":"` + strings.Repeat("a", 64) + "@" + strings.Repeat(strings.Repeat("b", 61)+".", 3) + `com"}}`
+	media := `{"characteristic":{"emailAddress":"` + strings.Repeat("a", 64) + "@" +
+		strings.Repeat(strings.Repeat("b", 61)+".", 3) + `com"}}`
 	contact := `{"contactType":"` + text(64) + `","contactMedium":[` + media + strings.Repeat(","+media, 9) + `]}`
-	body := `{"productSpecification":{"id":"` + text(256) + `"},"@baseType":"product","@type":"OTT","@referredType":"` + text(64) + `",
-		"billingAccount":{"id":"` + text(256) + `","@type":"` + text(64) + `","@baseType":"` + text(64) + `","contact":[` + contact + strings.Repeat(","+contact, 9) + `]},
+	body := `{"productSpecification":{"id":"` + text(256) + `"},"@baseType":"product","@type":"OTT",
+		"@referredType":"` + text(64) + `","billingAccount":{"id":"` + text(256) + `","@type":"` + text(64) + `",
+			"@baseType":"` + text(64) + `","contact":[` + contact + strings.Repeat(","+contact, 9) + `]},
 		"description":"` + strings.Repeat("x", 5_000_000) + `"}`
 	b.play(answering(202, granted))
 	answer := b.post(strings.Repeat("c", 255), body)

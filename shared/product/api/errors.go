@@ -28,8 +28,9 @@ type errorItem struct {
 	Description string `json:"description"`
 }
 
-// EncodeError maps an error to the DXP API's status and body (docs/contract.md §3, the table of cases), with the request's
-// X-Correlation-ID. Where the contract is silent the message is named after the status in the manner of APIKit.
+// EncodeError maps an error to the DXP API's status and body (docs/contract.md §3, the table of cases), with the
+// request's X-Correlation-ID. Where the contract is silent the message is named after the status in the manner of
+// APIKit.
 func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 	answer := func(status int, message, constant string) *httpapi.Response {
 		description := constant
@@ -50,7 +51,8 @@ func EncodeError(r *httpapi.Request, err *fault.Error) *httpapi.Response {
 		response = answer(http.StatusBadRequest, messageProviderRefused, "")
 	case fault.Unauthenticated:
 		response = answer(http.StatusUnauthorized, messageUnauthenticated,
-			"The request has not been applied because it lacks valid authentication credentials for the target resource.").
+			"The request has not been applied because it lacks valid authentication credentials for the target "+
+				"resource.").
 			With("www-authenticate", "Client-ID-Enforcement")
 	case fault.Forbidden:
 		response = answer(http.StatusForbidden, "APIKIT:FORBIDDEN", "The client is not allowed for this businessId.")
@@ -105,7 +107,8 @@ func aggregate(violations []fault.Violation) errorBody {
 		if !ok {
 			message = messageBadRequest
 		}
-		body.Errors = append(body.Errors, errorItem{Code: http.StatusBadRequest, Message: message, Description: v.Message})
+		item := errorItem{Code: http.StatusBadRequest, Message: message, Description: v.Message}
+		body.Errors = append(body.Errors, item)
 	}
 	return body
 }

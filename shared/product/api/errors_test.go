@@ -40,26 +40,35 @@ func TestEncodeErrorAnswersEveryFault(t *testing.T) {
 		status               int
 		message, description string
 	}{
-		fault.Malformed:                 {400, "APIKIT:BAD_REQUEST", "the body is not valid JSON"},
-		fault.Unauthenticated:           {401, "The user could not be authenticated for this request.", "The request has not been applied because it lacks valid authentication credentials for the target resource."},
-		fault.Forbidden:                 {403, "APIKIT:FORBIDDEN", "The client is not allowed for this businessId."},
-		fault.NotFound:                  {404, "APIKIT:NOT_FOUND", "There is no such product."},
-		fault.MethodNotAllowed:          {405, "APIKIT:METHOD_NOT_ALLOWED", "The method is not allowed for this resource."},
-		fault.Conflict:                  {409, "APIKIT:CONFLICT", "The X-Correlation-ID was used for a request with another body."},
-		fault.TooLarge:                  {413, "APIKIT:PAYLOAD_TOO_LARGE", "The body is too large."},
-		fault.UnsupportedMediaType:      {415, "APIKIT:UNSUPPORTED_MEDIA_TYPE", "Content-Type must be application/json."},
-		fault.TooManyRequests:           {429, "APIKIT:TOO_MANY_REQUESTS", "Too many requests. Try again later."},
-		fault.Internal:                  {500, "APIKIT:INTERNAL_SERVER_ERROR", "The request could not be processed."},
-		fault.BadGateway:                {502, "APIKIT:BAD_GATEWAY", "The provider could not process the request. Send the same request again."},
-		fault.Unavailable:               {503, "APIKIT:SERVICE_UNAVAILABLE", "The service is not available. Send the same request again later."},
-		fault.GatewayTimeout:            {504, "APIKIT:GATEWAY_TIMEOUT", "The provider did not answer in time. Send the same request again."},
+		fault.Malformed: {400, "APIKIT:BAD_REQUEST", "the body is not valid JSON"},
+		fault.Unauthenticated: {401, "The user could not be authenticated for this request.",
+			"The request has not been applied because it lacks valid authentication credentials for the target " +
+				"resource."},
+		fault.Forbidden: {403, "APIKIT:FORBIDDEN", "The client is not allowed for this businessId."},
+		fault.NotFound:  {404, "APIKIT:NOT_FOUND", "There is no such product."},
+		fault.MethodNotAllowed: {405, "APIKIT:METHOD_NOT_ALLOWED",
+			"The method is not allowed for this resource."},
+		fault.Conflict: {409, "APIKIT:CONFLICT",
+			"The X-Correlation-ID was used for a request with another body."},
+		fault.TooLarge: {413, "APIKIT:PAYLOAD_TOO_LARGE", "The body is too large."},
+		fault.UnsupportedMediaType: {415, "APIKIT:UNSUPPORTED_MEDIA_TYPE",
+			"Content-Type must be application/json."},
+		fault.TooManyRequests: {429, "APIKIT:TOO_MANY_REQUESTS", "Too many requests. Try again later."},
+		fault.Internal:        {500, "APIKIT:INTERNAL_SERVER_ERROR", "The request could not be processed."},
+		fault.BadGateway: {502, "APIKIT:BAD_GATEWAY",
+			"The provider could not process the request. Send the same request again."},
+		fault.Unavailable: {503, "APIKIT:SERVICE_UNAVAILABLE",
+			"The service is not available. Send the same request again later."},
+		fault.GatewayTimeout: {504, "APIKIT:GATEWAY_TIMEOUT",
+			"The provider did not answer in time. Send the same request again."},
 		fault.Code("of another domain"): {500, "APIKIT:INTERNAL_SERVER_ERROR", "The request could not be processed."},
 	}
 	for code, test := range tests {
 		t.Run(string(code), func(t *testing.T) {
 			answer := answerTo(t, fault.Wrap(code, errors.New(internal)), map[string]string{"x-correlation-id": "c-1"})
 			assert.Equal(t, test.status, answer.StatusCode)
-			assert.Equal(t, `{"errors":[{"code":`+strconv.Itoa(test.status)+`,"message":"`+test.message+`","description":"`+test.description+`"}]}`, answer.Body)
+			assert.Equal(t, `{"errors":[{"code":`+strconv.Itoa(test.status)+`,"message":"`+test.message+
+				`","description":"`+test.description+`"}]}`, answer.Body)
 			assert.Equal(t, "application/json", answer.Headers["content-type"])
 			assert.Equal(t, "c-1", answer.Headers["x-correlation-id"])
 			assert.NotEmpty(t, answer.Headers["x-request-id"])
@@ -69,7 +78,8 @@ func TestEncodeErrorAnswersEveryFault(t *testing.T) {
 
 func TestEncodeErrorNeverShowsAnInternalText(t *testing.T) {
 	for _, code := range []fault.Code{fault.Internal, fault.BadGateway, fault.GatewayTimeout, fault.Unavailable} {
-		answer := answerTo(t, &fault.Error{Code: code, Message: "internal detail", Cause: errors.New("internal detail")}, nil)
+		answer := answerTo(t, &fault.Error{Code: code, Message: "internal detail",
+			Cause: errors.New("internal detail")}, nil)
 		assert.NotContains(t, answer.Body, "internal detail")
 	}
 	answer := answerTo(t, errors.New("internal detail"), nil)
@@ -78,9 +88,11 @@ func TestEncodeErrorNeverShowsAnInternalText(t *testing.T) {
 }
 
 func TestEncodeErrorSetsTheHeadersOfItsCases(t *testing.T) {
-	assert.Equal(t, "Client-ID-Enforcement", answerTo(t, fault.New(fault.Unauthenticated, ""), nil).Headers["www-authenticate"])
+	assert.Equal(t, "Client-ID-Enforcement", answerTo(t, fault.New(fault.Unauthenticated, ""),
+		nil).Headers["www-authenticate"])
 	assert.Equal(t, "GET, POST", answerTo(t, fault.New(fault.MethodNotAllowed, ""), nil).Headers["allow"])
-	assert.Equal(t, "2", answerTo(t, &fault.Error{Code: fault.Unavailable, RetryAfter: 1500 * time.Millisecond}, nil).Headers["retry-after"])
+	assert.Equal(t, "2", answerTo(t, &fault.Error{Code: fault.Unavailable, RetryAfter: 1500 * time.Millisecond},
+		nil).Headers["retry-after"])
 }
 
 // The first error example of seed 003, byte for byte but for its white space.
@@ -88,7 +100,9 @@ func TestEncodeErrorPrintsTheSeedsFirstExample(t *testing.T) {
 	_, err := product.DecodeProduct(strings.NewReader(strings.Replace(validBody, `"OTT"`, `"INVALID"`, 1)))
 	answer := answerTo(t, err, nil)
 	assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
-	assert.Equal(t, `{"errors":[{"code":400,"message":"VALIDATION:INVALID_BOOLEAN","description":"Mandatory field @type is not specified or Incorrect value is received. The expected value is OTT"}]}`, answer.Body)
+	assert.Equal(t,
+		`{"errors":[{"code":400,"message":"VALIDATION:INVALID_BOOLEAN","description":"Mandatory field @type is not `+
+			`specified or Incorrect value is received. The expected value is OTT"}]}`, answer.Body)
 }
 
 // The second error example of seed 003.
@@ -100,15 +114,19 @@ func TestEncodeErrorPrintsTheSeedsSecondExample(t *testing.T) {
 	_, err := p.Entitle(t.Context(), "operation-1", product.EntitlementRequest{ProductKey: "INVALID"})
 	answer := answerTo(t, err, nil)
 	assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
-	assert.Equal(t, `{"errors":[{"code":400,"message":"Bango: Error while creating an entitlement","description":"BAD_REQUEST-ProductKey is invalid."}]}`, answer.Body)
+	assert.Equal(t,
+		`{"errors":[{"code":400,"message":"Bango: Error while creating an entitlement",`+
+			`"description":"BAD_REQUEST-ProductKey is invalid."}]}`, answer.Body)
 }
 
 func TestEncodeErrorListsEveryFaultUnderItsOwnMessage(t *testing.T) {
-	_, err := product.DecodeProduct(strings.NewReader(`{"@type":"OTT","@baseType":"x","@referredType":"DISNEY","productSpecification":{},
+	_, err := product.DecodeProduct(strings.NewReader(`{
+		"@type":"OTT","@baseType":"x","@referredType":"DISNEY","productSpecification":{},
 		"billingAccount":{"id":"1","contact":[{"contactMedium":[{"characteristic":{"emailAddress":"x"}}]}]}}`))
 	assert.JSONEq(t, `{"errors":[
 		{"code":400,"message":"APIKIT:BAD_REQUEST","description":"productSpecification.id must be provided"},
-		{"code":400,"message":"VALIDATION:INVALID_BOOLEAN","description":"Mandatory field @baseType is not specified or Incorrect value is received. The expected value is product"},
+		{"code":400,"message":"VALIDATION:INVALID_BOOLEAN","description":
+			"Mandatory field @baseType is not specified or Incorrect value is received. The expected value is product"},
 		{"code":400,"message":"VALIDATION:INVALID_EMAIL","description":"`+emailMember+` must be an email address"}
 	]}`, answerTo(t, err, nil).Body)
 }
@@ -136,7 +154,8 @@ func TestEncodeErrorEchoesTheCorrelationID(t *testing.T) {
 // RFC 9110 §10.2.1: Allow lists the methods of the resource, whichever function answers.
 func TestEncodeErrorNamesTheMethodsOfTheResource(t *testing.T) {
 	for id, want := range map[string]string{"": "GET, POST", "53c18a7a-f4ef-5e62-8061-9c179733ae32": http.MethodGet} {
-		r := httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{PathParameters: map[string]string{"businessId": "PA", "id": id}})
+		r := httpapi.NewRequest(t.Context(),
+			events.APIGatewayV2HTTPRequest{PathParameters: map[string]string{"businessId": "PA", "id": id}})
 		assert.Equal(t, want, api.EncodeError(r, fault.New(fault.MethodNotAllowed, "")).Header["allow"])
 	}
 }

@@ -18,12 +18,13 @@ func LimitsFrom(env *environment.Variables) product.Limits {
 	}
 }
 
-// providerReserve is what is left of a request's time when waiting for another one of the same product ends: time to ask
-// the provider and to keep what it gives.
+// providerReserve is what is left of a request's time when waiting for another one of the same product ends: time to
+// ask the provider and to keep what it gives.
 const providerReserve = product.ProviderTime + 2*time.Second
 
-// fulfil does a request's work: it asks the provider for the product's entitlement, or for a new link of the one it has,
-// keeps what it gives together with the mail, and enqueues that. Its steps can be repeated under the same operation:
+// fulfil does a request's work: it asks the provider for the product's entitlement, or for a new link of the one it
+// has, keeps what it gives together with the mail, and enqueues that. Its steps can be repeated under the same
+// operation:
 //
 //   - until the product and the mail are kept, the provider gives the same request the same answer again;
 //   - once they are, all that is left is to enqueue the mail, and a job that comes twice mails once.
@@ -54,8 +55,8 @@ func (h *CreateHandler) fulfil(
 	return h.Queue.Enqueue(ctx, mail.RequestID)
 }
 
-// order asks the provider, alone for this product: two first requests at the same time must not make two entitlements, and
-// of two links the later one must be the one that is kept last.
+// order asks the provider, alone for this product: two first requests at the same time must not make two entitlements,
+// and of two links the later one must be the one that is kept last.
 func (h *CreateHandler) order(
 	ctx context.Context, business product.Business, stored product.Stored, admission product.Admission, sender string,
 ) (*product.Mail, error) {
@@ -128,7 +129,8 @@ func (h *CreateHandler) endLock(ctx context.Context, unlock func(context.Context
 	}
 }
 
-// giveBack uncounts a request that no mail comes of, also when its time is over. The same request again is counted again.
+// giveBack uncounts a request that no mail comes of, also when its time is over. The same request again is counted
+// again.
 func (h *CreateHandler) giveBack(ctx context.Context, admission product.Admission) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), idempotency.EndTime)
 	defer cancel()

@@ -23,8 +23,8 @@ type GetHandler struct {
 	Products   Finder
 }
 
-// Serve answers one product of the client's tenant in a business unit (docs/contract.md §3, TMF637 v4). One that is not there,
-// or another tenant's or business unit's, is a fault NotFound.
+// Serve answers one product of the client's tenant in a business unit (docs/contract.md §3, TMF637 v4). One that is not
+// there, or another tenant's or business unit's, is a fault NotFound.
 func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	if r.Method != http.MethodGet {
 		return nil, fault.New(fault.MethodNotAllowed, "")

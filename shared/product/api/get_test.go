@@ -16,12 +16,14 @@ import (
 // docs/contract.md §3: the seed's model with what became of the activation mail.
 func TestGetAnswersTheSeedsModel(t *testing.T) {
 	reads := deployReads(t, nil)
-	reads.put(t, stored(numbered(1), "mailState", "delivered", "mailAt", "2026-02-10T16:00:00.000Z"), stored(numbered(2), "mailState", "pending"))
+	reads.put(t, stored(numbered(1), "mailState", "delivered", "mailAt", "2026-02-10T16:00:00.000Z"),
+		stored(numbered(2), "mailState", "pending"))
 	answer := reads.got(t, numbered(1), "")
 	assert.Equal(t, http.StatusOK, answer.StatusCode, answer.Body)
 	assert.JSONEq(t, `{"id":"`+numbered(1)+`","href":"`+collection+`/`+numbered(1)+`","status":"created",
 		"productSpecification":{"id":"disney-plus"},"@baseType":"product","@type":"OTT","@referredType":"DISNEY",
-		"billingAccount":{"id":"8001234567","contact":[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]},
+		"billingAccount":{"id":"8001234567","contact":[
+			{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]},
 		"productCharacteristic":[{"name":"activationMail","valueType":"string","value":"delivered"},
 			{"name":"activationMailDate","valueType":"dateTime","value":"2026-02-10T16:00:00Z"}],
 		"productPrice":[],"relatedParty":[]}`, answer.Body)
@@ -34,7 +36,8 @@ func TestGetAnswersTheSeedsModel(t *testing.T) {
 
 	var second struct{ ProductCharacteristic []map[string]string }
 	require.NoError(t, json.Unmarshal([]byte(reads.got(t, numbered(2), "").Body), &second))
-	assert.Equal(t, []map[string]string{{"name": "activationMail", "valueType": "string", "value": "pending"}}, second.ProductCharacteristic)
+	assert.Equal(t, []map[string]string{{"name": "activationMail", "valueType": "string", "value": "pending"}},
+		second.ProductCharacteristic)
 }
 
 // What a create answers is what the reads answer, but for what became of the mail since.
@@ -84,10 +87,13 @@ func TestGetOfAnUnknownProduct(t *testing.T) {
 
 func TestGetRefusesEverythingThatIsWrongAtOnce(t *testing.T) {
 	reads := deployReads(t, nil)
-	answer := reads.got(t, numbered(1), "fields=colour,id,billingAccount.id", business("JM"), header("x-correlation-id", "c\x7f"))
+	answer := reads.got(t, numbered(1), "fields=colour,id,billingAccount.id", business("JM"),
+		header("x-correlation-id", "c\x7f"))
 	assert.Equal(t, []string{
-		"businessId JM is not a country that is served", "X-Correlation-ID must be at most 255 printable ASCII characters",
-		`fields: "colour" is not a first-level attribute of a product`, `fields: "billingAccount.id" is not a first-level attribute of a product`,
+		"businessId JM is not a country that is served",
+		"X-Correlation-ID must be at most 255 printable ASCII characters",
+		`fields: "colour" is not a first-level attribute of a product`,
+		`fields: "billingAccount.id" is not a first-level attribute of a product`,
 	}, descriptions(t, answer))
 	assert.Equal(t, []string{"the query is not URL-encoded"}, descriptions(t, reads.got(t, numbered(1), "fields=%")))
 }
@@ -97,8 +103,11 @@ func TestGetRefusesOtherMethods(t *testing.T) {
 	reads := deployReads(t, nil)
 	reads.put(t, stored(numbered(1)))
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "get"} {
-		answer := reads.got(t, numbered(1), "", func(e *events.APIGatewayV2HTTPRequest) { e.RequestContext.HTTP.Method = method })
+		answer := reads.got(t, numbered(1), "",
+			func(e *events.APIGatewayV2HTTPRequest) { e.RequestContext.HTTP.Method = method })
 		assert.Equal(t, http.StatusMethodNotAllowed, answer.StatusCode, method)
-		assert.Equal(t, `{"errors":[{"code":405,"message":"APIKIT:METHOD_NOT_ALLOWED","description":"The method is not allowed for this resource."}]}`, answer.Body)
+		assert.Equal(t,
+			`{"errors":[{"code":405,"message":"APIKIT:METHOD_NOT_ALLOWED","description":"The method is not allowed `+
+				`for this resource."}]}`, answer.Body)
 	}
 }

@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	// maxAnswer is how large a page may be, in bytes of the JSON text that it becomes in Lambda's answer, which may have
-	// 6 MB.
+	// maxAnswer is how large a page may be, in bytes of the JSON text that it becomes in Lambda's answer, which may
+	// have 6 MB.
 	maxAnswer = 5_500_000
-	// maxLinks is how long the header Link may be, in bytes. It repeats the query four times; what is longer is left out.
+	// maxLinks is how long the header Link may be, in bytes. It repeats the query four times; what is longer is left
+	// out.
 	maxLinks = 8192
 )
 
@@ -34,11 +35,12 @@ type ListHandler struct {
 	Products   Lister
 }
 
-// Serve answers the products of the client's tenant in a business unit that match every filter of the query, in the order
-// of their ids (docs/contract.md §3, TMF637 v4): at most limit of them from offset on, never more than maxPage or than an
-// answer holds, with X-Total-Count, X-Result-Count and, where there are more than are answered, Link.
+// Serve answers the products of the client's tenant in a business unit that match every filter of the query, in the
+// order of their ids (docs/contract.md §3, TMF637 v4): at most limit of them from offset on, never more than maxPage or
+// than an answer holds, with X-Total-Count, X-Result-Count and, where there are more than are answered, Link.
 //
-// A count of all that match needs a look at all of the business unit's products, so the time a list takes grows with them.
+// A count of all that match needs a look at all of the business unit's products, so the time a list takes grows with
+// them.
 func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	client, business, err := admit(ctx, h.Clients, h.Businesses, r)
 	if err != nil {

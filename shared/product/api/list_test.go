@@ -26,24 +26,27 @@ import (
 func TestListAnswersTheSeedsModel(t *testing.T) {
 	reads := deployReads(t, nil)
 	reads.put(t,
-		stored(numbered(2), "mailState", "bounced", "mailAt", "2026-02-10T16:00:00.087Z", "mailReason", `550 <"unknown">`,
+		stored(numbered(2), "mailState", "bounced", "mailAt", "2026-02-10T16:00:00.087Z", "mailReason",
+			`550 <"unknown">`,
 			"billingAccountBaseType", "Account", "billingAccountType", "BillingAccount"),
 		stored(numbered(1)),
 	)
 	answer := reads.listed(t, "")
 	assert.Equal(t, http.StatusOK, answer.StatusCode, answer.Body)
-	const model = `"status":"created","productSpecification":{"id":"disney-plus"},"@baseType":"product","@type":"OTT","@referredType":"DISNEY",
-		"productPrice":[],"relatedParty":[],"billingAccount":{"id":"8001234567","contact":[
+	const model = `"status":"created","productSpecification":{"id":"disney-plus"},"@baseType":"product","@type":"OTT",
+		"@referredType":"DISNEY","productPrice":[],"relatedParty":[],"billingAccount":{"id":"8001234567","contact":[
 			{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`
 	assert.JSONEq(t, `[
 		{"id":"`+numbered(1)+`","href":"`+collection+`/`+numbered(1)+`",`+model+`},"productCharacteristic":[]},
-		{"id":"`+numbered(2)+`","href":"`+collection+`/`+numbered(2)+`",`+model+`,"@baseType":"Account","@type":"BillingAccount"},"productCharacteristic":[
+		{"id":"`+numbered(2)+`","href":"`+collection+`/`+numbered(2)+`",`+model+`,
+			"@baseType":"Account","@type":"BillingAccount"},"productCharacteristic":[
 			{"name":"activationMail","valueType":"string","value":"bounced"},
 			{"name":"activationMailDate","valueType":"dateTime","value":"2026-02-10T16:00:00.087Z"},
 			{"name":"activationMailReason","valueType":"string","value":"550 <\"unknown\">"}]}]`, answer.Body)
 	requireTMF637(t, "Products", answer.Body)
 	for name, want := range map[string]string{
-		"content-type": "application/json", "x-total-count": "2", "x-result-count": "2", "x-correlation-id": "c-1", "cache-control": "no-store",
+		"content-type": "application/json", "x-total-count": "2", "x-result-count": "2", "x-correlation-id": "c-1",
+		"cache-control": "no-store",
 	} {
 		assert.Equal(t, want, answer.Headers[name], name)
 	}
@@ -123,14 +126,16 @@ func TestListPages(t *testing.T) {
 		var links []string
 		for relation, target := range linked(t, answer) {
 			links = append(links, relation+" "+target.Get("offset")+" "+target.Get("limit"))
-			assert.Equal(t, strings.Contains(query, "@referredType=MAX"), target.Has("@referredType"), "%s of %s", relation, query)
+			assert.Equal(t, strings.Contains(query, "@referredType=MAX"), target.Has("@referredType"), "%s of %s",
+				relation, query)
 		}
 		slices.Sort(links)
 		assert.Equal(t, want.links, strings.Join(links, ", "), query)
 	}
 	exact := reads.listed(t, "fields=status&limit=4&@referredType=MAX,DISNEY&offset=4")
 	page := collection + "?%40referredType=MAX%2CDISNEY&fields=status&limit=4&offset="
-	assert.Equal(t, fmt.Sprintf(`<%s0>; rel="first", <%s0>; rel="prev", <%s8>; rel="next", <%s8>; rel="last"`, page, page, page, page), exact.Headers["link"])
+	assert.Equal(t, fmt.Sprintf(`<%s0>; rel="first", <%s0>; rel="prev", <%s8>; rel="next", <%s8>; rel="last"`, page,
+		page, page, page), exact.Headers["link"])
 	long := reads.listed(t, "limit=1&status=created,"+strings.Repeat("x", 3000))
 	assert.Equal(t, http.StatusOK, long.StatusCode)
 	assert.NotContains(t, long.Headers, "link", "a header of 9 KB might not pass")
@@ -182,21 +187,25 @@ func TestListPagesThroughEverythingOnce(t *testing.T) {
 // DynamoDB answers with 1 MB at most; a list goes on from where an answer ends.
 func TestListReadsBeyondOneAnswerOfDynamoDB(t *testing.T) {
 	var queries, counts atomic.Int32
-	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation == "Query" {
-			queries.Add(1)
-			if strings.Contains(call.Body, `"COUNT"`) {
-				counts.Add(1)
+	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(),
+		func(_ http.ResponseWriter, call emulatortest.Call) bool {
+			if call.Operation == "Query" {
+				queries.Add(1)
+				if strings.Contains(call.Body, `"COUNT"`) {
+					counts.Add(1)
+				}
 			}
-		}
-		return false
-	})
-	// With retries, as functions have them: the SDK closes a request's body once the answer begins, and the connection with
-	// it if the emulator was faster than that. An answer of 1 MB is cut by it now and then.
-	retrying := dynamodb.New(emulatortest.DynamoDBAt(endpoint).Options(), func(o *dynamodb.Options) { o.Retryer = retry.NewStandard() })
+			return false
+		})
+	// With retries, as functions have them: the SDK closes a request's body once the answer begins, and the connection
+	// with it if the emulator was faster than that. An answer of 1 MB is cut by it now and then.
+	retrying := dynamodb.New(emulatortest.DynamoDBAt(endpoint).Options(),
+		func(o *dynamodb.Options) { o.Retryer = retry.NewStandard() })
 	reads := newReadAPI(retrying, deployReads(t, nil).stack)
-	medium := `{"characteristic":{"emailAddress":"` + strings.Repeat("a", 64) + "@" + strings.Repeat("b", 60) + "." + strings.Repeat("c", 60) + `.example.com"}}`
-	contact := `[` + strings.Repeat(`{"contactMedium":[`+strings.Repeat(medium+",", 9)+medium+`]},`, 9) + `{"contactMedium":[` + medium + `]}]`
+	medium := `{"characteristic":{"emailAddress":"` + strings.Repeat("a", 64) + "@" + strings.Repeat("b", 60) + "." +
+		strings.Repeat("c", 60) + `.example.com"}}`
+	contact := `[` + strings.Repeat(`{"contactMedium":[`+strings.Repeat(medium+",", 9)+medium+`]},`, 9) +
+		`{"contactMedium":[` + medium + `]}]`
 	var ids []string
 	for n := range 120 { // of 22 KB each
 		ids = append(ids, numbered(n))

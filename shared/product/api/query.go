@@ -18,7 +18,8 @@ const maxPage = 1000
 
 const maxQuotedName = 64 // characters of a parameter's name that an error repeats
 
-// query is what a read asks for, as TMF630 has it: which products, which of those that match, and which of their members.
+// query is what a read asks for, as TMF630 has it: which products, which of those that match, and which of their
+// members.
 type query struct {
 	offset  int  // how many of those that match precede the answer
 	limit   int  // how many the answer has at most; 0 asks for the counts alone
@@ -36,8 +37,9 @@ func (f fieldSet) has(name string) bool { return f == nil || f[name] || name == 
 // matches reports whether a product passes every filter.
 func (q query) matches(p *shownJSON) bool {
 	for _, f := range q.filters {
+		wanted := func(text string) bool { return text != "" && f.Texts[text] }
 		texts := leaves[f.Path] // nil for what TMF637 has and the model lacks
-		if texts == nil || !slices.ContainsFunc(texts(p), func(text string) bool { return text != "" && f.Texts[text] }) {
+		if texts == nil || !slices.ContainsFunc(texts(p), wanted) {
 			return false
 		}
 	}
@@ -89,8 +91,8 @@ func characteristics(text func(characteristicJSON) string) func(*shownJSON) []st
 	}
 }
 
-// withoutText are the other attributes of a TMF637 v4 Product: objects and arrays, and what the model lacks. A filter may
-// name them, and matches nothing. Beneath one that ends in .* every name is taken for an attribute.
+// withoutText are the other attributes of a TMF637 v4 Product: objects and arrays, and what the model lacks. A filter
+// may name them, and matches nothing. Beneath one that ends in .* every name is taken for an attribute.
 var withoutText = []string{
 	"description", "isBundle", "isCustomerVisible", "name", "orderDate", "productSerialNumber", "startDate",
 	"terminationDate", "@schemaLocation",
@@ -117,8 +119,8 @@ func isAttribute(path string) bool {
 	})
 }
 
-// decodeQuery reads the parameters of a list. It adds every fault, in the order of the parameters' names, after those of
-// offset, limit and fields.
+// decodeQuery reads the parameters of a list. It adds every fault, in the order of the parameters' names, after those
+// of offset, limit and fields.
 func decodeQuery(parameters url.Values, faults *fault.Violations) query {
 	q := query{
 		offset: natural(parameters, "offset", 0, faults),

@@ -20,14 +20,18 @@ import (
 
 // shelf are products that differ in every text of the model, in the order of their ids.
 func shelf() []dynamo.Item {
-	const contact = `[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"a@example.com"}},{"characteristic":{"emailAddress":"b+1@example.com"}}]},` +
+	const contact = `[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"a@example.com"}},` +
+		`{"characteristic":{"emailAddress":"b+1@example.com"}}]},` +
 		`{"contactMedium":[{"characteristic":{"emailAddress":"c@example.com"}}]}]`
 	return []dynamo.Item{
 		stored(numbered(1)),
 		stored(numbered(2), "contact", contact, "billingAccountId", "a,b", "referredType", "MAX"),
-		stored(numbered(3), "status", "active", "billingAccountBaseType", "Account", "billingAccountType", "PostpaidAccount"),
-		stored(numbered(4), "productSpecificationId", "max", "referredType", "MAX", "mailState", "sent", "mailAt", "2026-02-10T16:00:00.087Z"),
-		stored(numbered(5), "mailState", "bounced", "mailAt", "2026-02-10T16:00:00.000Z", "mailReason", "550 5.1.1 unknown user"),
+		stored(numbered(3), "status", "active", "billingAccountBaseType", "Account", "billingAccountType",
+			"PostpaidAccount"),
+		stored(numbered(4), "productSpecificationId", "max", "referredType", "MAX", "mailState", "sent", "mailAt",
+			"2026-02-10T16:00:00.087Z"),
+		stored(numbered(5), "mailState", "bounced", "mailAt", "2026-02-10T16:00:00.000Z", "mailReason",
+			"550 5.1.1 unknown user"),
 		stored(numbered(6), "billingAccountId", "ñandú & co"),
 	}
 }
@@ -107,8 +111,8 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
-// DynamoDB refuses a key that is empty or longer than 1,024 bytes, and more than 100 texts to compare with; the emulator
-// takes them.
+// DynamoDB refuses a key that is empty or longer than 1,024 bytes, and more than 100 texts to compare with; the
+// emulator takes them.
 func TestListAsksDynamoDBForNothingThatItRefuses(t *testing.T) {
 	var asked string // the latest query
 	reads := deployReads(t, func(_ http.ResponseWriter, call emulatortest.Call) bool {
@@ -118,7 +122,8 @@ func TestListAsksDynamoDBForNothingThatItRefuses(t *testing.T) {
 		return false
 	})
 	for id, asKey := range map[string]bool{
-		numbered(2): true, "": false, "x": false, strings.Repeat("x", 1025): false, numbered(2) + "," + numbered(3): false,
+		numbered(2): true, "": false, "x": false, strings.Repeat("x", 1025): false,
+		numbered(2) + "," + numbered(3): false,
 	} {
 		reads.listed(t, rawQuery("id", id))
 		assert.Equal(t, asKey, strings.Contains(asked, `":id"`), "%.50s", id)
@@ -189,7 +194,8 @@ func TestListRefusesWhatNoProductHas(t *testing.T) {
 	}
 	all := reads.listed(t, "limit=x&a=1", business("JAM"), header("x-correlation-id", strings.Repeat("c", 256)))
 	assert.Equal(t, []string{
-		"businessId must be a country code of two capital letters", "X-Correlation-ID must be at most 255 printable ASCII characters",
+		"businessId must be a country code of two capital letters",
+		"X-Correlation-ID must be at most 255 printable ASCII characters",
 		"limit" + number, notAttribute("a"),
 	}, descriptions(t, all))
 }
@@ -199,7 +205,8 @@ func TestReadsShowTheFieldsThatAreAskedFor(t *testing.T) {
 	reads := deployReads(t, nil)
 	reads.put(t, stored(numbered(1), "mailState", "sent", "mailAt", "2026-02-10T16:00:00.087Z"))
 	all := []string{
-		"@baseType", "@referredType", "@type", "billingAccount", "href", "id", "productCharacteristic", "productPrice", "productSpecification",
+		"@baseType", "@referredType", "@type", "billingAccount", "href", "id", "productCharacteristic", "productPrice",
+		"productSpecification",
 		"relatedParty", "status",
 	}
 	for query, want := range map[string][]string{
@@ -231,7 +238,8 @@ func TestReadsShowTheFieldsThatAreAskedFor(t *testing.T) {
 		}
 		assert.Equal(t, one, list[0], query)
 	}
-	assert.Equal(t, `{"id":"`+numbered(1)+`","href":"`+collection+`/`+numbered(1)+`"}`, reads.got(t, numbered(1), "fields=none").Body)
+	assert.Equal(t, `{"id":"`+numbered(1)+`","href":"`+collection+`/`+numbered(1)+`"}`,
+		reads.got(t, numbered(1), "fields=none").Body)
 }
 
 // textsAt walks a decoded product along a dotted path, through arrays, and returns the texts at its end.
@@ -258,9 +266,12 @@ func textsAt(value any, path []string) []string {
 // Whatever the filters, a list has the products that a plain look at all of them finds.
 func TestListFiltersAgreeWithAPlainLook(t *testing.T) {
 	paths := []string{
-		"id", "href", "status", "@type", "@baseType", "@referredType", "productSpecification.id", "billingAccount.id", "billingAccount.@type",
-		"billingAccount.@baseType", "billingAccount.contact.contactType", "billingAccount.contact.contactMedium.characteristic.emailAddress",
-		"productCharacteristic.name", "productCharacteristic.value", "productCharacteristic.valueType", "description", "billingAccount", "relatedParty.id",
+		"id", "href", "status", "@type", "@baseType", "@referredType", "productSpecification.id", "billingAccount.id",
+		"billingAccount.@type",
+		"billingAccount.@baseType", "billingAccount.contact.contactType",
+		"billingAccount.contact.contactMedium.characteristic.emailAddress",
+		"productCharacteristic.name", "productCharacteristic.value", "productCharacteristic.valueType", "description",
+		"billingAccount", "relatedParty.id",
 	}
 	reads := deployReads(t, paging(func() int { return 2 }))
 	reads.put(t, shelf()...)
@@ -289,7 +300,8 @@ func TestListFiltersAgreeWithAPlainLook(t *testing.T) {
 			matches := true
 			for path, values := range wanted {
 				has := textsAt(p, strings.Split(path, "."))
-				matches = matches && slices.ContainsFunc(has, func(text string) bool { return slices.Contains(values, text) })
+				matches = matches && slices.ContainsFunc(has,
+					func(text string) bool { return slices.Contains(values, text) })
 			}
 			if matches {
 				want = append(want, textsAt(p, []string{"id"})...)
@@ -309,9 +321,12 @@ func TestListFiltersAgreeWithAPlainLook(t *testing.T) {
 // Whatever the query, a list is an answer or a refusal of the request.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
-		"", "fields=none&limit=2&offset=1", "status=created,active&@type=OTT", "limit=0", "offset=2147483647&limit=2147483647", "a=%zz&%",
-		"billingAccount.contact.contactMedium.characteristic.emailAddress=abc%40gmail.com", "id=" + numbered(1), "id=,&id", "fields=,&fields=id,x.y",
-		"productCharacteristic.value=sent%2Cbounced", "place.a.b..c=1", "=&=&.=.", "limit=1&status=\xff\x00", "href=http://x&limit=3&offset=1",
+		"", "fields=none&limit=2&offset=1", "status=created,active&@type=OTT", "limit=0",
+		"offset=2147483647&limit=2147483647", "a=%zz&%",
+		"billingAccount.contact.contactMedium.characteristic.emailAddress=abc%40gmail.com", "id=" + numbered(1),
+		"id=,&id", "fields=,&fields=id,x.y",
+		"productCharacteristic.value=sent%2Cbounced", "place.a.b..c=1", "=&=&.=.", "limit=1&status=\xff\x00",
+		"href=http://x&limit=3&offset=1",
 	} {
 		f.Add(seed)
 	}

@@ -9,8 +9,8 @@ import (
 	"carillon/shared/product"
 )
 
-// readFaults adds what is wrong with a read's path, headers and the form of its query, and returns the query's parameters.
-// business is nil if the country is not served. X-Correlation-ID is optional here.
+// readFaults adds what is wrong with a read's path, headers and the form of its query, and returns the query's
+// parameters. business is nil if the country is not served. X-Correlation-ID is optional here.
 func readFaults(r *httpapi.Request, business *product.Business, faults *fault.Violations) url.Values {
 	addBusinessFaults(r, business, faults)
 	addCorrelationFaults(r, faults)

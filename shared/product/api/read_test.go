@@ -33,10 +33,12 @@ import (
 )
 
 const (
-	otherTenant  = "other-channel"
-	collection   = "https://api.example.com/dxp-ux/v1/PA/product"
-	unknownBody  = `{"errors":[{"code":404,"message":"APIKIT:NOT_FOUND","description":"There is no such product."}]}`
-	refusedBody  = `{"errors":[{"code":401,"message":"The user could not be authenticated for this request.","description":"The request has not been applied because it lacks valid authentication credentials for the target resource."}]}`
+	otherTenant = "other-channel"
+	collection  = "https://api.example.com/dxp-ux/v1/PA/product"
+	unknownBody = `{"errors":[{"code":404,"message":"APIKIT:NOT_FOUND","description":"There is no such product."}]}`
+	refusedBody = `{"errors":[{"code":401,"message":"The user could not be authenticated for this request.",` +
+		`"description":"The request has not been applied because it lacks valid authentication credentials for the ` +
+		`target resource."}]}`
 	readPassword = "password-of-readers"
 )
 
@@ -44,10 +46,14 @@ const (
 type secrets map[string]string
 
 var readingClients = secrets{
-	"reader":        `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + clientauth.ScopeDXPProduct + `"]}`,
-	"other-reader":  `{"secret":"` + readPassword + `","tenant":"` + otherTenant + `","scopes":["` + clientauth.ScopeDXPProduct + `"]}`,
-	"reader-of-pa":  `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + clientauth.ScopeDXPProduct + `:PA"]}`,
-	"ott-client":    `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` + clientauth.ScopeOTTSend + `"]}`,
+	"reader": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` +
+		clientauth.ScopeDXPProduct + `"]}`,
+	"other-reader": `{"secret":"` + readPassword + `","tenant":"` + otherTenant + `","scopes":["` +
+		clientauth.ScopeDXPProduct + `"]}`,
+	"reader-of-pa": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` +
+		clientauth.ScopeDXPProduct + `:PA"]}`,
+	"ott-client": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` +
+		clientauth.ScopeOTTSend + `"]}`,
 	"almost-reader": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":[]}`,
 }
 
@@ -70,9 +76,8 @@ type readAPI struct {
 }
 
 func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
-	a := &readAPI{
-		items: items, clients: maps.Clone(readingClients), stack: stack, table: stack + "-products", log: &lockedBuffer{},
-	}
+	a := &readAPI{items: items, stack: stack, table: stack + "-products", log: &lockedBuffer{}}
+	a.clients = maps.Clone(readingClients)
 	log := slog.New(slog.NewJSONHandler(a.log, nil))
 	clients := &clientauth.Authenticator{Secrets: a.clients}
 	businesses := store.NewCatalog(contenttable.New(items, provision.ContentTable(stack)))
@@ -84,8 +89,8 @@ func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
 	return a
 }
 
-// deployReads returns the reads on a deployed stack that serves PA and TT. dynamoDB, if it is not nil, stands between them
-// and DynamoDB.
+// deployReads returns the reads on a deployed stack that serves PA and TT. dynamoDB, if it is not nil, stands between
+// them and DynamoDB.
 func deployReads(t *testing.T, dynamoDB answer) *readAPI {
 	t.Helper()
 	stack := deployBusinesses(t)
@@ -99,9 +104,10 @@ func deployReads(t *testing.T, dynamoDB answer) *readAPI {
 func deployBusinesses(t testing.TB) (stack string) {
 	t.Helper()
 	stack = emulatortest.Deploy(t)
-	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), provision.ContentTable(stack), provision.Content{
+	content := provision.Content{
 		Businesses: []provision.Business{{ID: "PA", MerchantAccountKey: "m"}, {ID: "TT", MerchantAccountKey: "m"}},
-	})
+	}
+	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), provision.ContentTable(stack), content)
 	require.NoError(t, err)
 	return stack
 }
@@ -134,7 +140,8 @@ func readEvent(rawQuery, id string, changes ...request) events.APIGatewayV2HTTPR
 	event := events.APIGatewayV2HTTPRequest{
 		RawQueryString: rawQuery,
 		PathParameters: map[string]string{"businessId": "PA"},
-		Headers:        map[string]string{"client_id": "reader", "client_secret": readPassword, "x-correlation-id": "c-1"},
+		Headers: map[string]string{"client_id": "reader", "client_secret": readPassword,
+			"x-correlation-id": "c-1"},
 	}
 	if id != "" {
 		event.PathParameters["id"] = id
@@ -180,11 +187,15 @@ func stored(id string, changes ...string) dynamo.Item {
 	item := dynamo.Item{
 		"owner": dynamo.String(tenant + "#PA"), "id": dynamo.String(id), "status": dynamo.String("created"),
 		"productSpecificationId": dynamo.String("disney-plus"), "referredType": dynamo.String("DISNEY"),
-		"billingAccountId": dynamo.String("8001234567"), "billingAccountBaseType": dynamo.String(""), "billingAccountType": dynamo.String(""),
-		"contact":       dynamo.String(`[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`),
+		"billingAccountId": dynamo.String("8001234567"), "billingAccountBaseType": dynamo.String(""),
+		"billingAccountType": dynamo.String(""),
+		"contact": dynamo.String(`[{"contactType":"primary",` +
+			`"contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`),
 		"email":         dynamo.String("abc@gmail.com"),
-		"entitlementId": dynamo.String("entitlement-1"), "operationId": dynamo.String("operation-1"), "correlationId": dynamo.String("c-0"),
-		"activationUrl": dynamo.String("https://activate.example.com/secret"), // as an item that was written before has it
+		"entitlementId": dynamo.String("entitlement-1"), "operationId": dynamo.String("operation-1"),
+		"correlationId": dynamo.String("c-0"),
+		// As an item that was written before has it.
+		"activationUrl": dynamo.String("https://activate.example.com/secret"),
 	}
 	for i := 0; i < len(changes); i += 2 {
 		item[changes[i]] = dynamo.String(changes[i+1])
@@ -231,7 +242,9 @@ func descriptions(t *testing.T, answer events.APIGatewayV2HTTPResponse) []string
 	return texts
 }
 
-var tmf637 = sync.OnceValues(func() (*openapi3.T, error) { return openapi3.NewLoader().LoadFromFile("testdata/tmf637.yaml") })
+var tmf637 = sync.OnceValues(func() (*openapi3.T, error) {
+	return openapi3.NewLoader().LoadFromFile("testdata/tmf637.yaml")
+})
 
 // requireTMF637 checks a body against the published schema of that name.
 func requireTMF637(t *testing.T, schema, body string) {
@@ -251,9 +264,12 @@ func rawQuery(values ...string) string {
 	return query.Encode()
 }
 
+// read asks one of the two endpoints.
+type read = func(t assert.TestingT, rawQuery string, changes ...request) events.APIGatewayV2HTTPResponse
+
 // reads are both endpoints, each as a request for the tests of what they have in common.
-func (a *readAPI) reads() map[string]func(t assert.TestingT, rawQuery string, changes ...request) events.APIGatewayV2HTTPResponse {
-	return map[string]func(t assert.TestingT, rawQuery string, changes ...request) events.APIGatewayV2HTTPResponse{
+func (a *readAPI) reads() map[string]read {
+	return map[string]read{
 		"list": a.listed,
 		"get": func(t assert.TestingT, rawQuery string, changes ...request) events.APIGatewayV2HTTPResponse {
 			return a.got(t, numbered(1), rawQuery, changes...)
@@ -314,7 +330,9 @@ func TestReadsAreForAllowedClients(t *testing.T) {
 				answer := ask(t, "", as(test.client), business(test.business))
 				assert.Equal(t, test.status, answer.StatusCode, answer.Body)
 				if test.status == http.StatusForbidden {
-					assert.Equal(t, `{"errors":[{"code":403,"message":"APIKIT:FORBIDDEN","description":"The client is not allowed for this businessId."}]}`, answer.Body)
+					assert.Equal(t,
+						`{"errors":[{"code":403,"message":"APIKIT:FORBIDDEN","description":"The client is not `+
+							`allowed for this businessId."}]}`, answer.Body)
 				}
 			})
 		}
@@ -383,9 +401,13 @@ func TestReadsTellNothingOfTheInside(t *testing.T) {
 		answer http.HandlerFunc
 		status int
 	}{
-		"throttled": {answering(400, `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"inside"}`), 503},
-		"down":      {answering(500, `{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"inside"}`), 503},
-		"refusing":  {answering(400, `{"__type":"com.amazon.coral.service#AccessDeniedException","message":"inside"}`), 500},
+		"throttled": {answering(400,
+			`{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"inside"}`),
+			503},
+		"down": {answering(500,
+			`{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"inside"}`), 503},
+		"refusing": {answering(400, `{"__type":"com.amazon.coral.service#AccessDeniedException","message":"inside"}`),
+			500},
 	} {
 		for _, operation := range []string{"Query", "GetItem"} {
 			t.Run(name+" "+operation, func(t *testing.T) {

@@ -26,8 +26,9 @@ func TestCreateKeepsAndEnqueuesItsMail(t *testing.T) {
 	require.Len(t, mails, 1)
 	entitlement := b.entitlements()[0]
 	for name, want := range map[string]string{
-		"id": "request#" + request, "requestId": request, "tenant": tenant, "businessId": "PA", "productId": product.ID(tenant, "PA", validProduct),
-		"to": "abc@gmail.com", "service": "Disney+", "link": entitlement["url"].(string), "state": "pending",
+		"id": "request#" + request, "requestId": request, "tenant": tenant, "businessId": "PA",
+		"productId": product.ID(tenant, "PA", validProduct),
+		"to":        "abc@gmail.com", "service": "Disney+", "link": entitlement["url"].(string), "state": "pending",
 	} {
 		assert.Equal(t, want, dynamo.GetString(mails[0], name), name)
 	}
@@ -49,7 +50,8 @@ func TestCreateKeepsAndEnqueuesItsMail(t *testing.T) {
 func TestAMailNamesAServiceWithoutANameByItsReferredType(t *testing.T) {
 	b := deploy(t, nil)
 	b.play(answering(202, granted))
-	require.Equal(t, http.StatusCreated, b.post("c-1", strings.Replace(validBody, "disney-plus", "disney-basic", 1)).StatusCode)
+	require.Equal(t, http.StatusCreated, b.post("c-1", strings.Replace(validBody, "disney-plus", "disney-basic",
+		1)).StatusCode)
 	assert.Equal(t, "DISNEY", dynamo.GetString(b.mails()[0], "service"))
 }
 
@@ -65,7 +67,8 @@ func TestAnEntitlementWithoutALinkHasNoMail(t *testing.T) {
 // The activation URL is checked before anything is kept or mailed.
 func TestALinkToAHostThatIsNotAllowedIsNotMailed(t *testing.T) {
 	b := deploy(t, nil)
-	for _, link := range []string{"https://phishing.example/x", "http://activate.example.com/x", "https://activate.example.com.evil.example/x"} {
+	for _, link := range []string{"https://phishing.example/x", "http://activate.example.com/x",
+		"https://activate.example.com.evil.example/x"} {
 		b.play(answering(202, strings.Replace(granted, activationURL, link, 1)))
 		assert.Equal(t, http.StatusBadGateway, b.post("c-1", validBody).StatusCode, link)
 		assert.NotContains(t, b.log.String(), link)
@@ -102,8 +105,10 @@ func TestTooManyResendsAreRefused(t *testing.T) {
 		same    string // counts against the limit that is reached
 		another string // does not
 	}{
-		"to one account": {product.Limits{Window: time.Hour, PerAccount: 2, PerAddress: 100}, otherAddress, otherAccount},
-		"to one address": {product.Limits{Window: time.Hour, PerAccount: 100, PerAddress: 2}, strings.Replace(otherAccount, "abc@gmail.com", "ABC@Gmail.com", 1), otherAddress},
+		"to one account": {product.Limits{Window: time.Hour, PerAccount: 2, PerAddress: 100}, otherAddress,
+			otherAccount},
+		"to one address": {product.Limits{Window: time.Hour, PerAccount: 100, PerAddress: 2},
+			strings.Replace(otherAccount, "abc@gmail.com", "ABC@Gmail.com", 1), otherAddress},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -114,15 +119,19 @@ func TestTooManyResendsAreRefused(t *testing.T) {
 			for range 2 {
 				answer := b.post("c-3", test.same)
 				assert.Equal(t, http.StatusTooManyRequests, answer.StatusCode)
-				assert.JSONEq(t, `{"errors":[{"code":429,"message":"APIKIT:TOO_MANY_REQUESTS","description":"Too many requests. Try again later."}]}`, answer.Body)
+				assert.JSONEq(t,
+					`{"errors":[{"code":429,"message":"APIKIT:TOO_MANY_REQUESTS","description":"Too many requests. `+
+						`Try again later."}]}`, answer.Body)
 				assert.Equal(t, "c-3", answer.Headers["x-correlation-id"])
 				var seconds int
 				require.NoError(t, json.Unmarshal([]byte(answer.Headers["retry-after"]), &seconds))
 				assert.Equal(t, 3600, seconds)
 			}
 			assert.Len(t, b.requests(), 2, "the provider is not asked")
-			assert.Equal(t, http.StatusCreated, b.post("c-1", validBody).StatusCode, "a repeated request is no other mail")
-			assert.Equal(t, http.StatusCreated, b.post("c-3", test.another).StatusCode, "the correlation id is free, and another is not limited")
+			assert.Equal(t, http.StatusCreated, b.post("c-1", validBody).StatusCode,
+				"a repeated request is no other mail")
+			assert.Equal(t, http.StatusCreated, b.post("c-3", test.another).StatusCode,
+				"the correlation id is free, and another is not limited")
 			assert.Len(t, b.mails(), 3)
 			b.clock.Advance(time.Hour - time.Millisecond)
 			assert.Equal(t, http.StatusTooManyRequests, b.post("c-4", test.same).StatusCode, "a moment too early")

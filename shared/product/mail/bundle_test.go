@@ -146,7 +146,8 @@ func (b *bundle) queueURL() string {
 
 func (b *bundle) sender(endpoint string, timeout time.Duration) *mail.Sender {
 	return mail.NewSender(aws.Config{
-		Region: emulatortest.Region, BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+		Region: emulatortest.Region, BaseEndpoint: aws.String(endpoint),
+		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 	}, emulatortest.MailFrom, b.name+"-mail", timeout)
 }
 
@@ -220,7 +221,8 @@ func (b *bundle) enqueued() []message {
 func (b *bundle) keep(requestID string, changes ...func(*product.Mail)) product.Mail {
 	b.t.Helper()
 	m := product.Mail{
-		RequestID: requestID, Tenant: tenant, BusinessID: "TT", ProductID: "53c18a7a-f4ef-5e62-8061-9c179733ae32", To: address, Service: "Disney+",
+		RequestID: requestID, Tenant: tenant, BusinessID: "TT", ProductID: "53c18a7a-f4ef-5e62-8061-9c179733ae32",
+		To: address, Service: "Disney+",
 		Link: secret.NewText(link), LinkExpires: noon.Add(22 * time.Hour), State: product.MailPending, CreatedAt: noon,
 	}
 	for _, change := range changes {
@@ -228,7 +230,9 @@ func (b *bundle) keep(requestID string, changes ...func(*product.Mail)) product.
 	}
 	_, err := b.store.Keep(b.t.Context(), product.Stored{
 		Tenant: m.Tenant, BusinessID: m.BusinessID, ID: m.ProductID, OperationID: m.RequestID,
-		Product: product.Product{BillingAccount: product.BillingAccount{Contacts: []product.Contact{{Emails: []string{m.To}}}}},
+		Product: product.Product{BillingAccount: product.BillingAccount{
+			Contacts: []product.Contact{{Emails: []string{m.To}}},
+		}},
 	}, m)
 	require.NoError(b.t, err)
 	return m
@@ -272,7 +276,8 @@ func failures(response events.SQSEventResponse) string {
 func (b *bundle) kept(requestID string) dynamo.Item {
 	b.t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(b.t.Context(), &dynamodb.GetItemInput{
-		TableName: aws.String(b.name + "-mails"), Key: dynamo.Item{"id": dynamo.String("request#" + requestID)}, ConsistentRead: aws.Bool(true),
+		TableName: aws.String(b.name + "-mails"), Key: dynamo.Item{"id": dynamo.String("request#" + requestID)},
+		ConsistentRead: aws.Bool(true),
 	})
 	require.NoError(b.t, err)
 	return out.Item
@@ -287,12 +292,14 @@ func (b *bundle) state(requestID string) product.MailState {
 func (b *bundle) shown(m product.Mail) (state product.MailState, reason string, at time.Time) {
 	b.t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(b.t.Context(), &dynamodb.GetItemInput{
-		TableName:      aws.String(b.name + "-products"),
-		Key:            dynamo.Item{"owner": dynamo.String(m.Tenant + "#" + m.BusinessID), "id": dynamo.String(m.ProductID)},
+		TableName: aws.String(b.name + "-products"),
+		Key: dynamo.Item{"owner": dynamo.String(m.Tenant + "#" + m.BusinessID),
+			"id": dynamo.String(m.ProductID)},
 		ConsistentRead: aws.Bool(true),
 	})
 	require.NoError(b.t, err)
-	return product.MailState(dynamo.GetString(out.Item, "mailState")), dynamo.GetString(out.Item, "mailReason"), dynamo.GetTime(out.Item, "mailAt")
+	return product.MailState(dynamo.GetString(out.Item, "mailState")), dynamo.GetString(out.Item,
+		"mailReason"), dynamo.GetTime(out.Item, "mailAt")
 }
 
 // crash plays a process that is killed at one of its calls: before that is carried out, or after it was and before its
@@ -320,7 +327,9 @@ func (c *crash) meets(call string) (carriedOut, answered bool) {
 }
 
 // between stands between the process and an endpoint; a call of SES's has no operation's name.
-func (c *crash) between(carryOut func(http.ResponseWriter, emulatortest.Call) bool) func(http.ResponseWriter, emulatortest.Call) bool {
+func (c *crash) between(
+	carryOut func(http.ResponseWriter, emulatortest.Call) bool) func(http.ResponseWriter, emulatortest.Call,
+) bool {
 	return func(w http.ResponseWriter, call emulatortest.Call) bool {
 		name := call.Operation
 		if name == "" {

@@ -28,9 +28,9 @@ func NewEventHandler(mails *store.Mails, clock clock.Clock, log *slog.Logger) *E
 	return &EventHandler{mails: mails, clock: clock, log: log}
 }
 
-// Handle works through the events of a batch of messages. They may come twice and in any order: a mail's state never goes
-// back. An event of a mail or a type that is not known is logged and done with. Handle reports the messages that are no
-// events, and those that failed for a reason that a repeat may mend, AWS's mostly.
+// Handle works through the events of a batch of messages. They may come twice and in any order: a mail's state never
+// goes back. An event of a mail or a type that is not known is logged and done with. Handle reports the messages that
+// are no events, and those that failed for a reason that a repeat may mend, AWS's mostly.
 func (h *EventHandler) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
 	return messagebatch.Each(h.log, h.handle)(ctx, event)
 }
@@ -66,8 +66,8 @@ type sesEvent struct {
 	} `json:"detail"`
 }
 
-// suppressed are the subtypes of a bounce or a complaint that SES makes up itself, without sending the mail: the address is
-// on its own list or on the account's.
+// suppressed are the subtypes of a bounce or a complaint that SES makes up itself, without sending the mail: the
+// address is on its own list or on the account's.
 var suppressed = map[string]bool{"Suppressed": true, "OnAccountSuppressionList": true}
 
 // outcome returns what an event says of its mail; ok is false for one that says nothing.
@@ -144,8 +144,8 @@ func (h *EventHandler) handle(ctx context.Context, body string) error {
 	return nil
 }
 
-// keep keeps an outcome. It returns a fault NotFound if there is no such mail, Conflict if it tells no more than is known,
-// or DynamoDB's error.
+// keep keeps an outcome. It returns a fault NotFound if there is no such mail, Conflict if it tells no more than is
+// known, or DynamoDB's error.
 func (h *EventHandler) keep(ctx context.Context, requestID string, outcome product.Outcome) error {
 	if requestID == "" {
 		return fault.New(fault.NotFound, "")

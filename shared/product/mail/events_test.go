@@ -27,19 +27,23 @@ func tagOf(requestID string) string { return base64.RawURLEncoding.EncodeToStrin
 
 // event is one of SES as EventBridge delivers it.
 func event(eventType, member, tag string) string {
-	return `{"version":"0","id":"12345678-1234-1234-1234-111122223333","detail-type":"Email ` + eventType + `","source":"aws.ses","account":"123456789012",
-		"time":"2026-11-22T12:01:00Z","region":"us-east-1","resources":["arn:aws:ses:us-east-1:123456789012:configuration-set/carillon-mail"],
-		"detail":{"eventType":"` + eventType + `",` + member + `,"mail":{"timestamp":"2026-11-22T12:00:00.000Z","source":"activation@mail.example.com",
-			"messageId":"m-1","destination":["abc@gmail.com"],"headersTruncated":false,"headers":[{"name":"Subject","value":"x"}],
-			"commonHeaders":{"subject":"x"},"tags":{"ses:configuration-set":["carillon-mail"],"request":["` + tag + `"]}}}}`
+	return `{"version":"0","id":"12345678-1234-1234-1234-111122223333","detail-type":"Email ` + eventType + `",
+		"source":"aws.ses","account":"123456789012","time":"2026-11-22T12:01:00Z","region":"us-east-1",
+		"resources":["arn:aws:ses:us-east-1:123456789012:configuration-set/carillon-mail"],
+		"detail":{"eventType":"` + eventType + `",` + member + `,"mail":{"timestamp":"2026-11-22T12:00:00.000Z",
+			"source":"activation@mail.example.com","messageId":"m-1","destination":["abc@gmail.com"],
+			"headersTruncated":false,"headers":[{"name":"Subject","value":"x"}],"commonHeaders":{"subject":"x"},
+			"tags":{"ses:configuration-set":["carillon-mail"],"request":["` + tag + `"]}}}}`
 }
 
 func bounce(kind, subtype, recipients string) string {
-	return `"bounce":{"feedbackId":"f","bounceType":"` + kind + `","bounceSubType":"` + subtype + `","bouncedRecipients":[` + recipients + `],
+	return `"bounce":{"feedbackId":"f","bounceType":"` + kind + `","bounceSubType":"` + subtype + `",
+		"bouncedRecipients":[` + recipients + `],
 		"timestamp":"2026-11-22T12:01:00.000Z","reportingMTA":"dsn; b.example"}`
 }
 
-const recipient = `{"emailAddress":"abc@gmail.com","action":"failed","status":"5.1.1","diagnosticCode":"smtp; 550 5.1.1 user unknown"}`
+const recipient = `{"emailAddress":"abc@gmail.com","action":"failed","status":"5.1.1","diagnosticCode":"smtp; 550 ` +
+	`5.1.1 user unknown"}`
 
 // docs/contract.md §3: a bounce, a refusal or a suppressed address is recorded on the product.
 func TestAnEventsOutcomeIsShownOnTheProduct(t *testing.T) {
@@ -49,21 +53,40 @@ func TestAnEventsOutcomeIsShownOnTheProduct(t *testing.T) {
 		reason            string
 		refused           int
 	}{
-		"delivered":               {"Delivery", `"delivery":{"recipients":["abc@gmail.com"],"smtpResponse":"250 ok"}`, product.MailDelivered, "", 0},
-		"no such mailbox":         {"Bounce", bounce("Permanent", "General", recipient), product.MailBounced, "Permanent/General: smtp; 550 5.1.1 user unknown", 1},
-		"a bounce without a code": {"Bounce", bounce("Undetermined", "Undetermined", `{"emailAddress":"abc@gmail.com","status":"5.0.0"}`), product.MailBounced, "Undetermined/Undetermined: 5.0.0", 1},
-		"a bounce of nobody":      {"Bounce", bounce("Permanent", "NoEmail", ``), product.MailBounced, "Permanent/NoEmail", 1},
-		"a bounce of few words":   {"Bounce", bounce("Permanent", "General", `{"emailAddress":"abc@gmail.com"}`), product.MailBounced, "Permanent/General", 1},
-		"a full mailbox":          {"Bounce", bounce("Transient", "MailboxFull", recipient), product.MailBounced, "Transient/MailboxFull: smtp; 550 5.1.1 user unknown", 1},
-		"suppressed by SES":       {"Bounce", bounce("Permanent", "Suppressed", `{"emailAddress":"abc@gmail.com"}`), product.MailSuppressed, "Permanent/Suppressed", 1},
-		"suppressed by us":        {"Bounce", bounce("Permanent", "OnAccountSuppressionList", `{"emailAddress":"abc@gmail.com"}`), product.MailSuppressed, "Permanent/OnAccountSuppressionList", 1},
-		"spam":                    {"Complaint", `"complaint":{"complaintSubType":null,"complaintFeedbackType":"abuse"}`, product.MailComplained, "abuse", 0},
-		"spam without a type":     {"Complaint", `"complaint":{"complainedRecipients":[]}`, product.MailComplained, "", 0},
-		"a complaint kept by us":  {"Complaint", `"complaint":{"complaintSubType":"OnAccountSuppressionList"}`, product.MailSuppressed, "Complaint/OnAccountSuppressionList", 1},
-		"a virus":                 {"Reject", `"reject":{"reason":"Bad content"}`, product.MailRefused, "Bad content", 1},
-		"a rendering failure":     {"Rendering Failure", `"failure":{"errorMessage":"Attribute is missing","templateName":"x"}`, product.MailRefused, "Attribute is missing", 1},
-		"a server's long answer":  {"Bounce", bounce("Permanent", "General", `{"diagnosticCode":"550\r\n\u0000`+strings.Repeat("x", 5000)+`"}`), product.MailBounced, "Permanent/General: 550" + " " + strings.Repeat("x", 255-len("Permanent/General: 550 ")) + "…", 1},
-		"a server's odd bytes":    {"Bounce", bounce("Permanent", "General", "{\"diagnosticCode\":\"550 \xff\"}"), product.MailBounced, "Permanent/General: 550", 1},
+		"delivered": {"Delivery", `"delivery":{"recipients":["abc@gmail.com"],"smtpResponse":"250 ok"}`,
+			product.MailDelivered, "", 0},
+		"no such mailbox": {"Bounce", bounce("Permanent", "General", recipient), product.MailBounced,
+			"Permanent/General: smtp; 550 5.1.1 user unknown", 1},
+		"a bounce without a code": {"Bounce", bounce("Undetermined", "Undetermined",
+			`{"emailAddress":"abc@gmail.com","status":"5.0.0"}`), product.MailBounced,
+			"Undetermined/Undetermined: 5.0.0", 1},
+		"a bounce of nobody": {"Bounce", bounce("Permanent", "NoEmail", ``), product.MailBounced,
+			"Permanent/NoEmail", 1},
+		"a bounce of few words": {"Bounce", bounce("Permanent", "General", `{"emailAddress":"abc@gmail.com"}`),
+			product.MailBounced, "Permanent/General", 1},
+		"a full mailbox": {"Bounce", bounce("Transient", "MailboxFull", recipient), product.MailBounced,
+			"Transient/MailboxFull: smtp; 550 5.1.1 user unknown", 1},
+		"suppressed by SES": {"Bounce", bounce("Permanent", "Suppressed", `{"emailAddress":"abc@gmail.com"}`),
+			product.MailSuppressed, "Permanent/Suppressed", 1},
+		"suppressed by us": {"Bounce", bounce("Permanent", "OnAccountSuppressionList",
+			`{"emailAddress":"abc@gmail.com"}`), product.MailSuppressed, "Permanent/OnAccountSuppressionList", 1},
+		"spam": {"Complaint",
+			`"complaint":{"complaintSubType":null,"complaintFeedbackType":"abuse"}`, product.MailComplained, "abuse",
+			0},
+		"spam without a type": {"Complaint", `"complaint":{"complainedRecipients":[]}`, product.MailComplained, "",
+			0},
+		"a complaint kept by us": {"Complaint", `"complaint":{"complaintSubType":"OnAccountSuppressionList"}`,
+			product.MailSuppressed, "Complaint/OnAccountSuppressionList", 1},
+		"a virus": {"Reject", `"reject":{"reason":"Bad content"}`, product.MailRefused, "Bad content",
+			1},
+		"a rendering failure": {"Rendering Failure",
+			`"failure":{"errorMessage":"Attribute is missing","templateName":"x"}`, product.MailRefused,
+			"Attribute is missing", 1},
+		"a server's long answer": {"Bounce", bounce("Permanent", "General",
+			`{"diagnosticCode":"550\r\n\u0000`+strings.Repeat("x", 5000)+`"}`), product.MailBounced,
+			"Permanent/General: 550 " + strings.Repeat("x", 255-len("Permanent/General: 550 ")) + "…", 1},
+		"a server's odd bytes": {"Bounce", bounce("Permanent", "General", "{\"diagnosticCode\":\"550 \xff\"}"),
+			product.MailBounced, "Permanent/General: 550", 1},
 	}
 	b := deploy(t)
 	for name, test := range tests {
@@ -98,7 +121,8 @@ func TestAnEventThatSaysNothingIsDoneWith(t *testing.T) {
 		"a request that is unknown":   event("Delivery", `"delivery":{}`, tagOf("nobody's")),
 		"a tag of another's":          event("Delivery", `"delivery":{}`, "not base64!"),
 		"an empty tag":                event("Delivery", `"delivery":{}`, ""),
-		"no tag":                      strings.Replace(event("Delivery", `"delivery":{}`, ""), `"request":[""]`, `"request":[]`, 1),
+		"no tag": strings.Replace(event("Delivery", `"delivery":{}`, ""), `"request":[""]`,
+			`"request":[]`, 1),
 		"an empty object":             `{}`,
 		"an event of another service": `{"source":"aws.s3","detail":{"eventType":"Delivery"}}`,
 	} {
@@ -134,7 +158,8 @@ func TestAnEventComesAgainWhenAWSFails(t *testing.T) {
 func TestTheOrderOfEventsDoesNotMatter(t *testing.T) {
 	b := deploy(t)
 	kinds := map[string]string{
-		"Delivery": `"delivery":{}`, "Bounce": bounce("Permanent", "General", recipient), "Complaint": `"complaint":{"complaintFeedbackType":"abuse"}`,
+		"Delivery": `"delivery":{}`, "Bounce": bounce("Permanent", "General", recipient),
+		"Complaint": `"complaint":{"complaintFeedbackType":"abuse"}`,
 	}
 	progress := []string{"", "Delivery", "Bounce", "Complaint"}
 	states := []product.MailState{product.MailSent, product.MailDelivered, product.MailBounced, product.MailComplained}

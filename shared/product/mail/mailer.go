@@ -1,5 +1,5 @@
-// Package mail sends activation mails by SES, and records what SES tells of them afterwards (docs/contract.md §3). It is
-// apart from package product so that the functions behind the API carry neither templates nor SES.
+// Package mail sends activation mails by SES, and records what SES tells of them afterwards (docs/contract.md §3). It
+// is apart from package product so that the functions behind the API carry neither templates nor SES.
 package mail
 
 import (
@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// leaseTime is how long a claimed mail may be under way: more than product-mail's timeout, so that whoever claimed it
-	// is dead or has given up after that.
+	// leaseTime is how long a claimed mail may be under way: more than product-mail's timeout, so that whoever claimed
+	// it is dead or has given up after that.
 	leaseTime = 45 * time.Second
 	// outcomeTime is what is left of the function's time when SES is no longer waited for.
 	outcomeTime = 3 * time.Second
@@ -35,14 +35,14 @@ var putOffs = backoff.Policy{Min: 5 * time.Second, Max: 15 * time.Minute}
 
 // Mailer serves the mail queue: it sends each accepted request's mail at most once.
 //
-// A mail is claimed, sent, and its outcome kept, in this order and by one process: the claim is a conditional write, and a
-// mail is sent under a fresh claim alone. SendEmail cannot be repeated safely, so it is never tried twice unless SES
-// certainly did not take the mail: it said so, or was not reached.
+// A mail is claimed, sent, and its outcome kept, in this order and by one process: the claim is a conditional write,
+// and a mail is sent under a fresh claim alone. SendEmail cannot be repeated safely, so it is never tried twice unless
+// SES certainly did not take the mail: it said so, or was not reached.
 //
 // What remains possible is a mail whose fate nobody knows: a process that dies between its claim and the outcome may or
-// may not have sent it, and neither may SES, if it does not answer. Such a mail is not sent again. The next job of it, or
-// the lack of an answer, makes it "unknown", which is readable on the product; an event of SES about it, if one comes,
-// corrects that; and a resend is a new request with a mail of its own.
+// may not have sent it, and neither may SES, if it does not answer. Such a mail is not sent again. The next job of it,
+// or the lack of an answer, makes it "unknown", which is readable on the product; an event of SES about it, if one
+// comes, corrects that; and a resend is a new request with a mail of its own.
 type Mailer struct {
 	mails  *store.Mails
 	queue  *mailqueue.Queue
@@ -58,8 +58,8 @@ func NewMailer(
 	return &Mailer{mails: mails, queue: queue, sender: sender, clock: clock, log: log}
 }
 
-// Handle sends the mails of a batch of jobs, all at the same time. It reports the messages that failed for a reason that a
-// repeat may mend, AWS's mostly; SQS brings these back. A refusal of SES is not one: it is the mail's outcome.
+// Handle sends the mails of a batch of jobs, all at the same time. It reports the messages that failed for a reason
+// that a repeat may mend, AWS's mostly; SQS brings these back. A refusal of SES is not one: it is the mail's outcome.
 func (m *Mailer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
 	return messagebatch.Jobs(m.log, m.send)(ctx, event)
 }

@@ -39,7 +39,8 @@ func TestAMailIsSent(t *testing.T) {
 	assert.Equal(t, "request", sent[0].EmailTags[0].Name)
 	assert.Regexp(t, `^[A-Za-z0-9_-]{1,256}$`, sent[0].EmailTags[0].Value, "SES takes no other value of a tag")
 	for _, charset := range []string{
-		sent[0].Content.Simple.Subject.Charset, sent[0].Content.Simple.Body.Text.Charset, sent[0].Content.Simple.Body.HTML.Charset,
+		sent[0].Content.Simple.Subject.Charset, sent[0].Content.Simple.Body.Text.Charset,
+		sent[0].Content.Simple.Body.HTML.Charset,
 	} {
 		assert.Equal(t, "UTF-8", charset)
 	}
@@ -115,28 +116,40 @@ func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
 		state  product.MailState
 		reason string
 	}{
-		"throttled":                  {answering(429, "TooManyRequestsException", "Maximum sending rate exceeded."), product.MailPending, "TooManyRequestsException: Maximum sending rate exceeded."},
-		"throttled in v1's words":    {answering(400, "Throttling", ""), product.MailPending, "Throttling"},
-		"over the daily quota":       {answering(400, "LimitExceededException", "Daily message quota exceeded."), product.MailPending, "LimitExceededException: Daily message quota exceeded."},
-		"too busy":                   {answering(503, "ServiceUnavailable", ""), product.MailPending, "ServiceUnavailable"},
-		"sending is paused":          {answering(400, "SendingPausedException", ""), product.MailPending, "SendingPausedException"},
-		"the account is suspended":   {answering(400, "AccountSuspendedException", ""), product.MailPending, "AccountSuspendedException"},
-		"no permission":              {answering(403, "AccessDeniedException", ""), product.MailPending, "AccessDeniedException"},
-		"the credentials ended":      {answering(403, "ExpiredTokenException", ""), product.MailPending, "ExpiredTokenException"},
-		"rejected":                   {answering(400, "MessageRejected", "Email address is not verified."), product.MailRefused, "MessageRejected: Email address is not verified."},
-		"the domain is not verified": {answering(400, "MailFromDomainNotVerifiedException", ""), product.MailRefused, "MailFromDomainNotVerifiedException"},
-		"a bad request":              {answering(400, "BadRequestException", "Invalid parameter."), product.MailRefused, "BadRequestException: Invalid parameter."},
-		"no configuration set":       {answering(404, "NotFoundException", ""), product.MailRefused, "NotFoundException"},
-		"too busy, in HTML":          {html(503), product.MailPending, "SES answered 503"},
-		"refused, in HTML":           {html(400), product.MailRefused, "SES answered 400"},
-		"an error of SES":            {answering(500, "InternalServiceErrorException", "secret detail"), product.MailUnknown, "SES answered 500"},
-		"a gateway's error":          {html(502), product.MailUnknown, "SES answered 502"},
-		"a request timeout":          {answering(408, "RequestTimeout", ""), product.MailUnknown, "SES answered 408"},
-		"half an answer":             {cut, product.MailSent, ""},
-		"an answer in HTML":          {html(200), product.MailSent, ""},
-		"a redirect":                 {html(302), product.MailUnknown, "SES answered 302"},
-		"it hangs up":                {hangUp, product.MailUnknown, "SES did not answer"},
-		"it hangs up after taking":   {hangUpAfter, product.MailUnknown, "SES did not answer"},
+		"throttled": {answering(429, "TooManyRequestsException", "Maximum sending rate exceeded."),
+			product.MailPending, "TooManyRequestsException: Maximum sending rate exceeded."},
+		"throttled in v1's words": {answering(400, "Throttling", ""), product.MailPending, "Throttling"},
+		"over the daily quota": {answering(400, "LimitExceededException", "Daily message quota exceeded."),
+			product.MailPending, "LimitExceededException: Daily message quota exceeded."},
+		"too busy": {answering(503, "ServiceUnavailable", ""), product.MailPending,
+			"ServiceUnavailable"},
+		"sending is paused": {answering(400, "SendingPausedException", ""), product.MailPending,
+			"SendingPausedException"},
+		"the account is suspended": {answering(400, "AccountSuspendedException", ""), product.MailPending,
+			"AccountSuspendedException"},
+		"no permission": {answering(403, "AccessDeniedException", ""), product.MailPending,
+			"AccessDeniedException"},
+		"the credentials ended": {answering(403, "ExpiredTokenException", ""), product.MailPending,
+			"ExpiredTokenException"},
+		"rejected": {answering(400, "MessageRejected", "Email address is not verified."),
+			product.MailRefused, "MessageRejected: Email address is not verified."},
+		"the domain is not verified": {answering(400, "MailFromDomainNotVerifiedException", ""), product.MailRefused,
+			"MailFromDomainNotVerifiedException"},
+		"a bad request": {answering(400, "BadRequestException", "Invalid parameter."), product.MailRefused,
+			"BadRequestException: Invalid parameter."},
+		"no configuration set": {answering(404, "NotFoundException", ""), product.MailRefused,
+			"NotFoundException"},
+		"too busy, in HTML": {html(503), product.MailPending, "SES answered 503"},
+		"refused, in HTML":  {html(400), product.MailRefused, "SES answered 400"},
+		"an error of SES": {answering(500, "InternalServiceErrorException", "secret detail"),
+			product.MailUnknown, "SES answered 500"},
+		"a gateway's error":        {html(502), product.MailUnknown, "SES answered 502"},
+		"a request timeout":        {answering(408, "RequestTimeout", ""), product.MailUnknown, "SES answered 408"},
+		"half an answer":           {cut, product.MailSent, ""},
+		"an answer in HTML":        {html(200), product.MailSent, ""},
+		"a redirect":               {html(302), product.MailUnknown, "SES answered 302"},
+		"it hangs up":              {hangUp, product.MailUnknown, "SES did not answer"},
+		"it hangs up after taking": {hangUpAfter, product.MailUnknown, "SES did not answer"},
 	}
 	b := deploy(t)
 	for name, test := range tests {
@@ -314,7 +327,8 @@ func TestAnEventMayComeBeforeTheRecord(t *testing.T) {
 			b := deploy(t)
 			m := b.keep(request)
 			b.play(func(w http.ResponseWriter, call emulatortest.Call) bool {
-				assert.Empty(t, b.tell(event("Complaint", `"complaint":{"complaintFeedbackType":"abuse"}`, b.sent()[0].EmailTags[0].Value)))
+				assert.Empty(t, b.tell(event("Complaint", `"complaint":{"complaintFeedbackType":"abuse"}`,
+					b.sent()[0].EmailTags[0].Value)))
 				return answer != nil && answer(w, call)
 			})
 			assert.Empty(t, b.deliver(messageOf(request)))
@@ -340,8 +354,9 @@ func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
 			after:  []product.MailState{unknown, unknown, taken},
 		},
 		"when SES throttles it": {
-			ses:    answering(429, "TooManyRequestsException", ""),
-			calls:  []string{"UpdateItem", "SendEmail", "UpdateItem", "SendMessageBatch"}, // claim, send, release, enqueue
+			ses: answering(429, "TooManyRequestsException", ""),
+			// claim, send, release, enqueue
+			calls:  []string{"UpdateItem", "SendEmail", "UpdateItem", "SendMessageBatch"},
 			before: []product.MailState{taken, unknown, unknown, taken},
 			after:  []product.MailState{unknown, unknown, taken, taken},
 		},

@@ -85,8 +85,11 @@ func TestAnOutcomesLineIsWhatTheAlarmIsMadeOf(t *testing.T) {
 // A job or an event of a mail that is not kept is done with, under one text.
 func TestAnUnknownMailIsLogged(t *testing.T) {
 	for name, come := range map[string]func(b *bundle) string{
-		"a job":                 func(b *bundle) string { return b.deliver(messageOf(request)) },
-		"an event":              func(b *bundle) string { return b.tell(event("Delivery", `"delivery":{}`, tagOf(request))) },
+		"a job": func(b *bundle) string { return b.deliver(messageOf(request)) },
+		"an event": func(b *bundle) string {
+			return b.tell(event("Delivery", `"delivery":{}`,
+				tagOf(request)))
+		},
 		"an event without name": func(b *bundle) string { return b.tell(event("Delivery", `"delivery":{}`, "")) },
 	} {
 		t.Run(name, func(t *testing.T) {

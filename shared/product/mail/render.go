@@ -54,7 +54,8 @@ var (
 )
 
 var spanishMonths = [...]string{
-	"enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre",
+	"enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre",
+	"diciembre",
 }
 
 // languageOf returns the language of a country.
@@ -67,7 +68,8 @@ func languageOf(country string) language {
 	return english
 }
 
-// render writes a mail: its subject, and its text in two forms that say the same. Nothing in it is loaded from elsewhere.
+// render writes a mail: its subject, and its text in two forms that say the same. Nothing in it is loaded from
+// elsewhere.
 func render(m product.Mail) (rendered, error) {
 	language := languageOf(m.BusinessID)
 	data := struct{ Subject, Service, Link, Expires string }{

@@ -70,7 +70,8 @@ func TestAMailsLanguageIsItsCountrys(t *testing.T) {
 	b := deploy(t)
 	for subject, countries := range map[string][]string{
 		"Active Disney+": {
-			"AR", "BO", "CL", "CO", "CR", "CU", "DO", "EC", "ES", "GQ", "GT", "HN", "MX", "NI", "PA", "PE", "PR", "PY", "SV", "UY", "VE",
+			"AR", "BO", "CL", "CO", "CR", "CU", "DO", "EC", "ES", "GQ", "GT", "HN", "MX", "NI", "PA", "PE", "PR", "PY",
+			"SV", "UY", "VE",
 		},
 		"Activate Disney+": {"TT", "BB", "JM", "BR", "US", "GY", "BS", "FR", "ZZ"},
 	} {
@@ -93,8 +94,11 @@ func TestAMailHasOneLinkAndLoadsNothing(t *testing.T) {
 		assert.Equal(t, 2, strings.Count(sent.html(), "http"))
 		assert.Equal(t, 1, strings.Count(sent.html(), `<a href="`+html.EscapeString(link)+`"`))
 		assert.Equal(t, 1, strings.Count(sent.html(), `>`+html.EscapeString(link)+`<`))
-		assert.NotRegexp(t, `(?i)<(img|script|link|iframe|object|style|form|base)|src=|url\(|@import|background=|\son[a-z]+=`, sent.html())
-		assert.Contains(t, sent.text(), map[string]string{"TT": "23 November 2026, 10:00 (UTC)", "PA": "23 de noviembre de 2026, 10:00 (UTC)"}[id])
+		assert.NotRegexp(t,
+			`(?i)<(img|script|link|iframe|object|style|form|base)|src=|url\(|@import|background=|\son[a-z]+=`,
+			sent.html())
+		assert.Contains(t, sent.text(), map[string]string{"TT": "23 November 2026, 10:00 (UTC)",
+			"PA": "23 de noviembre de 2026, 10:00 (UTC)"}[id])
 	}
 }
 
@@ -102,7 +106,8 @@ func TestAMailHasOneLinkAndLoadsNothing(t *testing.T) {
 func TestAMailsLinkIsTheProviders(t *testing.T) {
 	b := deploy(t)
 	for _, odd := range []string{
-		"https://activate.example.com/?a=1&amp;b=2&c=%3Cscript%3E#x", "https://activate.example.com/'\"<b>`", "https://activate.example.com/{{.To}}/$1",
+		"https://activate.example.com/?a=1&amp;b=2&c=%3Cscript%3E#x", "https://activate.example.com/'\"<b>`",
+		"https://activate.example.com/{{.To}}/$1",
 		"https://activate.example.com/" + strings.Repeat("x", 4000), "https://activate.example.com/(a)[b]|c",
 	} {
 		sent := b.mailed(t, func(m *product.Mail) { m.Link = secret.NewText(odd) })
@@ -114,7 +119,8 @@ func TestAMailsLinkIsTheProviders(t *testing.T) {
 
 func TestAServiceWithAHostileNameIsOnlyAName(t *testing.T) {
 	tests := map[string]struct{ name, shown string }{
-		"a header":           {"Disney+\r\nBcc: victim@example.com\r\n\r\nBuy!", "Disney+ Bcc: victim@example.com Buy!"},
+		"a header": {"Disney+\r\nBcc: victim@example.com\r\n\r\nBuy!",
+			"Disney+ Bcc: victim@example.com Buy!"},
 		"a bare line feed":   {"a\nb", "a b"},
 		"a line separator":   {"a\u2028b\u2029c\u0085d\vd", "a b c d d"},
 		"a tag":              {`<script>alert(1)</script>`, `<script>alert(1)</script>`},
@@ -140,21 +146,25 @@ func TestAServiceWithAHostileNameIsOnlyAName(t *testing.T) {
 			sent := b.mailed(t, service(test.name))
 			assert.Equal(t, "Activate "+test.shown, sent.subject())
 			assert.Equal(t, strings.ReplaceAll(plain.text(), "Disney+", test.shown), sent.text())
-			assert.Equal(t, strings.ReplaceAll(html.UnescapeString(plain.html()), "Disney+", test.shown), html.UnescapeString(sent.html()))
+			assert.Equal(t, strings.ReplaceAll(html.UnescapeString(plain.html()), "Disney+", test.shown),
+				html.UnescapeString(sent.html()))
 			assert.Equal(t, strings.Count(plain.html(), "<"), strings.Count(sent.html(), "<"), "it adds no tag")
 			assert.Equal(t, []string{address}, sent.Destination.ToAddresses)
 		})
 	}
 }
 
-// Whatever a service is called, its subject is one line, its text has the lines that it always has, and its HTML the tags.
+// Whatever a service is called, its subject is one line, its text has the lines that it always has, and its HTML the
+// tags.
 func TestNoServiceNameChangesTheFormOfAMail(t *testing.T) {
 	b := deploy(t)
 	plain := b.mailed(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		name := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom([]rune("<>\"'&\r\n{}%=?:;@\u2028\u202e a")))).Draw(rt, "name")
+		name := rapid.OneOf(rapid.String(),
+			rapid.StringOf(rapid.SampledFrom([]rune("<>\"'&\r\n{}%=?:;@\u2028\u202e a")))).Draw(rt, "name")
 		sent := b.mailed(rt, service(name))
-		require.False(rt, strings.ContainsFunc(sent.subject(), func(r rune) bool { return !unicode.IsPrint(r) }), "%q", sent.subject())
+		require.False(rt, strings.ContainsFunc(sent.subject(), func(r rune) bool { return !unicode.IsPrint(r) }), "%q",
+			sent.subject())
 		require.True(rt, utf8.ValidString(sent.text()))
 		require.Equal(rt, strings.Count(plain.text(), "\n"), strings.Count(sent.text(), "\n"))
 		for _, mark := range []string{"<", ">", `"`, "\n"} {

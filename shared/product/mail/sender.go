@@ -23,8 +23,8 @@ import (
 	"carillon/shared/product"
 )
 
-// sendTimeout is how long SES may take for a mail. A mail that it does not answer for in time counts as unknown, so it is
-// longer than that of other calls.
+// sendTimeout is how long SES may take for a mail. A mail that it does not answer for in time counts as unknown, so it
+// is longer than that of other calls.
 const sendTimeout = 15 * time.Second
 
 const (
@@ -44,8 +44,8 @@ type Sender struct {
 	timeout          time.Duration
 }
 
-// NewSender returns a Sender of mails from an address that SES has verified. The configuration set is what its events are
-// published by; a mail takes timeout at most.
+// NewSender returns a Sender of mails from an address that SES has verified. The configuration set is what its events
+// are published by; a mail takes timeout at most.
 //
 // Of config it takes everything but the retries and the connections: SendEmail must not be repeated, and each mail goes
 // over a connection of its own. A kept one may be dead after the function was frozen, which shows only once the mail is

@@ -1,5 +1,5 @@
-// Package mailqueue is the queue of activation mails between product-create and product-mail. It is a package of its own
-// so that the functions that put nothing into it do not link SQS.
+// Package mailqueue is the queue of activation mails between product-create and product-mail. It is a package of its
+// own so that the functions that put nothing into it do not link SQS.
 package mailqueue
 
 import (

@@ -25,7 +25,8 @@ func ParseActivationHosts(patterns []string) (ActivationHosts, error) {
 		case pattern == "*":
 			hosts.any = true
 		case !hostname.IsFull(below):
-			return ActivationHosts{}, fmt.Errorf("provider: %q is neither a host name, nor *.a-host-name, nor *", pattern)
+			return ActivationHosts{}, fmt.Errorf("provider: %q is neither a host name, nor *.a-host-name, nor *",
+				pattern)
 		case wildcard:
 			hosts.suffixes = append(hosts.suffixes, "."+below)
 		default:
@@ -49,8 +50,8 @@ func (h ActivationHosts) allow(host string) bool {
 	return false
 }
 
-// activationHost returns the host of an activation link, and whether it is one: https, without credentials, and fit for a
-// mail as it is.
+// activationHost returns the host of an activation link, and whether it is one: https, without credentials, and fit for
+// a mail as it is.
 func activationHost(text string) (host string, ok bool) {
 	u, err := url.Parse(text)
 	ok = err == nil && len(text) <= maxActivationURL && u.Scheme == "https" && u.Hostname() != "" && u.User == nil &&

@@ -18,11 +18,15 @@ import (
 
 func TestParseActivationHosts(t *testing.T) {
 	for pattern, ok := range map[string]bool{
-		"activate.example.com": true, "*.example.com": true, "*": true, "Activate.Example.COM": true, "a-b.example": true, "*.a.b.c": true,
-		"": false, "example": false, "*.com": false, "**": false, "*.*.com": false, "a.*.com": false, "*example.com": false, "https://a.example": false,
-		"a.example/x": false, "a.example:443": false, "a.example.": false, ".example.com": false, "a..example": false, "-a.example": false,
+		"activate.example.com": true, "*.example.com": true, "*": true, "Activate.Example.COM": true,
+		"a-b.example": true, "*.a.b.c": true,
+		"": false, "example": false, "*.com": false, "**": false, "*.*.com": false, "a.*.com": false,
+		"*example.com": false, "https://a.example": false,
+		"a.example/x": false, "a.example:443": false, "a.example.": false, ".example.com": false, "a..example": false,
+		"-a.example":     false,
 		"user@a.example": false, "1.2.3.4": false, "[::1]": false, "a b.example": false, "ä.example": false,
-		"a_b.example": true, "a.1x": true, "a.0x1": false, "1.example": true, strings.Repeat("a", 63) + ".example": true, strings.Repeat("a", 64) + ".example": false,
+		"a_b.example": true, "a.1x": true, "a.0x1": false, "1.example": true,
+		strings.Repeat("a", 63) + ".example": true, strings.Repeat("a", 64) + ".example": false,
 		"a-.example": false, "*.": false, "*.*": false,
 		strings.Repeat("a.", 130) + "example": false,
 	} {
@@ -66,7 +70,8 @@ func TestActivationHosts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			allowed, err := provider.ParseActivationHosts(test.hosts)
 			require.NoError(t, err)
-			server := newProviderServer(t, answering(http.StatusAccepted, strings.Replace(granted, activationURL, strings.ReplaceAll(test.link, `\`, `\\`), 1)))
+			server := newProviderServer(t, answering(http.StatusAccepted,
+				strings.Replace(granted, activationURL, strings.ReplaceAll(test.link, `\`, `\\`), 1)))
 			credentials := newProviderCredentials(t, `{"username":"carillon","password":"x"}`)
 			secrets := secret.NewCache(secretstore.New(credentials.manager))
 			p, err := provider.New(server, allowed, secrets, credentials.name, time.Minute, clocktest.New())

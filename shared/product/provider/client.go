@@ -46,8 +46,8 @@ type Client struct {
 }
 
 // New returns a client of the provider at baseURL, whose activation links are on hosts, and whose credentials are the
-// secret of that name: the JSON {"username","password"}. An entitlement takes timeout at most, both attempts of a rotation
-// together. It returns the error of httpclient.ParseURL for an address that is not a partner's.
+// secret of that name: the JSON {"username","password"}. An entitlement takes timeout at most, both attempts of a
+// rotation together. It returns the error of httpclient.ParseURL for an address that is not a partner's.
 func New(
 	baseURL string, hosts ActivationHosts, secrets secret.Reader, secretName string, timeout time.Duration,
 	clock clock.Clock,
@@ -79,8 +79,8 @@ func Open(env *environment.Variables, config aws.Config) *Client {
 	return client
 }
 
-// requestBody is what the provider is asked. There is no entitlementId in it, on purpose: the provider reads one as the id
-// of a new entitlement, and renews the link of a pending one for a request that is the same as the first.
+// requestBody is what the provider is asked. There is no entitlementId in it, on purpose: the provider reads one as the
+// id of a new entitlement, and renews the link of a pending one for a request that is the same as the first.
 type requestBody struct {
 	CustomerIdentifier string `json:"customerIdentifier"`
 	MerchantAccountKey string `json:"merchantAccountKey"`
@@ -90,8 +90,8 @@ type requestBody struct {
 
 // Entitle asks for an entitlement. To the provider a request is the same one however often it is sent under the same
 // requestID. Entitle returns faults: ProviderRefused with the provider's words; BadGateway if it fails, answers what it
-// should not, or does not take our credentials; GatewayTimeout; Unavailable if it is asked too often. Else it returns the
-// error of the reader of secrets.
+// should not, or does not take our credentials; GatewayTimeout; Unavailable if it is asked too often. Else it returns
+// the error of the reader of secrets.
 func (p *Client) Entitle(
 	ctx context.Context, requestID string, request product.EntitlementRequest,
 ) (product.Entitlement, error) {
@@ -120,6 +120,9 @@ func (p *Client) Entitle(
 // errUnauthorized says that the provider does not take our credentials.
 var errUnauthorized = errors.New("the provider does not take our credentials")
 
+// errSecret says that our credentials cannot be read.
+var errSecret = errors.New(`provider: the provider's secret is not the JSON {"username","password"}`)
+
 type credentialsBody struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
@@ -131,8 +134,7 @@ func (p *Client) send(
 	var credentials credentialsBody
 	err := json.Unmarshal([]byte(version.Value.Reveal()), &credentials)
 	if err != nil || credentials.Username == "" {
-		// Without the cause, which may quote the secret.
-		return product.Entitlement{}, errors.New(`provider: the provider's secret is not the JSON {"username","password"}`)
+		return product.Entitlement{}, errSecret // without the cause, which may quote it
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.endpoint, bytes.NewReader(body))
 	if err != nil {

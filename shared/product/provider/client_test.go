@@ -30,12 +30,14 @@ func TestMain(m *testing.M) { emulatortest.Main(m) }
 
 const (
 	activationURL = "https://activate.example.com/one-time-token"
-	granted       = `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED","responseMessage":"Open the link.",` +
-		`"parameters":{"action":"NAVIGATE_TO_URL","url":"` + activationURL + `","urlExpiry":"2026-11-23T10:00:00Z"}}`
+	granted       = `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED",` +
+		`"responseMessage":"Open the link.","parameters":{"action":"NAVIGATE_TO_URL","url":"` + activationURL +
+		`","urlExpiry":"2026-11-23T10:00:00Z"}}`
 )
 
 var entitlementRequest = product.EntitlementRequest{
-	CustomerIdentifier: "8001234567", MerchantAccountKey: "demo-merchant-pa", ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_PA_MONTHLY",
+	CustomerIdentifier: "8001234567", MerchantAccountKey: "demo-merchant-pa", ProductKey: "DISNEY_PLUS_PA",
+	OfferKey: "DISNEY_PLUS_PA_MONTHLY",
 }
 
 // providerCredentials is the provider's secret, and a count of how often it was read.
@@ -49,13 +51,15 @@ type providerCredentials struct {
 func newProviderCredentials(t *testing.T, value string) *providerCredentials {
 	t.Helper()
 	c := &providerCredentials{t: t, name: emulatortest.StackName() + "/provider/bango"}
-	c.manager = emulatortest.SecretsManagerAt(emulatortest.Between(t, emulatortest.AWSEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation == "GetSecretValue" {
-			c.reads.Add(1)
-		}
-		return false
-	}))
-	_, err := c.manager.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &c.name, SecretString: &value})
+	c.manager = emulatortest.SecretsManagerAt(emulatortest.Between(t, emulatortest.AWSEndpoint(),
+		func(_ http.ResponseWriter, call emulatortest.Call) bool {
+			if call.Operation == "GetSecretValue" {
+				c.reads.Add(1)
+			}
+			return false
+		}))
+	_, err := c.manager.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &c.name,
+		SecretString: &value})
 	require.NoError(t, err)
 	return c
 }
@@ -63,12 +67,15 @@ func newProviderCredentials(t *testing.T, value string) *providerCredentials {
 // rotate puts other credentials in place.
 func (c *providerCredentials) rotate(value string) {
 	c.t.Helper()
-	_, err := c.manager.PutSecretValue(c.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &c.name, SecretString: &value})
+	_, err := c.manager.PutSecretValue(c.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &c.name,
+		SecretString: &value})
 	require.NoError(c.t, err)
 }
 
 // newProvider returns a client of a provider that handler plays, and its credentials.
-func newProvider(t *testing.T, handler http.HandlerFunc, timeout time.Duration) (*provider.Client, *providerCredentials) {
+func newProvider(
+	t *testing.T, handler http.HandlerFunc, timeout time.Duration) (*provider.Client, *providerCredentials,
+) {
 	t.Helper()
 	url := newProviderServer(t, handler)
 	credentials := newProviderCredentials(t, `{"username":"carillon","password":"first-password"}`)
@@ -122,9 +129,12 @@ func TestEntitleAsksAsTheContractSays(t *testing.T) {
 	assert.Equal(t, "operation-1", got.Header.Get("X-RequestIdentifier"))
 	assert.Equal(t, "application/json", got.Header.Get("Content-Type"))
 	assert.NotContains(t, got.Header, "Idempotency-Key")
-	assert.JSONEq(t, `{"customerIdentifier":"8001234567","merchantAccountKey":"demo-merchant-pa","productKey":"DISNEY_PLUS_PA","offerKey":"DISNEY_PLUS_PA_MONTHLY"}`, body)
+	assert.JSONEq(t,
+		`{"customerIdentifier":"8001234567","merchantAccountKey":"demo-merchant-pa","productKey":"DISNEY_PLUS_PA",`+
+			`"offerKey":"DISNEY_PLUS_PA_MONTHLY"}`, body)
 	assert.Equal(t, product.Entitlement{
-		ID: "e-1", ActivationURL: secret.NewText(activationURL), ActivationExpires: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC),
+		ID: "e-1", ActivationURL: secret.NewText(activationURL),
+		ActivationExpires: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC),
 	}, entitlement)
 	assert.NotContains(t, fmt.Sprintf("%+v", entitlement), activationURL)
 }
@@ -137,7 +147,8 @@ func TestEntitleMapsEveryAnswerOfTheProvider(t *testing.T) {
 		return string(text)
 	}
 	grant := func(url, expiry string) string {
-		text, _ := json.Marshal(map[string]any{"entitlementId": "e-1", "responseCode": "CLIENT_ACTION_REQUIRED", "parameters": map[string]string{"url": url, "urlExpiry": expiry}})
+		text, _ := json.Marshal(map[string]any{"entitlementId": "e-1", "responseCode": "CLIENT_ACTION_REQUIRED",
+			"parameters": map[string]string{"url": url, "urlExpiry": expiry}})
 		return string(text)
 	}
 	tests := map[string]struct {
@@ -148,62 +159,95 @@ func TestEntitleMapsEveryAnswerOfTheProvider(t *testing.T) {
 		message string
 		retry   time.Duration
 	}{
-		"OK":                                {status: 200, body: `{"entitlementId":"e-1","responseCode":"OK"}`},
-		"OK with null parameters":           {status: 200, body: `{"entitlementId":"e-1","responseCode":"OK","parameters":null,"more":[1]}`},
-		"OK with a link":                    {status: 200, body: strings.Replace(granted, "CLIENT_ACTION_REQUIRED", "OK", 1)},
-		"CLIENT_ACTION_REQUIRED":            {status: 202, body: granted},
-		"a link without expiry":             {status: 202, body: grant("https://a.example/x", "")},
-		"BAD_REQUEST":                       {status: 400, body: refusal("BAD_REQUEST", "ProductKey is invalid."), code: refused, message: "BAD_REQUEST-ProductKey is invalid."},
-		"BAD_REQUEST with status 200":       {status: 200, body: refusal("BAD_REQUEST", "ProductKey is invalid."), code: refused, message: "BAD_REQUEST-ProductKey is invalid."},
-		"NOT_FOUND":                         {status: 404, body: refusal("NOT_FOUND", "No such merchant."), code: refused, message: "NOT_FOUND-No such merchant."},
-		"NOT_AVAILABLE":                     {status: 403, body: refusal("NOT_AVAILABLE", "Not for this customer."), code: refused, message: "NOT_AVAILABLE-Not for this customer."},
-		"ALREADY_EXISTS":                    {status: 409, body: refusal("ALREADY_EXISTS", "Active already."), code: refused, message: "ALREADY_EXISTS-Active already."},
-		"a refusal without words":           {status: 400, body: refusal("BAD_REQUEST", " "), code: refused, message: "BAD_REQUEST"},
-		"a refusal with control characters": {status: 400, body: refusal("BAD_REQUEST", "a\r\nb\x00\u202ec"), code: refused, message: "BAD_REQUEST-a bc"},
-		"a refusal with many words":         {status: 400, body: refusal("BAD_REQUEST", strings.Repeat("ä", 10_000)), code: refused, message: "BAD_REQUEST-" + strings.Repeat("ä", 255) + "…"},
-		"UNAUTHORIZED":                      {status: 401, body: refusal("UNAUTHORIZED", "Wrong password."), code: fault.BadGateway},
-		"TOO_MANY_REQUESTS":                 {status: 429, body: refusal("TOO_MANY_REQUESTS", ""), headers: []string{"Retry-After", "17"}, code: fault.Unavailable, retry: 17 * time.Second},
-		"TOO_MANY_REQUESTS, no Retry-After": {status: 429, body: refusal("TOO_MANY_REQUESTS", ""), code: fault.Unavailable, retry: 5 * time.Second},
-		"TOO_MANY_REQUESTS for ever":        {status: 429, body: refusal("TOO_MANY_REQUESTS", ""), headers: []string{"Retry-After", "9999999"}, code: fault.Unavailable, retry: time.Hour},
-		"TOO_MANY_REQUESTS, negative":       {status: 429, body: refusal("TOO_MANY_REQUESTS", ""), headers: []string{"Retry-After", "-1"}, code: fault.Unavailable, retry: 5 * time.Second},
-		"INTERNAL_ERROR":                    {status: 500, body: refusal("INTERNAL_ERROR", "NullPointerException"), code: fault.BadGateway},
-		"INTERNAL_ERROR with status 200":    {status: 200, body: refusal("INTERNAL_ERROR", ""), code: fault.BadGateway},
-		"SERVICE_UNAVAILABLE":               {status: 503, body: refusal("SERVICE_UNAVAILABLE", "Maintenance."), code: fault.BadGateway},
+		"OK": {status: 200, body: `{"entitlementId":"e-1","responseCode":"OK"}`},
+		"OK with null parameters": {status: 200,
+			body: `{"entitlementId":"e-1","responseCode":"OK","parameters":null,"more":[1]}`},
+		"OK with a link": {status: 200, body: strings.Replace(granted, "CLIENT_ACTION_REQUIRED",
+			"OK", 1)},
+		"CLIENT_ACTION_REQUIRED": {status: 202, body: granted},
+		"a link without expiry":  {status: 202, body: grant("https://a.example/x", "")},
+		"BAD_REQUEST": {status: 400, body: refusal("BAD_REQUEST", "ProductKey is invalid."),
+			code: refused, message: "BAD_REQUEST-ProductKey is invalid."},
+		"BAD_REQUEST with status 200": {status: 200, body: refusal("BAD_REQUEST", "ProductKey is invalid."),
+			code: refused, message: "BAD_REQUEST-ProductKey is invalid."},
+		"NOT_FOUND": {status: 404, body: refusal("NOT_FOUND", "No such merchant."),
+			code: refused, message: "NOT_FOUND-No such merchant."},
+		"NOT_AVAILABLE": {status: 403, body: refusal("NOT_AVAILABLE", "Not for this customer."),
+			code: refused, message: "NOT_AVAILABLE-Not for this customer."},
+		"ALREADY_EXISTS": {status: 409, body: refusal("ALREADY_EXISTS", "Active already."),
+			code: refused, message: "ALREADY_EXISTS-Active already."},
+		"a refusal without words": {status: 400, body: refusal("BAD_REQUEST", " "), code: refused,
+			message: "BAD_REQUEST"},
+		"a refusal with control characters": {status: 400, body: refusal("BAD_REQUEST", "a\r\nb\x00\u202ec"),
+			code: refused, message: "BAD_REQUEST-a bc"},
+		"a refusal with many words": {status: 400, body: refusal("BAD_REQUEST", strings.Repeat("ä", 10_000)),
+			code: refused, message: "BAD_REQUEST-" + strings.Repeat("ä", 255) + "…"},
+		"UNAUTHORIZED": {status: 401, body: refusal("UNAUTHORIZED", "Wrong password."),
+			code: fault.BadGateway},
+		"TOO_MANY_REQUESTS": {status: 429, body: refusal("TOO_MANY_REQUESTS", ""),
+			headers: []string{"Retry-After", "17"}, code: fault.Unavailable, retry: 17 * time.Second},
+		"TOO_MANY_REQUESTS, no Retry-After": {status: 429, body: refusal("TOO_MANY_REQUESTS", ""),
+			code: fault.Unavailable, retry: 5 * time.Second},
+		"TOO_MANY_REQUESTS for ever": {status: 429, body: refusal("TOO_MANY_REQUESTS", ""),
+			headers: []string{"Retry-After", "9999999"}, code: fault.Unavailable, retry: time.Hour},
+		"TOO_MANY_REQUESTS, negative": {status: 429, body: refusal("TOO_MANY_REQUESTS", ""),
+			headers: []string{"Retry-After", "-1"}, code: fault.Unavailable, retry: 5 * time.Second},
+		"INTERNAL_ERROR": {status: 500, body: refusal("INTERNAL_ERROR", "NullPointerException"),
+			code: fault.BadGateway},
+		"INTERNAL_ERROR with status 200": {status: 200, body: refusal("INTERNAL_ERROR", ""), code: fault.BadGateway},
+		"SERVICE_UNAVAILABLE": {status: 503, body: refusal("SERVICE_UNAVAILABLE", "Maintenance."),
+			code: fault.BadGateway},
 
-		"401 without a code":             {status: 401, body: "no", code: fault.BadGateway},
-		"403 without a code":             {status: 403, body: "", code: fault.BadGateway},
-		"408 without a code":             {status: 408, body: "", code: fault.GatewayTimeout},
-		"429 without a code":             {status: 429, body: "<html>", headers: []string{"Retry-After", "3"}, code: fault.Unavailable, retry: 3 * time.Second},
-		"429 with an unknown code":       {status: 429, body: refusal("SLOW_DOWN", ""), code: fault.Unavailable, retry: 5 * time.Second},
-		"500 without a code":             {status: 500, body: "oops", code: fault.BadGateway},
-		"504 without a code":             {status: 504, body: "<html>", code: fault.GatewayTimeout},
-		"400 without a code":             {status: 400, body: "<html>", code: fault.BadGateway},
-		"404 without a code":             {status: 404, body: "<html>", code: fault.BadGateway},
-		"200 without a body":             {status: 200, body: "", code: fault.BadGateway},
-		"204":                            {status: 204, body: "", code: fault.BadGateway},
-		"200 that is no JSON":            {status: 200, body: "<html>OK</html>", code: fault.BadGateway},
-		"200 with another JSON":          {status: 200, body: `[]`, code: fault.BadGateway},
-		"200 with an unknown code":       {status: 200, body: refusal("MAYBE", ""), code: fault.BadGateway},
-		"a truncated grant":              {status: 202, body: granted[:len(granted)-1], code: fault.BadGateway},
-		"a grant with something behind":  {status: 202, body: granted + granted, code: fault.BadGateway},
-		"a grant with a member twice":    {status: 202, body: `{"entitlementId":"e-2",` + granted[1:], code: fault.BadGateway},
-		"a grant with invalid UTF-8":     {status: 202, body: strings.Replace(granted, "Open", "\xff", 1), code: fault.BadGateway},
-		"a grant of another type":        {status: 202, body: strings.Replace(granted, `"e-1"`, `1`, 1), code: fault.BadGateway},
-		"a grant over 1 MiB":             {status: 202, body: granted + strings.Repeat(" ", 1<<20), code: fault.BadGateway},
-		"a grant with status 500":        {status: 500, body: granted, code: fault.BadGateway},
-		"a grant without entitlementId":  {status: 202, body: strings.Replace(granted, "e-1", "", 1), code: fault.BadGateway},
-		"a grant with a line break":      {status: 202, body: strings.Replace(granted, "e-1", `e\n1`, 1), code: fault.BadGateway},
-		"a grant without the link":       {status: 202, body: `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED"}`, code: fault.BadGateway},
-		"a link that is http":            {status: 202, body: grant("http://a.example/x", ""), code: fault.BadGateway},
-		"a link that is javascript":      {status: 202, body: grant("javascript:alert(1)", ""), code: fault.BadGateway},
-		"a link without a host":          {status: 202, body: grant("https:///x", ""), code: fault.BadGateway},
-		"a link with credentials":        {status: 202, body: grant("https://bank.example@a.example/x", ""), code: fault.BadGateway},
-		"a link with a line break":       {status: 202, body: grant("https://a.example/x\r\nBcc: x@y.zz", ""), code: fault.BadGateway},
-		"a link with a space":            {status: 202, body: grant("https://a.example/x y", ""), code: fault.BadGateway},
-		"a link that is too long":        {status: 202, body: grant("https://a.example/"+strings.Repeat("x", 4096), ""), code: fault.BadGateway},
-		"an expiry that is no time":      {status: 202, body: grant("https://a.example/x", "tomorrow"), code: fault.BadGateway},
-		"a redirect":                     {status: 307, body: granted, headers: []string{"Location", "/elsewhere"}, code: fault.BadGateway},
-		"a redirect to another provider": {status: 302, body: "", headers: []string{"Location", "http://127.0.0.1:1/v1/entitlement"}, code: fault.BadGateway},
+		"401 without a code": {status: 401, body: "no", code: fault.BadGateway},
+		"403 without a code": {status: 403, body: "", code: fault.BadGateway},
+		"408 without a code": {status: 408, body: "", code: fault.GatewayTimeout},
+		"429 without a code": {status: 429, body: "<html>", headers: []string{"Retry-After", "3"},
+			code: fault.Unavailable, retry: 3 * time.Second},
+		"429 with an unknown code": {status: 429, body: refusal("SLOW_DOWN", ""), code: fault.Unavailable,
+			retry: 5 * time.Second},
+		"500 without a code":            {status: 500, body: "oops", code: fault.BadGateway},
+		"504 without a code":            {status: 504, body: "<html>", code: fault.GatewayTimeout},
+		"400 without a code":            {status: 400, body: "<html>", code: fault.BadGateway},
+		"404 without a code":            {status: 404, body: "<html>", code: fault.BadGateway},
+		"200 without a body":            {status: 200, body: "", code: fault.BadGateway},
+		"204":                           {status: 204, body: "", code: fault.BadGateway},
+		"200 that is no JSON":           {status: 200, body: "<html>OK</html>", code: fault.BadGateway},
+		"200 with another JSON":         {status: 200, body: `[]`, code: fault.BadGateway},
+		"200 with an unknown code":      {status: 200, body: refusal("MAYBE", ""), code: fault.BadGateway},
+		"a truncated grant":             {status: 202, body: granted[:len(granted)-1], code: fault.BadGateway},
+		"a grant with something behind": {status: 202, body: granted + granted, code: fault.BadGateway},
+		"a grant with a member twice": {status: 202, body: `{"entitlementId":"e-2",` + granted[1:],
+			code: fault.BadGateway},
+		"a grant with invalid UTF-8": {status: 202, body: strings.Replace(granted, "Open", "\xff", 1),
+			code: fault.BadGateway},
+		"a grant of another type": {status: 202, body: strings.Replace(granted, `"e-1"`, `1`, 1),
+			code: fault.BadGateway},
+		"a grant over 1 MiB": {status: 202, body: granted + strings.Repeat(" ", 1<<20),
+			code: fault.BadGateway},
+		"a grant with status 500": {status: 500, body: granted, code: fault.BadGateway},
+		"a grant without entitlementId": {status: 202, body: strings.Replace(granted, "e-1", "", 1),
+			code: fault.BadGateway},
+		"a grant with a line break": {status: 202, body: strings.Replace(granted, "e-1", `e\n1`, 1),
+			code: fault.BadGateway},
+		"a grant without the link": {status: 202,
+			body: `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED"}`, code: fault.BadGateway},
+		"a link that is http":       {status: 202, body: grant("http://a.example/x", ""), code: fault.BadGateway},
+		"a link that is javascript": {status: 202, body: grant("javascript:alert(1)", ""), code: fault.BadGateway},
+		"a link without a host":     {status: 202, body: grant("https:///x", ""), code: fault.BadGateway},
+		"a link with credentials": {status: 202, body: grant("https://bank.example@a.example/x", ""),
+			code: fault.BadGateway},
+		"a link with a line break": {status: 202, body: grant("https://a.example/x\r\nBcc: x@y.zz", ""),
+			code: fault.BadGateway},
+		"a link with a space": {status: 202, body: grant("https://a.example/x y", ""),
+			code: fault.BadGateway},
+		"a link that is too long": {status: 202, body: grant("https://a.example/"+strings.Repeat("x", 4096), ""),
+			code: fault.BadGateway},
+		"an expiry that is no time": {status: 202, body: grant("https://a.example/x", "tomorrow"),
+			code: fault.BadGateway},
+		"a redirect": {status: 307, body: granted, headers: []string{"Location", "/elsewhere"},
+			code: fault.BadGateway},
+		"a redirect to another provider": {status: 302, body: "",
+			headers: []string{"Location", "http://127.0.0.1:1/v1/entitlement"}, code: fault.BadGateway},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -261,7 +305,8 @@ func TestEntitleReportsAProviderThatIsNotThere(t *testing.T) {
 	t.Run("it refuses the connection", func(t *testing.T) {
 		gone := httptest.NewServer(http.NotFoundHandler())
 		gone.Close()
-		p := newProviderAt(t, gone.URL, newProviderCredentials(t, `{"username":"carillon","password":"x"}`), time.Minute)
+		p := newProviderAt(t, gone.URL, newProviderCredentials(t, `{"username":"carillon","password":"x"}`),
+			time.Minute)
 		_, err := p.Entitle(t.Context(), "operation-1", entitlementRequest)
 		assert.True(t, fault.Is(err, fault.BadGateway), "%v", err)
 	})
@@ -299,12 +344,14 @@ func TestEntitleReadsRotatedCredentials(t *testing.T) {
 	accepted = "third-password" // which nobody told us
 	assert.True(t, fault.Is(entitle("e"), fault.BadGateway))
 	assert.Equal(t, []string{
-		"a first-password", "b first-password", "c first-password", "c second-password", "d second-password", "e second-password",
+		"a first-password", "b first-password", "c first-password", "c second-password", "d second-password",
+		"e second-password",
 	}, calls)
 }
 
 func TestEntitleNeverShowsASecretItCannotRead(t *testing.T) {
-	for _, value := range []string{"hunter2-not-json", `[]`, `{"username":"carillon","password":hunter2}`, `{"password":"hunter2"}`} {
+	for _, value := range []string{"hunter2-not-json", `[]`, `{"username":"carillon","password":hunter2}`,
+		`{"password":"hunter2"}`} {
 		p := newProviderAt(t, "https://provider.example.com", newProviderCredentials(t, value), time.Minute)
 		_, err := p.Entitle(t.Context(), "operation-1", entitlementRequest)
 		require.Error(t, err)
@@ -336,7 +383,8 @@ func TestNewTakesHTTPSOnly(t *testing.T) {
 	}
 	for url, ok := range tests {
 		t.Run(url, func(t *testing.T) {
-			_, err := provider.New(url, provider.ActivationHosts{}, nil, "carillon/provider/bango", time.Minute, clocktest.New())
+			_, err := provider.New(url, provider.ActivationHosts{}, nil, "carillon/provider/bango", time.Minute,
+				clocktest.New())
 			if ok {
 				require.NoError(t, err)
 				return

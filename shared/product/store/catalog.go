@@ -39,8 +39,8 @@ func (s *Catalog) Business(ctx context.Context, id string) (product.Business, er
 	return product.Business{ID: id, MerchantAccountKey: dynamo.GetString(item, "merchantAccountKey")}, nil
 }
 
-// Offer returns the names of a product. One that is not known is named as it was asked for, so that the provider refuses
-// it in its own words. It returns DynamoDB's error.
+// Offer returns the names of a product. One that is not known is named as it was asked for, so that the provider
+// refuses it in its own words. It returns DynamoDB's error.
 func (s *Catalog) Offer(ctx context.Context, businessID string, p product.Product) (product.Offer, error) {
 	asSent := product.Offer{ProductKey: p.ReferredType, OfferKey: p.SpecificationID, Name: p.ReferredType}
 	sk := "product#" + p.ReferredType + "#" + p.SpecificationID

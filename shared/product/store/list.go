@@ -13,9 +13,9 @@ import (
 	"carillon/shared/product"
 )
 
-// List gives a page an owner's products, in the order of their ids. It reads all of them, for the page counts those that
-// match, but has DynamoDB send no more than the page needs, and leave out some of those that the filters do not match. It
-// returns DynamoDB's error; the page's; or an error if an item is no product's.
+// List gives a page an owner's products, in the order of their ids. It reads all of them, for the page counts those
+// that match, but has DynamoDB send no more than the page needs, and leave out some of those that the filters do not
+// match. It returns DynamoDB's error; the page's; or an error if an item is no product's.
 func (s *Products) List(
 	ctx context.Context, tenant, businessID string, filters []product.Filter, page product.Page,
 ) error {
@@ -84,7 +84,8 @@ var columns = map[string]string{
 	"billingAccount.@type":     "billingAccountType",
 }
 
-// narrow has DynamoDB leave out items that a filter does not match. It is an economy alone: it may leave some of them in.
+// narrow has DynamoDB leave out items that a filter does not match. It is an economy alone: it may leave some of them
+// in.
 func narrow(input *dynamodb.QueryInput, filters []product.Filter) {
 	var conditions []string
 	for i, f := range filters {

@@ -23,16 +23,16 @@ import (
 const mailRetention = 30 * 24 * time.Hour
 
 // Mails keeps the mails in DynamoDB, one item each, and on each product how its latest request's mail fares. What it
-// writes of both it writes in one transaction, so that a crash leaves neither without the other. Beside the mails are the
-// windows that limit them (Admit).
+// writes of both it writes in one transaction, so that a crash leaves neither without the other. Beside the mails are
+// the windows that limit them (Admit).
 type Mails struct {
 	client          *dynamodb.Client
 	mails, products string // tables
 	clock           clock.Clock
 }
 
-// NewMails returns the mails of a table with the key id and the time to live expiresAt, and the products' table. Between
-// two tries of a transaction clock waits.
+// NewMails returns the mails of a table with the key id and the time to live expiresAt, and the products' table.
+// Between two tries of a transaction clock waits.
 func NewMails(client *dynamodb.Client, mailsTable, productsTable string, clock clock.Clock) *Mails {
 	return &Mails{client: client, mails: mailsTable, products: productsTable, clock: clock}
 }
@@ -59,12 +59,12 @@ func (s *Mails) Get(ctx context.Context, requestID string) (product.Mail, error)
 	return mailFromItem(out.Item), nil
 }
 
-// Keep writes a product, or renews its link and contacts, and with it the mail that the request is to bring about. If the
-// mail is there already, the request's work has been done, and Keep does nothing.
+// Keep writes a product, or renews its link and contacts, and with it the mail that the request is to bring about. If
+// the mail is there already, the request's work has been done, and Keep does nothing.
 //
-// The provider is the authority on entitlements: a customer who cancelled there and buys again has a new one. The product
-// takes it then, and Keep returns the one it had, which stays among its formerEntitlementIds. It returns the error of
-// dynamo.Transact.
+// The provider is the authority on entitlements: a customer who cancelled there and buys again has a new one. The
+// product takes it then, and Keep returns the one it had, which stays among its formerEntitlementIds. It returns the
+// error of dynamo.Transact.
 func (s *Mails) Keep(
 	ctx context.Context, stored product.Stored, mail product.Mail,
 ) (formerEntitlement string, err error) {
@@ -94,13 +94,14 @@ func (s *Mails) Keep(
 	return formerEntitlement, err
 }
 
-// Claim makes a pending mail the caller's to send: it is for a claim that no other call has. It returns a fault Conflict
-// with the mail if it is not pending, NotFound if there is none, or DynamoDB's error.
+// Claim makes a pending mail the caller's to send: it is for a claim that no other call has. It returns a fault
+// Conflict with the mail if it is not pending, NotFound if there is none, or DynamoDB's error.
 func (s *Mails) Claim(ctx context.Context, requestID, claim string, now time.Time) (product.Mail, error) {
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:                aws.String(s.mails),
-		Key:                      requestKey(requestID),
-		UpdateExpression:         aws.String("SET #state = :sending, claim = :claim, claimedAt = :now, updatedAt = :now"),
+		TableName: aws.String(s.mails),
+		Key:       requestKey(requestID),
+		UpdateExpression: aws.String(
+			"SET #state = :sending, claim = :claim, claimedAt = :now, updatedAt = :now"),
 		ConditionExpression:      aws.String("#state = :pending"),
 		ExpressionAttributeNames: stateName,
 		ExpressionAttributeValues: dynamo.Item{
@@ -155,8 +156,8 @@ func (s *Mails) Release(ctx context.Context, mail product.Mail, reason string, n
 
 // SetOutcome keeps what has become of a mail, and shows it on the product if no later request has been made for it. The
 // activation link is removed: nothing needs it any more. A mail goes on only: SetOutcome returns a fault Conflict, and
-// changes nothing, for an outcome that tells no more than what is kept; NotFound if there is no such mail; or the error of
-// dynamo.Transact.
+// changes nothing, for an outcome that tells no more than what is kept; NotFound if there is no such mail; or the error
+// of dynamo.Transact.
 func (s *Mails) SetOutcome(ctx context.Context, mail product.Mail, outcome product.Outcome, now time.Time) error {
 	update := s.outcomeUpdate(mail.RequestID, outcome, now)
 	onProduct := s.outcomeOnProduct(mail, outcome, now)

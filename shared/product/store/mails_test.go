@@ -45,8 +45,10 @@ func newMails(t *testing.T) (mails *store.Mails, stack string) {
 func keep(t *testing.T, mails *store.Mails, request string, now time.Time) product.Mail {
 	t.Helper()
 	mail := product.Mail{
-		RequestID: request, Tenant: tenant, BusinessID: "PA", ProductID: keptProduct, To: "abc@gmail.com", Service: "Disney+",
-		Link: secret.NewText(activationURL), LinkExpires: now.Add(24 * time.Hour), State: product.MailPending, CreatedAt: now,
+		RequestID: request, Tenant: tenant, BusinessID: "PA", ProductID: keptProduct, To: "abc@gmail.com",
+		Service: "Disney+",
+		Link:    secret.NewText(activationURL), LinkExpires: now.Add(24 * time.Hour), State: product.MailPending,
+		CreatedAt: now,
 	}
 	p := product.Product{
 		SpecificationID: "disney-plus", ReferredType: "DISNEY", BillingAccount: product.BillingAccount{
@@ -54,7 +56,8 @@ func keep(t *testing.T, mails *store.Mails, request string, now time.Time) produ
 		},
 	}
 	former, err := mails.Keep(t.Context(), product.Stored{
-		Tenant: tenant, BusinessID: "PA", ID: keptProduct, Product: p, Entitlement: product.Entitlement{ID: "e-1"}, OperationID: request,
+		Tenant: tenant, BusinessID: "PA", ID: keptProduct, Product: p, Entitlement: product.Entitlement{ID: "e-1"},
+		OperationID: request,
 	}, mail)
 	require.NoError(t, err)
 	require.Empty(t, former)
@@ -153,8 +156,10 @@ func TestReleaseMakesAMailPendingAgain(t *testing.T) {
 // A mail's state never goes back: every two states in both orders.
 func TestSetOutcomeGoesOnOnly(t *testing.T) {
 	order := [][]product.MailState{
-		{product.MailPending}, {product.MailSending}, {product.MailUnknown}, {product.MailSent}, {product.MailDelivered},
-		{product.MailBounced, product.MailSuppressed, product.MailRefused, product.MailExpired}, {product.MailComplained}, {product.MailNone},
+		{product.MailPending}, {product.MailSending}, {product.MailUnknown}, {product.MailSent},
+		{product.MailDelivered},
+		{product.MailBounced, product.MailSuppressed, product.MailRefused, product.MailExpired},
+		{product.MailComplained}, {product.MailNone},
 	}
 	rank := map[product.MailState]int{}
 	for i, states := range order {
@@ -165,7 +170,8 @@ func TestSetOutcomeGoesOnOnly(t *testing.T) {
 	mails, stack := newMails(t)
 	for from := range rank {
 		for _, to := range []product.MailState{
-			product.MailUnknown, product.MailSent, product.MailDelivered, product.MailBounced, product.MailSuppressed, product.MailRefused,
+			product.MailUnknown, product.MailSent, product.MailDelivered, product.MailBounced, product.MailSuppressed,
+			product.MailRefused,
 			product.MailExpired, product.MailComplained,
 		} {
 			t.Run(string(from+" to "+to), func(t *testing.T) {
@@ -175,9 +181,11 @@ func TestSetOutcomeGoesOnOnly(t *testing.T) {
 					_, err := mails.Claim(t.Context(), request, "claim", noon)
 					require.NoError(t, err)
 				} else if from != product.MailPending {
-					require.NoError(t, mails.SetOutcome(t.Context(), mail, product.Outcome{State: from, Reason: "first"}, noon))
+					require.NoError(t, mails.SetOutcome(t.Context(), mail,
+						product.Outcome{State: from, Reason: "first"}, noon))
 				}
-				err := mails.SetOutcome(t.Context(), mail, product.Outcome{State: to, Reason: "second", MessageID: "m-1"}, noon)
+				err := mails.SetOutcome(t.Context(), mail, product.Outcome{State: to, Reason: "second",
+					MessageID: "m-1"}, noon)
 				state, reason := shown(t, stack)
 				if rank[to] > rank[from] {
 					require.NoError(t, err)
@@ -201,7 +209,8 @@ func TestSetOutcomeShowsTheLatestRequestsMail(t *testing.T) {
 	first := keep(t, mails, "a", noon)
 	second := keep(t, mails, "b", noon)
 	require.NoError(t, mails.SetOutcome(t.Context(), second, product.Outcome{State: product.MailSent}, noon))
-	require.NoError(t, mails.SetOutcome(t.Context(), first, product.Outcome{State: product.MailBounced, Reason: "no such mailbox"}, noon))
+	require.NoError(t, mails.SetOutcome(t.Context(), first,
+		product.Outcome{State: product.MailBounced, Reason: "no such mailbox"}, noon))
 	state, reason := shown(t, stack)
 	assert.Equal(t, []string{"sent", ""}, []string{state, reason})
 	kept, err := mails.Get(t.Context(), "a")
@@ -217,7 +226,8 @@ func TestSetOutcomeShowsTheLatestRequestsMail(t *testing.T) {
 func TestSetOutcomeCutsItsReason(t *testing.T) {
 	mails, stack := newMails(t)
 	mail := keep(t, mails, "a", noon)
-	require.NoError(t, mails.SetOutcome(t.Context(), mail, product.Outcome{State: product.MailBounced, Reason: " 550\r\n\x00" + strings.Repeat("ä", 1000)}, noon))
+	require.NoError(t, mails.SetOutcome(t.Context(), mail, product.Outcome{State: product.MailBounced,
+		Reason: " 550\r\n\x00" + strings.Repeat("ä", 1000)}, noon))
 	_, reason := shown(t, stack)
 	assert.Equal(t, "550 "+strings.Repeat("ä", 251)+"…", reason)
 }
@@ -226,15 +236,16 @@ func TestSetOutcomeCutsItsReason(t *testing.T) {
 func TestSetOutcomeOutlivesConflicts(t *testing.T) {
 	stack := emulatortest.Deploy(t)
 	var tries atomic.Int64
-	client := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation != "TransactWriteItems" || tries.Add(1)%3 == 0 {
-			return false
-		}
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"x",` +
-			`"CancellationReasons":[{"Code":"None"},{"Code":"TransactionConflict"}]}`))
-		return true
-	}))
+	client := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(),
+		func(w http.ResponseWriter, call emulatortest.Call) bool {
+			if call.Operation != "TransactWriteItems" || tries.Add(1)%3 == 0 {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException",` +
+				`"Message":"x","CancellationReasons":[{"Code":"None"},{"Code":"TransactionConflict"}]}`))
+			return true
+		}))
 	mails := store.NewMails(client, stack+"-mails", stack+"-products", clocktest.New())
 	mail := keep(t, mails, "a", noon)
 	require.NoError(t, mails.SetOutcome(t.Context(), mail, product.Outcome{State: product.MailSent}, noon))

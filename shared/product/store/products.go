@@ -1,5 +1,5 @@
-// Package store keeps products, their mails and the windows of the mails' limits in DynamoDB, and reads what countries are
-// served.
+// Package store keeps products, their mails and the windows of the mails' limits in DynamoDB, and reads what countries
+// are served.
 package store
 
 import (
@@ -19,9 +19,9 @@ import (
 
 // Products finds products in DynamoDB, one item each.
 //
-// Mails writes them: an item is written once its entitlement is there, in one transaction with the mail that the request
-// brings about. A crash before it leaves no trace but the entitlement, which the provider gives again to the same request;
-// a crash after it leaves both whole.
+// Mails writes them: an item is written once its entitlement is there, in one transaction with the mail that the
+// request brings about. A crash before it leaves no trace but the entitlement, which the provider gives again to the
+// same request; a crash after it leaves both whole.
 type Products struct {
 	client *dynamodb.Client
 	table  string
@@ -41,8 +41,8 @@ func OpenProducts(env *environment.Variables, config aws.Config) *Products {
 const shownAttributes = "id, #status, productSpecificationId, referredType, " +
 	"billingAccountId, billingAccountBaseType, billingAccountType, contact, mailState, mailReason, mailAt"
 
-// Find returns an owner's product. It returns a fault NotFound, also for another owner's product; DynamoDB's error; or an
-// error if the item is no product's.
+// Find returns an owner's product. It returns a fault NotFound, also for another owner's product; DynamoDB's error; or
+// an error if the item is no product's.
 func (s *Products) Find(ctx context.Context, tenant, businessID, id string) (product.Shown, error) {
 	if !isProductID(id) {
 		return product.Shown{}, fault.New(fault.NotFound, "")
@@ -141,7 +141,8 @@ func productUpdate(table string, stored product.Stored, mail product.Mail) (upda
 	}, nil
 }
 
-// replacing returns the write for a product that has the entitlement former, or, if that is empty, none or the same one.
+// replacing returns the write for a product that has the entitlement former, or, if that is empty, none or the same
+// one.
 func (u update) replacing(former string) *types.Update {
 	if former != "" {
 		u.UpdateExpression = aws.String(*u.UpdateExpression + " ADD formerEntitlementIds :formers")

@@ -91,8 +91,8 @@ func (w window) put(table, requestID string, length time.Duration, now time.Time
 }
 
 // Admit counts a request against its account's limit and its address's, both or neither. If the request's mail is kept
-// already, Admit returns it and counts nothing; a request that is counted already is not counted again. It returns a fault
-// TooManyRequests over a limit, which says when there is room; or the error of dynamo.Transact.
+// already, Admit returns it and counts nothing; a request that is counted already is not counted again. It returns a
+// fault TooManyRequests over a limit, which says when there is room; or the error of dynamo.Transact.
 func (s *Mails) Admit(
 	ctx context.Context, a product.Admission, limits product.Limits, now time.Time,
 ) (*product.Mail, error) {
@@ -147,8 +147,8 @@ func (s *Mails) counted(
 
 func windowKey(key string) dynamo.Item { return dynamo.Item{"id": dynamo.String(key)} }
 
-// GiveBack takes back what Admit counted for a request that no mail comes of. What is not counted is no error. It returns
-// the error of dynamo.Transact.
+// GiveBack takes back what Admit counted for a request that no mail comes of. What is not counted is no error. It
+// returns the error of dynamo.Transact.
 func (s *Mails) GiveBack(ctx context.Context, a product.Admission) error {
 	remove := func(key string) types.TransactWriteItem {
 		return types.TransactWriteItem{Update: &types.Update{

@@ -27,7 +27,8 @@ import (
 )
 
 func admission(request string) product.Admission {
-	return product.Admission{RequestID: request, Tenant: tenant, BusinessID: "PA", AccountID: "8001234567", Address: "abc@gmail.com"}
+	return product.Admission{RequestID: request, Tenant: tenant, BusinessID: "PA", AccountID: "8001234567",
+		Address: "abc@gmail.com"}
 }
 
 // wait returns how long a request is told to wait, 0 if it is admitted.
@@ -71,14 +72,15 @@ func TestAdmitLimitsAccountsAndAddressesApart(t *testing.T) {
 		account bool // counts against the same account
 		address bool // counts against the same address
 	}{
-		"the same":              {func(*product.Admission) {}, true, true},
-		"another account":       {func(a *product.Admission) { a.AccountID = "x" }, false, true},
-		"another business":      {func(a *product.Admission) { a.BusinessID = "TT" }, false, true},
-		"another tenant":        {func(a *product.Admission) { a.Tenant = "another" }, false, true},
-		"another address":       {func(a *product.Admission) { a.Address = "x@gmail.com" }, true, false},
-		"a capital letter":      {func(a *product.Admission) { a.Address = "Abc@GMAIL.com" }, true, true},
-		"a capital account":     {func(a *product.Admission) { a.AccountID = "A8001234567" }, false, true},
-		"everything is another": {func(a *product.Admission) { a.AccountID, a.Address = "x", "x@gmail.com" }, false, false},
+		"the same":          {func(*product.Admission) {}, true, true},
+		"another account":   {func(a *product.Admission) { a.AccountID = "x" }, false, true},
+		"another business":  {func(a *product.Admission) { a.BusinessID = "TT" }, false, true},
+		"another tenant":    {func(a *product.Admission) { a.Tenant = "another" }, false, true},
+		"another address":   {func(a *product.Admission) { a.Address = "x@gmail.com" }, true, false},
+		"a capital letter":  {func(a *product.Admission) { a.Address = "Abc@GMAIL.com" }, true, true},
+		"a capital account": {func(a *product.Admission) { a.AccountID = "A8001234567" }, false, true},
+		"everything is another": {func(a *product.Admission) { a.AccountID, a.Address = "x", "x@gmail.com" }, false,
+			false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -178,8 +180,8 @@ func TestAdmitNeverAdmitsTooManyAtTheSameTime(t *testing.T) {
 	assert.EqualValues(t, 10, admitted.Load())
 }
 
-// Whatever the order of requests, repeats and times: within any window no more than the limit are admitted, and who waits
-// as long as they are told is admitted.
+// Whatever the order of requests, repeats and times: within any window no more than the limit are admitted, and who
+// waits as long as they are told is admitted.
 func TestAdmitHoldsItsLimits(t *testing.T) {
 	mails, _ := newMails(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -187,7 +189,8 @@ func TestAdmitHoldsItsLimits(t *testing.T) {
 		account, address := uuid.NewString(), uuid.NewString()+"@example.com"
 		now, admitted := noon, map[string]time.Time{}
 		admit := func(request string) time.Duration {
-			a := product.Admission{RequestID: request, Tenant: tenant, BusinessID: "PA", AccountID: account, Address: address}
+			a := product.Admission{RequestID: request, Tenant: tenant, BusinessID: "PA", AccountID: account,
+				Address: address}
 			_, err := mails.Admit(t.Context(), a, limits, now)
 			return wait(rt, err)
 		}
@@ -225,8 +228,8 @@ func TestAdmitSaysThatItIsUnavailableUnderContention(t *testing.T) {
 			return false
 		}
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"x",` +
-			`"CancellationReasons":[{"Code":"TransactionConflict"},{"Code":"None"}]}`))
+		_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException",` +
+			`"Message":"x","CancellationReasons":[{"Code":"TransactionConflict"},{"Code":"None"}]}`))
 		return true
 	}
 	client := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), conflict))
