@@ -19,7 +19,7 @@ import (
 	"carillon/shared/jsonbody"
 )
 
-// The values that seed 003 asks for: every product is of this type, and is created once it is kept.
+// The values that seed 003 asks for: every product is of this type.
 const (
 	Type     = "OTT"     // @type
 	BaseType = "product" // @baseType
