@@ -10,6 +10,7 @@ import (
 
 	"carillon/shared/fault"
 	"carillon/shared/ott"
+	"carillon/shared/ott/otttest"
 )
 
 // contract.md §1: endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or metadata host.
@@ -79,20 +80,20 @@ func TestContractEndpointURL(t *testing.T) {
 		"https://[::ffff:0:127.0.0.1]/", "https://[127.0.0.1]/", "https://[example.com]/",
 	}
 	for _, url := range public {
-		assert.Empty(t, faultsOf(t, body(t, seedLINE, member{"endpointUrl", fmt.Sprintf("%q", url)})), url)
+		assert.Empty(t, faultsOf(t, otttest.Body(t, otttest.SeedLINE, "endpointUrl", fmt.Sprintf("%q", url))), url)
 	}
 	for _, url := range refused {
 		quoted := fmt.Sprintf("%q", url)
-		assert.Equal(t, []string{"bad_value EndpointUrl is invalid"}, faultsOf(t, body(t, seedLINE, member{"endpointUrl", quoted})), url)
+		assert.Equal(t, []string{"bad_value EndpointUrl is invalid"}, faultsOf(t, otttest.Body(t, otttest.SeedLINE, "endpointUrl", quoted)), url)
 	}
 }
 
 // FuzzDecodeRegistration holds what is accepted to what the stores and the callers of registered URLs rely on.
 func FuzzDecodeRegistration(f *testing.F) {
 	for _, seed := range []string{
-		seedMessenger, seedLINE, `{}`, ``, `{"ottPlatformName":"line","ottPlatformAttributes":[]}`, strings.ToUpper(seedLINE),
-		body(f, seedLINE, member{"endpointUrl", `"https://[::ffff:7f00:1]:443/"`}, member{"isActive", "0"}),
-		body(f, seedMessenger, member{"endpointUrl", `"https://0x7f.1/"`}, member{"pageId", "1e400"}),
+		otttest.SeedMessenger, otttest.SeedLINE, `{}`, ``, `{"ottPlatformName":"line","ottPlatformAttributes":[]}`, strings.ToUpper(otttest.SeedLINE),
+		otttest.Body(f, otttest.SeedLINE, "endpointUrl", `"https://[::ffff:7f00:1]:443/"`, "isActive", "0"),
+		otttest.Body(f, otttest.SeedMessenger, "endpointUrl", `"https://0x7f.1/"`, "pageId", "1e400"),
 	} {
 		f.Add(seed)
 	}

@@ -13,47 +13,48 @@ import (
 	"carillon/shared/jsonbody"
 )
 
-// Message is a message to one person, as POST /ott/v1/send takes it.
+// Message is a message to one person, as POST /ott/v1/send takes it. The names in its tags are those of EncodeMessage: a
+// message that waits must be readable by the next release.
 type Message struct {
-	Key              string // messageKey, the caller's own
-	Platform         Platform
-	SenderID         string // the registration it comes from: a page id or channel id
-	OttID            string
-	UserReference    string // Messenger's user_ref, LINE's reply token; tried before OttID where there is one
-	Contents         []Content
-	MessagingType    string // Messenger only
-	Tag              string // Messenger only
-	NotificationType NotificationType
-	Validity         time.Duration // from its creation; whole minutes
+	Key              string           `json:"key"` // messageKey, the caller's own
+	Platform         Platform         `json:"platform"`
+	SenderID         string           `json:"senderId"` // the registration it comes from: a page id or channel id
+	OttID            string           `json:"ottId,omitzero"`
+	UserReference    string           `json:"userReference,omitzero"` // Messenger's user_ref, LINE's reply token; tried before OttID
+	Parts            []Part           `json:"parts"`
+	MessagingType    string           `json:"messagingType,omitzero"` // Messenger only
+	Tag              string           `json:"tag,omitzero"`           // Messenger only
+	NotificationType NotificationType `json:"notificationType,omitzero"`
+	Validity         time.Duration    `json:"-"` // from its creation, whole minutes: StoredMessage.ValidUntil has what it comes to
 }
 
-// Content is one part of a Message. What a platform has no use for is not sent.
-type Content struct {
-	Type          ContentType
-	Text          string
-	URL           string
-	AltURL        string // LINE: of the preview
-	Duration      int64  // LINE: of an audio, in ms
-	NativePayload jsontext.Value
-	IsReusable    bool   // Messenger: whether to keep what the URL names for later messages
-	AttachmentID  string // Messenger: what was kept, instead of a URL
+// Part is one part of a Message. What a platform has no use for is not sent.
+type Part struct {
+	Type          PartType       `json:"type"`
+	Text          string         `json:"text,omitzero"`
+	URL           string         `json:"url,omitzero"`
+	AltURL        string         `json:"altUrl,omitzero"`   // LINE: of the preview
+	Duration      int64          `json:"duration,omitzero"` // LINE: of an audio, in ms
+	NativePayload jsontext.Value `json:"nativePayload,omitzero"`
+	IsReusable    bool           `json:"isReusable,omitzero"`   // Messenger: whether to keep what the URL names for later messages
+	AttachmentID  string         `json:"attachmentId,omitzero"` // Messenger: what was kept, instead of a URL
 }
 
-// ContentType is what a Content is.
-type ContentType string
+// PartType is what a Part is.
+type PartType string
 
-// The types of contents. A native one is in the platform's own words.
+// The types of parts. A native one is in the platform's own words.
 const (
-	TextContent   ContentType = "text"
-	ImageContent  ContentType = "image"
-	AudioContent  ContentType = "audio"
-	VideoContent  ContentType = "video"
-	NativeContent ContentType = "native"
+	TextPart   PartType = "text"
+	ImagePart  PartType = "image"
+	AudioPart  PartType = "audio"
+	VideoPart  PartType = "video"
+	NativePart PartType = "native"
 )
 
-// hasURL reports whether a content is something to be fetched.
-func (t ContentType) hasURL() bool {
-	return t == ImageContent || t == AudioContent || t == VideoContent
+// hasURL reports whether a part is something to be fetched.
+func (t PartType) hasURL() bool {
+	return t == ImagePart || t == AudioPart || t == VideoPart
 }
 
 // NotificationType is how loud a message is, in Messenger's words.
@@ -75,7 +76,12 @@ const (
 	maxValidity = 10080 // minutes: a week
 )
 
-// maxContents is how many contents a message may have.
+// IsMessageKey reports whether a text can be the messageKey of a message.
+func IsMessageKey(text string) bool {
+	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= maxKey
+}
+
+// maxContents is how many contents, its parts, a message may have.
 var maxContents = map[Platform]int{Messenger: 1, LINE: 5}
 
 type sendBody struct {
@@ -245,41 +251,41 @@ func (c *messageChecker) contents(m *Message, contents jsonbody.Array[jsonbody.O
 			bodies = append(bodies, item.Value)
 		}
 	}
-	m.Contents = make([]Content, len(bodies))
-	each := func(read func(*Content, contentBody)) {
+	m.Parts = make([]Part, len(bodies))
+	each := func(read func(*Part, contentBody)) {
 		for i, body := range bodies {
-			read(&m.Contents[i], body)
+			read(&m.Parts[i], body)
 		}
 	}
-	each(func(content *Content, b contentBody) {
-		content.Type = ContentType(c.oneOf("Type", b.Type, "Content Type for all message contents must be provided",
-			string(TextContent), string(ImageContent), string(AudioContent), string(VideoContent), string(NativeContent)))
+	each(func(part *Part, b contentBody) {
+		part.Type = PartType(c.oneOf("Type", b.Type, "Content Type for all message contents must be provided",
+			string(TextPart), string(ImagePart), string(AudioPart), string(VideoPart), string(NativePart)))
 	})
-	each(func(content *Content, b contentBody) {
-		if content.Type == TextContent {
-			content.Text = c.text("Text", b.Text, "Text attribute must be provided for Text type Message Content", 0)
+	each(func(part *Part, b contentBody) {
+		if part.Type == TextPart {
+			part.Text = c.text("Text", b.Text, "Text attribute must be provided for Text type Message Content", 0)
 		}
 	})
-	each(func(content *Content, b contentBody) {
-		if content.Type.hasURL() {
+	each(func(part *Part, b contentBody) {
+		if part.Type.hasURL() {
 			missing := "Url attribute must be provided for Image, File, Audio and Video type Message Content"
 			if m.Platform == Messenger && !b.AttachmentID.Missing() {
 				missing = ""
 			}
-			content.URL = c.text("Url", b.URL, missing, maxURL)
+			part.URL = c.text("Url", b.URL, missing, maxURL)
 		}
 	})
-	each(func(content *Content, b contentBody) {
+	each(func(part *Part, b contentBody) {
 		switch {
-		case content.Type == NativeContent:
+		case part.Type == NativePart:
 			if c.object("NativePayload", kindOf(b.NativePayload), "NativePayload must be provided") {
-				content.NativePayload = b.NativePayload
+				part.NativePayload = b.NativePayload
 			}
-		case content.Type.hasURL():
-			content.AltURL = c.text("AltUrl", b.AltURL, "", maxURL)
-			content.Duration = c.integer("Duration", b.Duration, "", 0, 1<<31-1)
-			content.IsReusable = c.flag("IsReusable", b.IsReusable)
-			content.AttachmentID = c.id("AttachmentId", b.AttachmentID)
+		case part.Type.hasURL():
+			part.AltURL = c.text("AltUrl", b.AltURL, "", maxURL)
+			part.Duration = c.integer("Duration", b.Duration, "", 0, 1<<31-1)
+			part.IsReusable = c.flag("IsReusable", b.IsReusable)
+			part.AttachmentID = c.id("AttachmentId", b.AttachmentID)
 		}
 	})
 }

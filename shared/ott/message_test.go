@@ -48,7 +48,7 @@ func withKeys(request, keys string) string {
 func TestDecodeSend(t *testing.T) {
 	messenger := ott.Message{
 		Key: "e1c35141-6e5c-4bc2-813b-60f969e52b0d", Platform: ott.Messenger, SenderID: "503868699681937", OttID: "U42348yafsd8y3248yfsq8cy9088934d",
-		Contents: []ott.Content{{Type: ott.TextContent, Text: "thanks for purchase"}}, MessagingType: "RESPONSE", Validity: 30 * time.Minute,
+		Parts: []ott.Part{{Type: ott.TextPart, Text: "thanks for purchase"}}, MessagingType: "RESPONSE", Validity: 30 * time.Minute,
 	}
 	line := messenger
 	line.Platform, line.SenderID, line.MessagingType = ott.LINE, "2145435435632435", ""
@@ -56,8 +56,8 @@ func TestDecodeSend(t *testing.T) {
 		with(&m)
 		return m
 	}
-	contents := func(contents ...ott.Content) func(*ott.Message) {
-		return func(m *ott.Message) { m.Contents = contents }
+	parts := func(parts ...ott.Part) func(*ott.Message) {
+		return func(m *ott.Message) { m.Parts = parts }
 	}
 	tests := map[string]struct {
 		body string
@@ -80,34 +80,34 @@ func TestDecodeSend(t *testing.T) {
 		"both to LINE": {instead(lineMessage, `"ottId":`, `"userReference":"u","ottId":`), change(line, func(m *ott.Message) { m.UserReference = "u" })},
 		"the image sample": {
 			withContents(messengerMessage, `{"type":"image","url":"https://example.com/original.jpg","alturl":"https://example.com/preview.jpg","isreusable":true,"attachmentid":12345}`),
-			change(messenger, contents(ott.Content{
-				Type: ott.ImageContent, URL: "https://example.com/original.jpg", AltURL: "https://example.com/preview.jpg", IsReusable: true, AttachmentID: "12345",
+			change(messenger, parts(ott.Part{
+				Type: ott.ImagePart, URL: "https://example.com/original.jpg", AltURL: "https://example.com/preview.jpg", IsReusable: true, AttachmentID: "12345",
 			})),
 		},
 		"attachmentId instead of url": {
 			withContents(messengerMessage, `{"type":"video","attachmentId":"98765432109876543210"}`),
-			change(messenger, contents(ott.Content{Type: ott.VideoContent, AttachmentID: "98765432109876543210"})),
+			change(messenger, parts(ott.Part{Type: ott.VideoPart, AttachmentID: "98765432109876543210"})),
 		},
 		"the audio sample": {
 			withContents(lineMessage, `{"type":"audio","url":"https://example.com/original.m4a","duration":13141}`),
-			change(line, contents(ott.Content{Type: ott.AudioContent, URL: "https://example.com/original.m4a", Duration: 13141})),
+			change(line, parts(ott.Part{Type: ott.AudioPart, URL: "https://example.com/original.m4a", Duration: 13141})),
 		},
 		"native keeps its digits": {
 			withContents(lineMessage, `{"type":"native","nativePayload":{"type":"sticker","packageId":12345678901234567890,"x":"\u003c"}}`),
-			change(line, contents(ott.Content{Type: ott.NativeContent, NativePayload: []byte(`{"type":"sticker","packageId":12345678901234567890,"x":"\u003c"}`)})),
+			change(line, parts(ott.Part{Type: ott.NativePart, NativePayload: []byte(`{"type":"sticker","packageId":12345678901234567890,"x":"\u003c"}`)})),
 		},
 		"what a type has no use for": {
 			withContents(messengerMessage, `{"type":"text","text":"t","duration":-1,"isReusable":"never","url":1,"nativePayload":[]}`),
-			change(messenger, contents(ott.Content{Type: ott.TextContent, Text: "t"})),
+			change(messenger, parts(ott.Part{Type: ott.TextPart, Text: "t"})),
 		},
 		"five contents to LINE": {
 			withContents(lineMessage, strings.TrimSuffix(strings.Repeat(`{"type":"text","text":"t"},`, 5), ",")),
-			change(line, contents(repeat(ott.Content{Type: ott.TextContent, Text: "t"}, 5)...)),
+			change(line, parts(repeat(ott.Part{Type: ott.TextPart, Text: "t"}, 5)...)),
 		},
 		"custom keys in several objects, the first of a name counts": {
 			withKeys(messengerMessage, `[{"messagingType":""},{"messagingType":"MESSAGE_TAG"},null,{"tag":"HUMAN_AGENT","messagingType":"UPDATE"},{"notificationType":"SILENT_PUSH"}]`),
 			change(messenger, func(m *ott.Message) {
-				m.Contents, m.MessagingType, m.Tag, m.NotificationType = []ott.Content{{Type: ott.TextContent, Text: "t"}}, "MESSAGE_TAG", "HUMAN_AGENT", ott.NotifySilent
+				m.Parts, m.MessagingType, m.Tag, m.NotificationType = []ott.Part{{Type: ott.TextPart, Text: "t"}}, "MESSAGE_TAG", "HUMAN_AGENT", ott.NotifySilent
 			}),
 		},
 		"LINE needs no custom keys": {
@@ -128,12 +128,12 @@ func TestDecodeSend(t *testing.T) {
 	}
 }
 
-func repeat(c ott.Content, n int) []ott.Content {
-	contents := make([]ott.Content, n)
-	for i := range contents {
-		contents[i] = c
+func repeat(p ott.Part, n int) []ott.Part {
+	parts := make([]ott.Part, n)
+	for i := range parts {
+		parts[i] = p
 	}
-	return contents
+	return parts
 }
 
 // The texts of contract.md §1, "Send and receive", in the order of its list.
@@ -301,9 +301,9 @@ func FuzzDecodeSend(f *testing.F) {
 		assert.NotEmpty(t, m.SenderID)
 		assert.NotEmpty(t, m.OttID+m.UserReference)
 		assert.GreaterOrEqual(t, m.Validity, time.Minute)
-		assert.NotEmpty(t, m.Contents)
-		for _, content := range m.Contents {
-			assert.NotEmpty(t, content.Text+content.URL+content.AttachmentID+string(content.NativePayload))
+		assert.NotEmpty(t, m.Parts)
+		for _, part := range m.Parts {
+			assert.NotEmpty(t, part.Text+part.URL+part.AttachmentID+string(part.NativePayload))
 		}
 	})
 }

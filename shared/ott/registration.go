@@ -1,4 +1,5 @@
-// Package ott is the OTT API: Messenger pages and LINE channels that a partner registers (contract.md §1, seeds 000 and 001).
+// Package ott is what the OTT API is about: Messenger pages and LINE channels that a partner registers, and messages to
+// people (docs/contract.md §1, seeds 000 and 001). It decodes and checks them, and imports nothing of AWS.
 package ott
 
 import (
@@ -46,6 +47,12 @@ const (
 	maxURL    = 2048
 	maxSecret = 3072 // three of them, each character escaped to six bytes, fit the 64 KiB of a secret
 )
+
+// IsPropertyID reports whether an id can have been registered. What cannot is not asked for: DynamoDB would refuse a key
+// that is too long.
+func IsPropertyID(id string) bool {
+	return id != "" && utf8.ValidString(id) && utf8.RuneCountInString(id) <= maxName
+}
 
 type registrationBody struct {
 	OttPlatformName       jsonbody.Value                          `json:"ottPlatformName"`

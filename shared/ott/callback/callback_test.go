@@ -138,9 +138,7 @@ func TestContractSignatureMissingOrWrong(t *testing.T) {
 			assert.Equal(t, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, answer.Body)
 			assert.Empty(t, o.calls, "nothing is published")
 			log := o.log.String()
-			assert.Contains(t, log, `"refusedSignatures":1,"function":`)
-			assert.Contains(t, log, `"_aws":{"Timestamp":`)
-			assert.Contains(t, log, `"CloudWatchMetrics":[{"Namespace":"Carillon","Dimensions":[["function"]],"Metrics":[{"Name":"refusedSignatures","Unit":"Count"}]}]`)
+			o.log.Metric(t, "refusedSignatures", 1)
 			assert.Contains(t, log, `"tenant":"tenant-1","platform":"`+string(test.registration.Platform)+`","ottPropertyId":"`+test.registration.PropertyID+`"`)
 			for _, s := range []secret.Text{test.kept.ApplicationSecret, test.kept.ChannelSecret, test.kept.CustomerConnectSecret, test.kept.CallbackVerifyToken, test.kept.PageAccessToken} {
 				if !s.IsZero() {

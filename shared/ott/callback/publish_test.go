@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/shared/clock"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
@@ -55,14 +56,14 @@ func TestEventsGoInCallsThatEventBridgeTakes(t *testing.T) {
 			}
 			events, want = append(events, event), append(want, detailOf(event))
 		}
-		require.NoError(rt, callback.NewPublisher(b.client, "bus", &naps{}).Publish(t.Context(), property, events))
+		require.NoError(rt, callback.NewPublisher(b.client, "bus", clocktest.New()).Publish(t.Context(), property, events))
 		assert.ElementsMatch(rt, want, details(b.accepted), "each once: the bus refuses what is too large")
 	})
 }
 
 func TestEventOfTheLargestSize(t *testing.T) {
 	b := newBus(t)
-	publisher := callback.NewPublisher(b.client, "bus", &naps{})
+	publisher := callback.NewPublisher(b.client, "bus", clocktest.New())
 	rest := len(detailOf(callback.Event{JSON: []byte(`{"":1}`)})) + len("carillon.ott") + len("LINE Event") + 14
 	largest := callback.Event{JSON: []byte(`{"` + strings.Repeat("a", 256*1024-1-rest) + `":1}`), Time: time.UnixMilli(1770739100123)}
 	require.NoError(t, publisher.Publish(t.Context(), property, []callback.Event{largest}))
@@ -75,7 +76,7 @@ func TestEventOfTheLargestSize(t *testing.T) {
 }
 
 func TestFailedEntriesAreSentAgain(t *testing.T) {
-	b, clock := newBus(t), &naps{}
+	b, clock := newBus(t), clocktest.New()
 	b.answer = func(call int, entries []entry) (int, []string) {
 		codes := make([]string, len(entries))
 		for i := range codes {
@@ -96,8 +97,8 @@ func TestFailedEntriesAreSentAgain(t *testing.T) {
 		sent = append(sent, len(call))
 	}
 	assert.Equal(t, []int{9, 4, 2, 1}, sent, "what was taken is not sent again")
-	require.Len(t, clock.slept, 3)
-	for i, slept := range clock.slept {
+	require.Len(t, clock.Slept(), 3)
+	for i, slept := range clock.Slept() {
 		assert.GreaterOrEqual(t, slept, 25*time.Millisecond<<i)
 		assert.LessOrEqual(t, slept, 50*time.Millisecond<<i)
 	}
@@ -145,12 +146,23 @@ func TestContractCallbackThatCannotBePublished(t *testing.T) {
 	}
 }
 
+// ending is a clock at whose first sleep the request's time is over.
+type ending struct {
+	*clocktest.Clock
+	end context.CancelFunc
+}
+
+// Sleep implements clock.Clock.
+func (e ending) Sleep(ctx context.Context, d time.Duration) error {
+	e.end()
+	return e.Clock.Sleep(ctx, d)
+}
+
 func TestPublishingEndsWithTheRequestsTime(t *testing.T) {
-	b, clock := newBus(t), &naps{}
+	b := newBus(t)
 	b.answer = func(int, []entry) (int, []string) { return http.StatusOK, []string{"ThrottlingException"} }
 	ctx, cancel := context.WithCancel(t.Context())
-	clock.end = cancel
-	err := callback.NewPublisher(b.client, "bus", clock).Publish(ctx, property, numbered(1))
+	err := callback.NewPublisher(b.client, "bus", ending{clocktest.New(), cancel}).Publish(ctx, property, numbered(1))
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Len(t, b.calls, 1)
 }

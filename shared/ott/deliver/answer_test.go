@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/ott/deliver"
 )
 
@@ -44,8 +45,8 @@ func FuzzAnswers(f *testing.F) {
 		}
 		transport := answering{status, body}
 		for _, err := range []error{
-			deliver.NewMessenger(transport).Send(t.Context(), messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))),
-			deliver.NewLINE(transport, newClock()).Send(t.Context(), lineText(t)),
+			deliver.NewMessenger(transport, clocktest.New()).Send(t.Context(), messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))),
+			deliver.NewLINE(transport, clocktest.New()).Send(t.Context(), lineText(t)),
 		} {
 			var refused *deliver.Refused
 			var again *deliver.Again

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/ott/deliver"
 	"carillon/shared/secret"
 )
@@ -22,7 +23,7 @@ import (
 // each retry key and each reply token once.
 type lineAPI struct {
 	*platforms
-	clock *clock
+	clock *clocktest.Clock
 
 	mu     sync.Mutex
 	tokens map[string]time.Time // until when
@@ -33,7 +34,7 @@ type lineAPI struct {
 
 func newLINEAPI(t *testing.T) *lineAPI {
 	t.Helper()
-	api := &lineAPI{clock: newClock(), tokens: map[string]time.Time{}, keys: map[string]bool{}}
+	api := &lineAPI{clock: clocktest.New(), tokens: map[string]time.Time{}, keys: map[string]bool{}}
 	api.platforms = newPlatforms(t, api.serve)
 	return api
 }
@@ -218,10 +219,10 @@ func TestLINEToken(t *testing.T) {
 	minted := func() int { return strings.Count(api.paths(), "token") }
 	assert.Equal(t, 1, minted(), "fifty at once")
 
-	api.clock.pass(14*time.Minute - time.Second)
+	api.clock.Advance(14*time.Minute - time.Second)
 	require.NoError(t, send(lineText(t)))
 	assert.Equal(t, 1, minted(), "while it lives")
-	api.clock.pass(time.Second)
+	api.clock.Advance(time.Second)
 	require.NoError(t, send(lineText(t)))
 	assert.Equal(t, 2, minted(), "a minute before its end")
 

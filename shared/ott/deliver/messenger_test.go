@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/ott/deliver"
 )
 
@@ -49,7 +50,7 @@ func TestMessengerRequest(t *testing.T) {
 			p := newPlatforms(t, status(200, `{"recipient_id":"1","message_id":"m"}`))
 			d := messengerDelivery(decoded(t, messengerRequest(test.to, test.content, test.keys)))
 			d.Registration.EndpointURL = "https://graph.facebook.com:8443/v2.6/me/messages?fields=a%2Cb"
-			require.NoError(t, deliver.NewMessenger(p.transport(t)).Send(t.Context(), d))
+			require.NoError(t, deliver.NewMessenger(p.transport(t), clocktest.New()).Send(t.Context(), d))
 			require.Len(t, p.all(), 1)
 			got := p.all()[0]
 			assert.Equal(t, http.MethodPost, got.method)
@@ -116,7 +117,7 @@ func TestMessengerAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlatforms(t, status(test.status, test.body, test.headers...))
-			err := deliver.NewMessenger(p.transport(t)).Send(t.Context(), messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`))))
+			err := deliver.NewMessenger(p.transport(t), clocktest.New()).Send(t.Context(), messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`))))
 			assert.Len(t, p.all(), 1, "nothing is followed, nothing is sent again at once")
 			assertOutcome(t, err, test.refused, test.again, test.after)
 		})
@@ -147,7 +148,7 @@ func TestMessengerDoesNotAnswer(t *testing.T) {
 	closed.Close()
 	for name, transport := range map[string]http.RoundTripper{"broken off": p.transport(t), "refused": closedTransport} {
 		d := messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))
-		err := deliver.NewMessenger(transport).Send(t.Context(), d)
+		err := deliver.NewMessenger(transport, clocktest.New()).Send(t.Context(), d)
 		var again *deliver.Again
 		require.ErrorAs(t, err, &again, name)
 		assert.True(t, strings.HasPrefix(err.Error(), "Messenger did not answer: "), "%v", err)

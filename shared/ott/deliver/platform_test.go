@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,7 +58,7 @@ func (p *platforms) all() []received {
 // transport carries every request to the server.
 func (p *platforms) transport(t *testing.T) http.RoundTripper {
 	t.Helper()
-	transport, err := deliver.Transport(p.URL)
+	transport, err := deliver.StandInTransport(p.URL)
 	require.NoError(t, err)
 	return transport
 }
@@ -73,26 +72,6 @@ func status(code int, body string, headers ...string) func(int, http.ResponseWri
 		w.WriteHeader(code)
 		_, _ = io.WriteString(w, body)
 	}
-}
-
-// clock is a clock that a test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Now().UTC().Truncate(time.Millisecond)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
 }
 
 const requestID = "6f1f9d0e-4a57-4b8c-9e0d-2f6a1c3b5d7e"
@@ -126,7 +105,7 @@ func lineDelivery(message ott.Message) deliver.Delivery {
 	}
 }
 
-// decoded reads the Message of a request, which is how one comes to a platform.
+// decoded reads the Message of a request.
 func decoded(t *testing.T, body string) ott.Message {
 	t.Helper()
 	message, faults, err := ott.DecodeSend(strings.NewReader(body))

@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/clock/clocktest"
+	"carillon/shared/environment"
 	"carillon/shared/ott/deliver"
 )
 
@@ -113,7 +115,7 @@ func TestNothingButThePublicInternetIsDialled(t *testing.T) {
 	} {
 		d := messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))
 		d.Registration.EndpointURL = "https://" + host + ":" + port + "/"
-		err := deliver.NewMessenger(deliver.PublicTransport(resolver.Resolver)).Send(t.Context(), d)
+		err := deliver.NewMessenger(deliver.PublicTransport(resolver.Resolver), clocktest.New()).Send(t.Context(), d)
 		require.Error(t, err, host)
 		// The latter of what Go takes neither for an address nor for a name.
 		assert.Regexp(t, "^Messenger was not called: the address is not on the public Internet$|no such host$", err.Error(), host)
@@ -149,21 +151,26 @@ func TestNoProxyIsUsed(t *testing.T) {
 }
 
 func TestTransportOfTheLocalRun(t *testing.T) {
-	t.Parallel()
+	open := func(address string) (http.RoundTripper, error) {
+		t.Setenv("PLATFORM_STANDIN_URL", address)
+		env := new(environment.Variables)
+		transport := deliver.OpenTransport(env)
+		return transport, env.Err()
+	}
 	for address, right := range map[string]bool{
 		"": true, "http://127.0.0.1:8080": true, "http://[::1]:8080": true, "http://localhost:8080": true, "http://host.docker.internal:8080": true,
 		"https://127.0.0.1:8080": false, "http://192.168.1.1": false, "http://example.com": false, "http://localhost.example.com": false, "127.0.0.1:8080": false,
 		"http://": false, "://": false, "ftp://127.0.0.1": false,
 	} {
-		transport, err := deliver.Transport(address)
+		transport, err := open(address)
 		if right {
 			assert.NoError(t, err, address)
 			assert.NotNil(t, transport, address)
 		} else {
-			assert.Error(t, err, address)
+			assert.ErrorContains(t, err, "PLATFORM_STANDIN_URL: is not http on this machine", address)
 		}
 	}
-	public, err := deliver.Transport("")
+	public, err := open("")
 	require.NoError(t, err)
 	assert.IsType(t, &http.Transport{}, public, "no stand-in unless it is asked for")
 

@@ -1,4 +1,4 @@
-package ott_test
+package store_test
 
 import (
 	"context"
@@ -21,72 +21,21 @@ import (
 	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
+	"carillon/shared/ott/otttest"
 	"carillon/shared/secret"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
 
-// registry is a stack of its own with its registrations.
-type registry struct {
-	*ott.RegistrationStore
-	t       *testing.T
-	items   *dynamodb.Client
-	secrets *secretsmanager.Client
-	table   string
-	prefix  string
-}
-
+// newRegistry is a stack of its own with its registrations.
 func newRegistry(t *testing.T) *registry {
 	t.Helper()
-	stack := emulatortest.Deploy(t)
-	r := &registry{t: t, items: emulatortest.DynamoDB(), secrets: emulatortest.SecretsManager(), table: stack + "-registrations", prefix: stack + "/ott/"}
-	r.RegistrationStore = ott.NewRegistrationStore(r.items, r.table, r.secrets, r.prefix)
-	return r
+	return &registry{otttest.NewRegistry(t), t}
 }
 
-// all returns every item of the table.
-func (r *registry) all() []dynamo.Item {
-	r.t.Helper()
-	out, err := r.items.Scan(r.t.Context(), &dynamodb.ScanInput{TableName: &r.table, ConsistentRead: aws.Bool(true)})
-	require.NoError(r.t, err)
-	return out.Items
-}
-
-// live lists the secrets under the prefix that are not deleted.
-func (r *registry) live() []string {
-	r.t.Helper()
-	var names []string
-	pages := secretsmanager.NewListSecretsPaginator(r.secrets, &secretsmanager.ListSecretsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(r.t.Context())
-		require.NoError(r.t, err)
-		for _, entry := range page.SecretList {
-			if strings.HasPrefix(*entry.Name, r.prefix) && entry.DeletedDate == nil {
-				names = append(names, *entry.Name)
-			}
-		}
-	}
-	return names
-}
-
-// credentials reads what a secret holds.
-func (r *registry) credentials(name string) map[string]string {
-	r.t.Helper()
-	out, err := r.secrets.GetSecretValue(r.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &name})
-	require.NoError(r.t, err)
-	var document map[string]string
-	require.NoError(r.t, json.Unmarshal([]byte(*out.SecretString), &document))
-	return document
-}
-
-// assertWhole holds the registry to one item, whose secret is the only one there is.
-func (r *registry) assertWhole() (item dynamo.Item, credentials map[string]string) {
-	r.t.Helper()
-	items := r.all()
-	require.Len(r.t, items, 1)
-	name := dynamo.GetString(items[0], "secretName")
-	assert.Equal(r.t, []string{name}, r.live())
-	return items[0], r.credentials(name)
+type registry struct {
+	*otttest.Registry
+	t *testing.T
 }
 
 func decoded(t *testing.T, text string) (ott.Registration, ott.Credentials) {
@@ -98,9 +47,9 @@ func decoded(t *testing.T, text string) (ott.Registration, ott.Credentials) {
 
 func TestPutTheSeedsExamples(t *testing.T) {
 	r := newRegistry(t)
-	registration, credentials := decoded(t, seedMessenger)
+	registration, credentials := decoded(t, otttest.SeedMessenger)
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
-	item, kept := r.assertWhole()
+	item, kept := r.AssertWhole()
 	assert.Equal(t, map[string]string{
 		"applicationSecret": "03d537gg656gvkbe9b430f002e9c4517", "callbackVerifyToken": "this_is_the_verify_token",
 		"pageAccessToken": "someaccesstoken4fasdcruib213123knubkdnfisdubnu12312ub3pijnb",
@@ -115,15 +64,15 @@ func TestPutTheSeedsExamples(t *testing.T) {
 	assert.Equal(t, dynamo.GetTime(item, "createdAt"), dynamo.GetTime(item, "updatedAt"))
 	assertNoCredentials(t, item, credentials)
 
-	registration, credentials = decoded(t, seedLINE)
+	registration, credentials = decoded(t, otttest.SeedLINE)
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials))
-	assert.Len(t, r.all(), 2)
-	assert.Len(t, r.live(), 2)
+	assert.Len(t, r.All(), 2)
+	assert.Len(t, r.Live(), 2)
 	assert.Equal(t, map[string]string{"channelSecret": "03d537gg656gvkbe9b430f002e9c4517", "customerConnectSecret": "31234arajcauoherbasuhb213ijqjohbjhb123"},
-		r.credentials(r.prefix+"line/version-2"))
+		r.Credentials(r.Prefix+"line/version-2"))
 
-	byTenant, err := r.items.Query(t.Context(), &dynamodb.QueryInput{
-		TableName: &r.table, IndexName: aws.String("tenant-platform"), KeyConditionExpression: aws.String("tenantPlatform = :t"),
+	byTenant, err := r.Items.Query(t.Context(), &dynamodb.QueryInput{
+		TableName: &r.Table, IndexName: aws.String("tenant-platform"), KeyConditionExpression: aws.String("tenantPlatform = :t"),
 		ExpressionAttributeValues: dynamo.Item{":t": dynamo.String("tenant-1#line")},
 	})
 	require.NoError(t, err)
@@ -147,14 +96,14 @@ func assertNoCredentials(t *testing.T, item dynamo.Item, c ott.Credentials) {
 
 func TestPutOverrides(t *testing.T) {
 	r := newRegistry(t)
-	registration, credentials := decoded(t, seedLINE)
+	registration, credentials := decoded(t, otttest.SeedLINE)
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
-	before, _ := r.assertWhole()
+	before, _ := r.AssertWhole()
 
-	registration, credentials = decoded(t, body(t, seedLINE, member{"channelName", `"New"`}, member{"channelSecret", `"new-secret"`},
-		member{"customerConnectSecret", ""}, member{"isActive", "0"}, member{"isTransactional", "0"}, member{"isTestChannel", "1"}))
+	registration, credentials = decoded(t, otttest.Body(t, otttest.SeedLINE, "channelName", `"New"`, "channelSecret", `"new-secret"`,
+		"customerConnectSecret", "", "isActive", "0", "isTransactional", "0", "isTestChannel", "1"))
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials))
-	after, kept := r.assertWhole()
+	after, kept := r.AssertWhole()
 	assert.Equal(t, map[string]string{"channelSecret": "new-secret"}, kept, "nothing of the old credentials is left")
 	assert.Equal(t, "New", dynamo.GetString(after, "name"))
 	assert.False(t, dynamo.GetBool(after, "isActive"))
@@ -164,29 +113,29 @@ func TestPutOverrides(t *testing.T) {
 	assert.False(t, dynamo.GetTime(after, "updatedAt").Before(dynamo.GetTime(before, "updatedAt")))
 
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials), "the same call sent twice")
-	r.assertWhole()
+	r.AssertWhole()
 }
 
 // contract.md §1: the id belongs to another tenant.
 func TestPutOfAnotherTenantsID(t *testing.T) {
 	r := newRegistry(t)
-	registration, credentials := decoded(t, seedLINE)
+	registration, credentials := decoded(t, otttest.SeedLINE)
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
-	before, _ := r.assertWhole()
+	before, _ := r.AssertWhole()
 	err := r.Put(t.Context(), "tenant-2", "version-2", registration, credentials)
 	require.True(t, fault.Is(err, fault.Forbidden), "%v", err)
-	after, _ := r.assertWhole()
+	after, _ := r.AssertWhole()
 	assert.Equal(t, before, after)
 
 	registration.Platform = ott.Messenger
 	require.NoError(t, r.Put(t.Context(), "tenant-2", "version-3", registration, credentials), "the same id on another platform is another property")
-	assert.Len(t, r.live(), 2)
+	assert.Len(t, r.Live(), 2)
 }
 
 // However overrides race, one wins whole, and no secret is left behind.
 func TestPutConcurrently(t *testing.T) {
 	r := newRegistry(t)
-	registration, _ := decoded(t, seedLINE)
+	registration, _ := decoded(t, otttest.SeedLINE)
 	var group sync.WaitGroup
 	for i := range 50 {
 		group.Go(func() {
@@ -197,7 +146,7 @@ func TestPutConcurrently(t *testing.T) {
 		})
 	}
 	group.Wait()
-	item, kept := r.assertWhole()
+	item, kept := r.AssertWhole()
 	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"], "name and secret are the same writer's")
 }
 
@@ -205,10 +154,10 @@ func TestPutConcurrently(t *testing.T) {
 func TestPutOfTheLongestCredentials(t *testing.T) {
 	r := newRegistry(t)
 	long := secret.NewText(strings.Repeat("\x01", 3072))
-	registration, _ := decoded(t, seedMessenger)
+	registration, _ := decoded(t, otttest.SeedMessenger)
 	credentials := ott.Credentials{ApplicationSecret: long, PageAccessToken: long, CallbackVerifyToken: long}
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
-	out, err := r.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(r.prefix + "messenger/version-1")})
+	out, err := r.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(r.Prefix + "messenger/version-1")})
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(*out.SecretString), 65536)
 }
@@ -234,29 +183,30 @@ func TestPutThatFailsMidway(t *testing.T) {
 		for _, when := range []string{"before", "after"} {
 			t.Run(operation+" "+when, func(t *testing.T) {
 				r := newRegistry(t)
-				registration, credentials := decoded(t, seedLINE)
+				registration, credentials := decoded(t, otttest.SeedLINE)
 				require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
 
 				items := emulatortest.DynamoDBAt(failing(t, emulatortest.DynamoDBEndpoint(), operation, when))
 				secrets := emulatortest.SecretsManagerAt(failing(t, emulatortest.AWSEndpoint(), operation, when))
 				registration.Name, credentials = "New", ott.Credentials{ChannelSecret: secret.NewText("new-secret")}
-				err := ott.NewRegistrationStore(items, r.table, secrets, r.prefix).Put(t.Context(), "tenant-1", "version-2", registration, credentials)
+				err := r.Through(items, secrets).Put(t.Context(), "tenant-1", "version-2", registration, credentials)
 				if operation == "DeleteSecret" {
 					require.NoError(t, err, "the new registration stands; what is left behind is logged")
+					assert.Contains(t, r.Log.String(), `"msg":"a replaced secret is left behind"`)
 				} else {
 					require.Error(t, err)
 				}
-				found := r.all()
+				found := r.All()
 				require.Len(t, found, 1)
 				name := dynamo.GetString(found[0], "secretName")
-				assert.Contains(t, r.live(), name, "the item's secret is there")
+				assert.Contains(t, r.Live(), name, "the item's secret is there")
 				want := map[string]string{"New": "new-secret", "SFMC Engineers": "03d537gg656gvkbe9b430f002e9c4517"}[dynamo.GetString(found[0], "name")]
-				assert.Equal(t, want, r.credentials(name)["channelSecret"])
+				assert.Equal(t, want, r.Credentials(name)["channelSecret"])
 
 				require.NoError(t, r.Put(t.Context(), "tenant-1", "version-3", registration, credentials))
-				found = r.all()
-				assert.Equal(t, "new-secret", r.credentials(dynamo.GetString(found[0], "secretName"))["channelSecret"])
-				assert.LessOrEqual(t, len(r.live()), 2, "one secret at most is left behind")
+				found = r.All()
+				assert.Equal(t, "new-secret", r.Credentials(dynamo.GetString(found[0], "secretName"))["channelSecret"])
+				assert.LessOrEqual(t, len(r.Live()), 2, "one secret at most is left behind")
 			})
 		}
 	}
@@ -266,25 +216,8 @@ func TestPutOfACallerThatGoesAway(t *testing.T) {
 	r := newRegistry(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("gone"))
-	registration, credentials := decoded(t, seedLINE)
+	registration, credentials := decoded(t, otttest.SeedLINE)
 	require.Error(t, r.Put(ctx, "tenant-1", "version-1", registration, credentials))
-	assert.Empty(t, r.all())
-	assert.Empty(t, r.live())
-}
-
-// The whole call, from the body to the tables: 201 with an empty body.
-func TestRegister(t *testing.T) {
-	r := newRegistry(t)
-	handler := &ott.RegisterHandler{Tokens: ott.NewAuthority(secret.NewCache(vault{}), keyName), Registrations: r.RegistrationStore}
-	e := newEndpoint(handler.Serve, ott.EncodeError)
-	for _, seed := range []string{seedMessenger, seedLINE, seedLINE} {
-		answer := e.post(t, seed, map[string]string{"authorization": bearer(t, writeScope), "content-type": "application/json"})
-		assert.Equal(t, http.StatusCreated, answer.StatusCode)
-		assert.Empty(t, answer.Body)
-		assert.NotContains(t, answer.Headers, "content-type")
-	}
-	assert.Len(t, r.all(), 2)
-	assert.Len(t, r.live(), 2)
-	assert.Contains(t, e.log.String(), `"client":"ott-client"`)
-	assert.NotContains(t, e.log.String(), "03d537gg656gvkbe9b430f002e9c4517")
+	assert.Empty(t, r.All())
+	assert.Empty(t, r.Live())
 }

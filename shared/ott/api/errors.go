@@ -1,4 +1,5 @@
-package ott
+// Package api is the OTT API on the wire: its handlers, its JSON and its error bodies (docs/contract.md §1).
+package api
 
 import (
 	"net/http"

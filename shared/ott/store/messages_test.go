@@ -1,4 +1,4 @@
-package ott_test
+package store_test
 
 import (
 	"crypto/sha256"
@@ -14,13 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
+	"carillon/shared/ott/store"
 )
 
-func newMessages(t *testing.T) *ott.MessageStore {
+func newMessages(t *testing.T) *store.Messages {
 	t.Helper()
-	return ott.NewMessageStore(emulatortest.DynamoDB(), emulatortest.Deploy(t)+"-messages")
+	return store.NewMessages(emulatortest.DynamoDB(), emulatortest.Deploy(t)+"-messages", clocktest.New())
 }
 
 func sendBody(text string) ott.SendBody {
@@ -28,7 +30,7 @@ func sendBody(text string) ott.SendBody {
 }
 
 // put puts the Messenger message under a key.
-func put(t *testing.T, s *ott.MessageStore, tenant, key, body string, now time.Time) (string, error) {
+func put(t *testing.T, s *store.Messages, tenant, key, body string, now time.Time) (string, error) {
 	t.Helper()
 	accepted, err := s.Put(t.Context(), tenant, uuid.NewString(), ott.Message{Key: key}, sendBody(body), now)
 	return accepted.OttRequestID, err
@@ -121,11 +123,11 @@ func TestPutUnderAWSsConditions(t *testing.T) {
 		"CancellationReasons":[{"Code":"TransactionConflict","Message":"Transaction is ongoing for the item"},{"Code":"None"}]}`
 	table := emulatortest.Deploy(t) + "-messages"
 	var calls atomic.Int32
-	through := func(answer func(w http.ResponseWriter, call emulatortest.Call) bool) *ott.MessageStore {
+	through := func(answer func(w http.ResponseWriter, call emulatortest.Call) bool) *store.Messages {
 		calls.Store(0)
-		return ott.NewMessageStore(emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), answer)), table)
+		return store.NewMessages(emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), answer)), table, clocktest.New())
 	}
-	conflicts := func(times int32) *ott.MessageStore {
+	conflicts := func(times int32) *store.Messages {
 		return through(func(w http.ResponseWriter, call emulatortest.Call) bool {
 			if call.Operation != "TransactWriteItems" || calls.Add(1) > times {
 				return false
@@ -174,7 +176,7 @@ func TestRepeatOfALostMessage(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, repeat(start.Add(22*time.Minute)), "whoever claimed it may have died, and SQS brings it back")
 	assert.False(t, repeat(start.Add(23*time.Minute)))
-	require.NoError(t, s.Park(t.Context(), claimed, start.Add(time.Hour)))
+	require.NoError(t, s.Release(t.Context(), claimed, start.Add(time.Hour)))
 	assert.True(t, repeat(start.Add(time.Hour)), "it waits on purpose")
 	require.NoError(t, s.Sent(t.Context(), claimed, start.Add(time.Hour)))
 	assert.True(t, repeat(start.Add(5*time.Hour)))
@@ -199,10 +201,10 @@ func TestClaim(t *testing.T) {
 
 	second, err := claim(start.Add(31 * time.Second))
 	require.NoError(t, err, "the first one's time is over")
-	assert.True(t, fault.Is(s.Park(t.Context(), first, start), fault.Conflict))
+	assert.True(t, fault.Is(s.Release(t.Context(), first, start), fault.Conflict))
 	assert.True(t, fault.Is(s.Failed(t.Context(), first, "late", start), fault.Conflict))
 	second.Tries = 4
-	require.NoError(t, s.Park(t.Context(), second, start.Add(40*time.Second)))
+	require.NoError(t, s.Release(t.Context(), second, start.Add(40*time.Second)))
 	_, err = claim(start.Add(39 * time.Second))
 	assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
 
@@ -232,12 +234,12 @@ func TestClaim(t *testing.T) {
 func TestClaimWhoseAnswerWasLost(t *testing.T) {
 	t.Parallel()
 	table := emulatortest.Deploy(t) + "-messages"
-	s := ott.NewMessageStore(emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
+	s := store.NewMessages(emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation == "UpdateItem" {
 			call.Send(call.Body)
 		}
 		return false
-	})), table)
+	})), table, clocktest.New())
 	id, err := put(t, s, "acme", "k", "body", now())
 	require.NoError(t, err)
 	m, err := s.Claim(t.Context(), "acme", id, now(), now().Add(time.Minute))

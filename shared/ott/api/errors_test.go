@@ -1,4 +1,4 @@
-package ott_test
+package api_test
 
 import (
 	"errors"
@@ -12,20 +12,21 @@ import (
 
 	"carillon/shared/clientauth"
 	"carillon/shared/fault"
-	"carillon/shared/ott"
+	"carillon/shared/ott/api"
+	"carillon/shared/ott/otttest"
 	"carillon/shared/secret"
 	"carillon/shared/token"
 )
 
 // newRegisterEndpoint has no store: what these tests send never reaches one.
 func newRegisterEndpoint(v vault) *endpoint {
-	handler := &ott.RegisterHandler{Tokens: ott.NewAuthority(secret.NewCache(v), keyName)}
-	return newEndpoint(handler.Serve, ott.EncodeError)
+	handler := &api.RegisterHandler{Tokens: api.NewAuthority(secret.NewCache(v), keyName)}
+	return newEndpoint(handler.Serve, api.EncodeError)
 }
 
 func bearer(t *testing.T, scopes ...string) string {
 	t.Helper()
-	signed, err := ott.NewAuthority(secret.NewCache(vault{}), keyName).Issue(t.Context(), clientauth.Client{ID: "ott-client", Tenant: "tenant-1"}, scopes)
+	signed, err := api.NewAuthority(secret.NewCache(vault{}), keyName).Issue(t.Context(), clientauth.Client{ID: "ott-client", Tenant: "tenant-1"}, scopes)
 	require.NoError(t, err)
 	return "Bearer " + signed
 }
@@ -50,25 +51,25 @@ func TestContractRegistrationErrors(t *testing.T) {
 		status                                   int
 		want                                     string
 	}{
-		"field empty or missing: the seed's example": {write, "application/json", "", body(t, seedMessenger, member{"endpointUrl", ""}, member{platform, ""}), 400,
+		"field empty or missing: the seed's example": {write, "application/json", "", otttest.Body(t, otttest.SeedMessenger, "endpointUrl", "", otttest.Platform, ""), 400,
 			aggregate(single("EndpointUrl must be provided", "10002"), single("OttPlatformName must be provided", "10002"))},
-		"ottPlatformName not line or messenger": {write, "application/json; charset=utf-8", "", body(t, seedLINE, member{platform, `"x"`}), 400, aggregate(single("OttPlatformName is invalid", "10005"))},
-		"ottPlatformAttributes missing":         {write, "application/json", "", body(t, seedLINE, member{attributes, ``}), 400, aggregate(single("OttPlatformAttributes is invalid", "10005"))},
-		"wrong JSON type":                       {write, "application/json", "", body(t, seedLINE, member{"channelId", `1`}), 400, aggregate(single("ChannelId is invalid", "10001"))},
-		"flag not 0, 1, true, false":            {write, "application/json", "", body(t, seedLINE, member{"isTestChannel", `2`}), 400, aggregate(single("isTestChannel is invalid", "10005"))},
-		"endpointUrl not public https":          {write, "application/json", "", body(t, seedLINE, member{"endpointUrl", `"https://127.0.0.1"`}), 400, aggregate(single("EndpointUrl is invalid", "10005"))},
+		"ottPlatformName not line or messenger": {write, "application/json; charset=utf-8", "", otttest.Body(t, otttest.SeedLINE, otttest.Platform, `"x"`), 400, aggregate(single("OttPlatformName is invalid", "10005"))},
+		"ottPlatformAttributes missing":         {write, "application/json", "", otttest.Body(t, otttest.SeedLINE, otttest.Attributes, ``), 400, aggregate(single("OttPlatformAttributes is invalid", "10005"))},
+		"wrong JSON type":                       {write, "application/json", "", otttest.Body(t, otttest.SeedLINE, "channelId", `1`), 400, aggregate(single("ChannelId is invalid", "10001"))},
+		"flag not 0, 1, true, false":            {write, "application/json", "", otttest.Body(t, otttest.SeedLINE, "isTestChannel", `2`), 400, aggregate(single("isTestChannel is invalid", "10005"))},
+		"endpointUrl not public https":          {write, "application/json", "", otttest.Body(t, otttest.SeedLINE, "endpointUrl", `"https://127.0.0.1"`), 400, aggregate(single("EndpointUrl is invalid", "10005"))},
 		"body not JSON":                         {write, "application/json", "", `{`, 400, single("the body is not valid JSON at byte 1", "10004")},
 		"body empty":                            {write, "application/json", "", ``, 400, single("the body is empty", "10004")},
-		"not application/json":                  {write, "text/plain", "", seedLINE, 415, ""},
-		"no media type":                         {write, "", "", seedLINE, 415, ""},
-		"unknown content encoding":              {write, "application/json", "br", seedLINE, 415, ""},
+		"not application/json":                  {write, "text/plain", "", otttest.SeedLINE, 415, ""},
+		"no media type":                         {write, "", "", otttest.SeedLINE, 415, ""},
+		"unknown content encoding":              {write, "application/json", "br", otttest.SeedLINE, 415, ""},
 		"body too large": {write, "application/json", "", strings.Repeat(mega, 33), 413,
 			single("the body is larger than 32 MiB when decoded", "10004")},
-		"no token":                     {"", "application/json", "", seedLINE, 401, unauthorized},
-		"bad token":                    {"Bearer x", "application/json", "", seedLINE, 401, unauthorized},
+		"no token":                     {"", "application/json", "", otttest.SeedLINE, 401, unauthorized},
+		"bad token":                    {"Bearer x", "application/json", "", otttest.SeedLINE, 401, unauthorized},
 		"bad token and bad body":       {"Bearer x", "text/plain", "br", `{`, 401, unauthorized},
-		"token of another API":         {"Bearer " + engageToken, "application/json", "", seedLINE, 401, unauthorized},
-		"token lacks the scope":        {bearer(t, clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTSend), "application/json", "", seedLINE, 403, single("Insufficient Privileges", "20002")},
+		"token of another API":         {"Bearer " + engageToken, "application/json", "", otttest.SeedLINE, 401, unauthorized},
+		"token lacks the scope":        {bearer(t, clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTSend), "application/json", "", otttest.SeedLINE, 403, single("Insufficient Privileges", "20002")},
 		"token without a scope at all": {bearer(t), "application/json", "", `{`, 403, single("Insufficient Privileges", "20002")},
 	}
 	for name, test := range tests {
@@ -91,7 +92,7 @@ func TestContractRegistrationErrors(t *testing.T) {
 
 func TestRegistrationWhenTheSigningKeyCannotBeRead(t *testing.T) {
 	e := newRegisterEndpoint(vault{failure: errors.New("AccessDenied")})
-	answer := e.post(t, seedLINE, map[string]string{"authorization": bearer(t, writeScope)})
+	answer := e.post(t, otttest.SeedLINE, map[string]string{"authorization": bearer(t, writeScope)})
 	assert.Equal(t, http.StatusInternalServerError, answer.StatusCode)
 	assert.Equal(t, `{"message":"Internal Server Error","errorcode":0,"documentation":""}`, answer.Body)
 }
@@ -111,7 +112,7 @@ func TestEncodeError(t *testing.T) {
 	}
 	for code, test := range tests {
 		t.Run(string(code), func(t *testing.T) {
-			answer := ott.EncodeError(nil, &fault.Error{Code: code, Cause: errors.New("hunter2"), RetryAfter: time.Second})
+			answer := api.EncodeError(nil, &fault.Error{Code: code, Cause: errors.New("hunter2"), RetryAfter: time.Second})
 			assert.Equal(t, test.status, answer.Status)
 			assert.Equal(t, test.body, answer.Body)
 		})

@@ -1,4 +1,4 @@
-package ott_test
+package api_test
 
 import (
 	"context"
@@ -12,13 +12,48 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
 	"carillon/shared/clientauth"
 	"carillon/shared/ott"
+	"carillon/shared/ott/api"
+	"carillon/shared/ott/otttest"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
+)
+
+// The parts of a right request.
+const (
+	messengerFrom    = `"from":{"senderType":"messenger","senderId":"503868699681937"}`
+	ottIDTo          = `"to":{"ottId":"U42348yafsd8y3248yfsq8cy9088934d"}`
+	textMessage      = `"message":{"contents":[{"type":"text","text":"thanks for purchase"}],"customKeys":[{"messagingType":"RESPONSE"}]}`
+	validity         = `"validityPeriod":30`
+	messageKey       = `"messageKey":"e1c35141-6e5c-4bc2-813b-60f969e52b0d"`
+	messengerMessage = "{" + messageKey + "," + messengerFrom + "," + ottIDTo + "," + textMessage + "," + validity + "}"
+)
+
+// instead returns a right request with parts replaced, old and new in turn.
+func instead(request string, parts ...string) string {
+	return strings.NewReplacer(parts...).Replace(request)
+}
+
+// withMessage returns a right request with that message object.
+func withMessage(request, message string) string {
+	return instead(request, textMessage, `"message":`+message)
+}
+
+// withContents returns a right request with those contents.
+func withContents(request, contents string) string {
+	return withMessage(request, `{"contents":[`+contents+`],"customKeys":[{"messagingType":"RESPONSE"}]}`)
+}
+
+// Two of its texts when a part is missing.
+const (
+	noKey       = "MessageKey must be provided"
+	noRecipient = "Either OttId or UserReference must be provided in the To object"
 )
 
 const sendScope = clientauth.ScopeOTTSend
@@ -42,27 +77,33 @@ func (o *outbox) Enqueue(_ context.Context, tenant, id string, delay time.Durati
 
 // sending is ott-send and ott-send-status on one stack, with a Messenger page and a LINE channel of bearer's tenant.
 type sending struct {
-	*registry
+	*otttest.Registry
+	t            *testing.T
 	outbox       outbox
-	messages     *ott.MessageStore
+	messages     *store.Messages
 	send, status *endpoint
 }
 
 func newSending(t *testing.T) *sending {
 	t.Helper()
-	s := &sending{registry: newRegistry(t)}
-	s.messages = ott.NewMessageStore(s.items, strings.TrimSuffix(s.table, "registrations")+"messages")
+	s := &sending{Registry: otttest.NewRegistry(t), t: t}
+	s.messages = s.through(s.Items)
 	s.use(s.messages)
 	s.register("tenant-1", ott.Registration{Platform: ott.Messenger, PropertyID: "503868699681937", EndpointURL: "https://graph.facebook.com/", IsActive: true})
 	s.register("tenant-1", ott.Registration{Platform: ott.LINE, PropertyID: "2145435435632435", EndpointURL: "https://example.com/", IsActive: true})
 	return s
 }
 
+// through is the messages' store by way of another client.
+func (s *sending) through(items *dynamodb.Client) *store.Messages {
+	return store.NewMessages(items, s.Stack+"-messages", s.Clock)
+}
+
 // use makes the endpoints work on a store.
-func (s *sending) use(messages *ott.MessageStore) {
-	tokens := ott.NewAuthority(secret.NewCache(vault{}), keyName)
-	s.send = newEndpoint((&ott.SendHandler{Tokens: tokens, Registrations: s.RegistrationReader, Messages: messages, Outbox: &s.outbox}).Serve, ott.EncodeError)
-	s.status = newEndpoint((&ott.SendStatusHandler{Tokens: tokens, Messages: messages}).Serve, ott.EncodeError)
+func (s *sending) use(messages *store.Messages) {
+	tokens := api.NewAuthority(secret.NewCache(vault{}), keyName)
+	s.send = newEndpoint((&api.SendHandler{Tokens: tokens, Registrations: s.RegistrationReader, Messages: messages, Outbox: &s.outbox, Clock: s.Clock, Log: s.Log.Logger()}).Serve, api.EncodeError)
+	s.status = newEndpoint((&api.SendStatusHandler{Tokens: tokens, Messages: messages}).Serve, api.EncodeError)
 }
 
 func (s *sending) register(tenant string, r ott.Registration) {
@@ -118,12 +159,12 @@ func TestSendAndItsStatus(t *testing.T) {
 		for _, at := range events[2:] {
 			parsed, err := time.Parse("2006-01-02T15:04:05.000Z", at)
 			require.NoError(t, err)
-			assert.WithinDuration(t, time.Now(), parsed, time.Minute)
+			assert.Equal(t, s.Clock.Now(), parsed)
 		}
 		first = answer.Body
 	}
 
-	m, err := s.messages.Claim(t.Context(), "tenant-1", id, now(), now().Add(time.Minute))
+	m, err := s.messages.Claim(t.Context(), "tenant-1", id, s.Clock.Now(), s.Clock.Now().Add(time.Minute))
 	require.NoError(t, err)
 	require.NoError(t, s.messages.Failed(t.Context(), m, "no such user", time.Date(2026, 1, 2, 3, 4, 5, 60_000_000, time.FixedZone("", 3600))))
 	answer := s.get(bearer(t, sendScope), id)
@@ -277,14 +318,15 @@ func TestSendIsCutShort(t *testing.T) {
 	assert.Equal(t, m.OttRequestID, s.accepted(s.withKey("before the queue")))
 	assert.Equal(t, []string{"tenant-1 " + m.OttRequestID + " 0s"}, s.outbox.queued)
 
-	s.use(ott.NewMessageStore(emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	s.use(s.through(emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation != "UpdateItem" {
 			return false
 		}
 		w.WriteHeader(http.StatusInternalServerError)
 		return true
-	})), strings.TrimSuffix(s.table, "registrations")+"messages"))
+	}))))
 	id := s.accepted(s.withKey("after the queue"))
 	assert.Equal(t, id, s.accepted(s.withKey("after the queue")))
 	assert.Len(t, s.outbox.queued, 3, "queued again, as nobody knows that it was")
+	assert.Contains(t, s.Log.String(), `"msg":"a message could not be marked as queued"`)
 }

@@ -1,4 +1,4 @@
-package ott_test
+package api_test
 
 import (
 	"fmt"
@@ -14,7 +14,8 @@ import (
 
 	"carillon/shared/clientauth"
 	"carillon/shared/dynamo"
-	"carillon/shared/ott"
+	"carillon/shared/ott/api"
+	"carillon/shared/ott/otttest"
 	"carillon/shared/secret"
 )
 
@@ -23,27 +24,27 @@ const readScope = clientauth.ScopeOTTRegistrationRead
 // bearerOf is the Authorization header of another tenant than that of bearer.
 func bearerOf(t *testing.T, tenant string, scopes ...string) string {
 	t.Helper()
-	signed, err := ott.NewAuthority(secret.NewCache(vault{}), keyName).Issue(t.Context(), clientauth.Client{ID: "another-client", Tenant: tenant}, scopes)
+	signed, err := api.NewAuthority(secret.NewCache(vault{}), keyName).Issue(t.Context(), clientauth.Client{ID: "another-client", Tenant: tenant}, scopes)
 	require.NoError(t, err)
 	return "Bearer " + signed
 }
 
 // functions are the four functions of registrations on one registry. What a call returns and logs is searched for secrets.
 type functions struct {
-	*registry
+	*otttest.Registry
 	register, list, get, delete *endpoint
 }
 
 func newFunctions(t *testing.T) *functions {
 	t.Helper()
-	r := newRegistry(t)
-	tokens := ott.NewAuthority(secret.NewCache(vault{}), keyName)
+	r := otttest.NewRegistry(t)
+	tokens := api.NewAuthority(secret.NewCache(vault{}), keyName)
 	return &functions{
-		registry: r,
-		register: newEndpoint((&ott.RegisterHandler{Tokens: tokens, Registrations: r.RegistrationStore}).Serve, ott.EncodeError),
-		list:     newEndpoint((&ott.ListHandler{Tokens: tokens, Registrations: r.RegistrationReader}).Serve, ott.EncodeError),
-		get:      newEndpoint((&ott.GetHandler{Tokens: tokens, Registrations: r.RegistrationReader}).Serve, ott.EncodeError),
-		delete:   newEndpoint((&ott.DeleteHandler{Tokens: tokens, Registrations: r.RegistrationStore}).Serve, ott.EncodeError),
+		Registry: r,
+		register: newEndpoint((&api.RegisterHandler{Tokens: tokens, Registrations: r.Registrations}).Serve, api.EncodeError),
+		list:     newEndpoint((&api.ListHandler{Tokens: tokens, Registrations: r.RegistrationReader}).Serve, api.EncodeError),
+		get:      newEndpoint((&api.GetHandler{Tokens: tokens, Registrations: r.RegistrationReader}).Serve, api.EncodeError),
+		delete:   newEndpoint((&api.DeleteHandler{Tokens: tokens, Registrations: r.Registrations}).Serve, api.EncodeError),
 	}
 }
 
@@ -79,8 +80,8 @@ const (
 // contract.md §1, the life of a registration: list, get, override, delete, and the same id again at once.
 func TestLifeOfARegistration(t *testing.T) {
 	for name, test := range map[string]struct{ seed, shown, id, name string }{
-		"messenger": {seedMessenger, shownMessenger, "1732555047025799", "pageName"},
-		"line":      {seedLINE, shownLINE, "23493453984234345", "channelName"},
+		"messenger": {otttest.SeedMessenger, shownMessenger, "1732555047025799", "pageName"},
+		"line":      {otttest.SeedLINE, shownLINE, "23493453984234345", "channelName"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFunctions(t)
@@ -102,18 +103,18 @@ func TestLifeOfARegistration(t *testing.T) {
 				assert.Equal(t, test.shown, answer.Body)
 				shown(test.shown, 1)
 
-				f.put(t, write, body(t, test.seed, member{test.name, `"Renamed"`}, member{"isActive", "0"}))
+				f.put(t, write, otttest.Body(t, test.seed, test.name, `"Renamed"`, "isActive", "0"))
 				overridden := strings.NewReplacer("SFMC Engineers", "Renamed", `"isActive":true`, `"isActive":false`).Replace(test.shown)
 				assert.Equal(t, overridden, f.get.ask(t, read, name, test.id, "").Body)
 				shown(overridden, 1)
-				f.assertWhole()
+				f.AssertWhole()
 
 				answer = f.delete.ask(t, write, name, test.id, "")
 				assert.Equal(t, http.StatusNoContent, answer.StatusCode)
 				assert.Empty(t, answer.Body)
 				assert.NotContains(t, answer.Headers, "content-type")
-				assert.Empty(t, f.all())
-				assert.Empty(t, f.live())
+				assert.Empty(t, f.All())
+				assert.Empty(t, f.Live())
 				shown("", 0)
 				for _, answer := range []events.APIGatewayV2HTTPResponse{f.get.ask(t, read, name, test.id, ""), f.delete.ask(t, write, name, test.id, "")} {
 					assert.Equal(t, http.StatusNotFound, answer.StatusCode)
@@ -127,7 +128,7 @@ func TestLifeOfARegistration(t *testing.T) {
 // contract.md §1, the rows of errors for list, get and delete. What is refused changes nothing.
 func TestContractRegistrationLifeErrors(t *testing.T) {
 	f := newFunctions(t)
-	f.put(t, bearer(t, writeScope), seedMessenger)
+	f.put(t, bearer(t, writeScope), otttest.SeedMessenger)
 	const id, unauthorized = "1732555047025799", `{"message":"Not Authorized","errorcode":0,"documentation":""}`
 	aggregate := func(messages ...string) string {
 		faults := make([]string, len(messages))
@@ -183,7 +184,7 @@ func TestContractRegistrationLifeErrors(t *testing.T) {
 			assert.Equal(t, test.want, answer.Body)
 		})
 	}
-	f.assertWhole()
+	f.AssertWhole()
 	assert.Equal(t, `{"count":0,"page":1,"pageSize":50,"links":{"self":{"href":"/ott/v1/registration/messenger?%24page=1&%24pagesize=50"}},"items":[]}`,
 		f.list.ask(t, foreignRead, "messenger", "", "").Body, "another tenant's list does not show it")
 }
@@ -193,10 +194,10 @@ func TestListPages(t *testing.T) {
 	f := newFunctions(t)
 	write := bearer(t, writeScope)
 	for _, id := range []string{"30", "4", "1", "200", "1000"} {
-		f.put(t, write, body(t, seedLINE, member{"channelId", `"` + id + `"`}))
+		f.put(t, write, otttest.Body(t, otttest.SeedLINE, "channelId", `"`+id+`"`))
 	}
-	f.put(t, write, seedMessenger)
-	f.put(t, bearerOf(t, "tenant-2", writeScope), body(t, seedLINE, member{"channelId", `"10"`}))
+	f.put(t, write, otttest.SeedMessenger)
+	f.put(t, bearerOf(t, "tenant-2", writeScope), otttest.Body(t, otttest.SeedLINE, "channelId", `"10"`))
 	items := func(ids ...string) string {
 		shown := make([]string, len(ids))
 		for i, id := range ids {
@@ -249,9 +250,9 @@ func TestListOfLargeRegistrations(t *testing.T) {
 	for len(writes) > 0 {
 		batch := writes[:min(25, len(writes))]
 		writes = writes[len(batch):]
-		out, err := f.items.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{f.table: batch}})
+		out, err := f.Items.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{f.Table: batch}})
 		require.NoError(t, err)
-		writes = append(writes, out.UnprocessedItems[f.table]...)
+		writes = append(writes, out.UnprocessedItems[f.Table]...)
 	}
 
 	answer := f.list.ask(t, bearer(t, readScope), "line", "", "$page=2&$pagesize=500")

@@ -1,4 +1,4 @@
-package ott_test
+package api_test
 
 import (
 	"testing"
@@ -17,7 +17,7 @@ import (
 	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
-	"carillon/shared/ott"
+	"carillon/shared/ott/api"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
 	"carillon/shared/token"
@@ -45,13 +45,13 @@ func TestClockSkewOfAMinute(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				now := time.Now()
 				forged := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-					"sub": "ott-client", "aud": ott.TokenAudience, "tenant": "tenant-1", "scope": "ott_send",
+					"sub": "ott-client", "aud": "ott", "tenant": "tenant-1", "scope": "ott_send",
 					"iat": now.Add(test.issued).Unix(), "exp": now.Add(test.expires).Unix(),
 				})
 				forged.Header["kid"] = "key-1"
 				signed, err := forged.SignedString([]byte("0123456789abcdef"))
 				require.NoError(t, err)
-				err = authenticate(t, ott.NewAuthority(secret.NewCache(vault{}), keyName), signed)
+				err = authenticate(t, api.NewAuthority(secret.NewCache(vault{}), keyName), signed)
 				if test.fine {
 					assert.NoError(t, err)
 					return
@@ -68,7 +68,7 @@ func TestSigningKeyIsRotated(t *testing.T) {
 	key := emulatortest.Deploy(t) + "/token-signing-key"
 	client := clientauth.Client{ID: "ott-client", Tenant: "tenant-1"}
 	newProcess := func() *token.Authority {
-		return ott.NewAuthority(secret.NewCache(secretstore.New(emulatortest.SecretsManager())), key)
+		return api.NewAuthority(secret.NewCache(secretstore.New(emulatortest.SecretsManager())), key)
 	}
 	issue := func(a *token.Authority) string {
 		signed, err := a.Issue(t.Context(), client, []string{"ott_send"})

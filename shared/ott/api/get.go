@@ -1,4 +1,4 @@
-package ott
+package api
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/ott"
 	"carillon/shared/token"
 )
 
@@ -15,8 +16,8 @@ const apiVersion = "v2.0"
 
 // registrationAnswer is a registration as the API shows it: none of its credentials is a member.
 type registrationAnswer struct {
-	OttPlatformName       Platform `json:"ottPlatformName"`
-	OttPlatformAttributes any      `json:"ottPlatformAttributes"`
+	OttPlatformName       ott.Platform `json:"ottPlatformName"`
+	OttPlatformAttributes any          `json:"ottPlatformAttributes"`
 }
 
 type messengerAnswer struct {
@@ -38,8 +39,8 @@ type lineAnswer struct {
 	APIVersion      string `json:"apiVersion"`
 }
 
-func answerOf(r Registration) registrationAnswer {
-	if r.Platform == LINE {
+func answerOf(r ott.Registration) registrationAnswer {
+	if r.Platform == ott.LINE {
 		return registrationAnswer{r.Platform, lineAnswer{
 			ChannelID: r.PropertyID, ChannelName: r.Name, EndpointURL: r.EndpointURL,
 			IsTransactional: r.IsTransactional, IsTestChannel: r.IsTestChannel, IsActive: r.IsActive, APIVersion: apiVersion,
@@ -54,7 +55,12 @@ func answerOf(r Registration) registrationAnswer {
 // GetHandler serves GET /ott/v1/registration/{platform}/{ottPropertyId}.
 type GetHandler struct {
 	Tokens        *token.Authority
-	Registrations *RegistrationReader
+	Registrations registrations
+}
+
+// registrations reads a registration; store.RegistrationReader does.
+type registrations interface {
+	Get(ctx context.Context, platform ott.Platform, propertyID string) (ott.StoredRegistration, error)
 }
 
 // Serve answers a registration as it is now, without its credentials. One that another tenant holds is answered as one

@@ -1,4 +1,4 @@
-package ott_test
+package api_test
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,9 +18,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
 	"carillon/shared/clientauth"
 	"carillon/shared/httpapi"
-	"carillon/shared/ott"
+	"carillon/shared/ott/api"
+	"carillon/shared/ott/otttest"
 	"carillon/shared/secret"
 )
 
@@ -49,15 +50,17 @@ func (v vault) Get(_ context.Context, name string, stage secret.Stage) (secret.V
 	return secret.Version{ID: "key-1", Value: secret.NewText(value)}, nil
 }
 
+func TestMain(m *testing.M) { emulatortest.Main(m) }
+
 // endpoint is a function as Lambda calls it, and its log.
 type endpoint struct {
 	serve func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error)
-	log   bytes.Buffer
+	log   otttest.Log
 }
 
 func newEndpoint(handler httpapi.Handler, encode httpapi.ErrorEncoder) *endpoint {
 	e := new(endpoint)
-	e.serve = httpapi.Adapt(httpapi.Endpoint{Handler: handler, EncodeError: encode}, slog.New(slog.NewJSONHandler(&e.log, nil)))
+	e.serve = httpapi.Adapt(httpapi.Endpoint{Handler: handler, EncodeError: encode}, e.log.Logger())
 	return e
 }
 
@@ -75,11 +78,11 @@ func (e *endpoint) post(t *testing.T, body string, headers map[string]string) ev
 }
 
 func newTokenEndpoint(v vault) *endpoint {
-	handler := &ott.TokenHandler{
+	handler := &api.TokenHandler{
 		Clients: &clientauth.Authenticator{Secrets: secret.NewCache(v), Prefix: clientPrefix, RotationWindow: time.Hour},
-		Tokens:  ott.NewAuthority(secret.NewCache(v), keyName),
+		Tokens:  api.NewAuthority(secret.NewCache(v), keyName),
 	}
-	return newEndpoint(handler.Serve, ott.EncodeTokenError)
+	return newEndpoint(handler.Serve, api.EncodeTokenError)
 }
 
 var (
@@ -126,7 +129,7 @@ func TestTokenIsGranted(t *testing.T) {
 			assert.NotContains(t, e.log.String(), bearer)
 
 			r := httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{Headers: map[string]string{"authorization": "Bearer " + bearer}})
-			grant, err := ott.NewAuthority(secret.NewCache(vault{}), keyName).Authenticate(t.Context(), r)
+			grant, err := api.NewAuthority(secret.NewCache(vault{}), keyName).Authenticate(t.Context(), r)
 			require.NoError(t, err)
 			assert.Equal(t, test.scope, strings.Join(grant.Scopes, " "))
 			assert.Equal(t, "tenant-1", grant.Tenant)
