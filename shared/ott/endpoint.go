@@ -9,10 +9,11 @@ import (
 	"carillon/shared/hostname"
 )
 
-// localSuffixes end the names of hosts that are not on the public Internet (RFC 6761, RFC 6762, RFC 8375, cloud metadata
-// services).
+// localSuffixes end the names of hosts that are not on the public Internet (RFC 6761, RFC 6762, RFC 8375, cloud
+// metadata services).
 var localSuffixes = []string{
-	".localhost", ".localdomain", ".local", ".internal", ".home.arpa", ".lan", ".intranet", ".corp", ".home", ".metadata.goog",
+	".localhost", ".localdomain", ".local", ".internal", ".home.arpa", ".lan", ".intranet", ".corp", ".home",
+	".metadata.goog",
 }
 
 // isPublicHTTPS reports whether an endpointUrl may be registered: an absolute https URL without userinfo whose host is
@@ -41,7 +42,8 @@ func isPublicHTTPS(text string) bool {
 	return true
 }
 
-// specialPrefixes are the blocks beside those netip knows that are not on the public Internet (RFC 6890 and its updates).
+// specialPrefixes are the blocks beside those netip knows that are not on the public Internet (RFC 6890 and its
+// updates).
 var specialPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),
@@ -62,8 +64,8 @@ var specialPrefixes = []netip.Prefix{
 // address, are outside it.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
-// IsPublicAddress reports whether an address is one of the public Internet; an IPv4-mapped address is judged as the IPv4
-// address it is.
+// IsPublicAddress reports whether an address is one of the public Internet; an IPv4-mapped address is judged as the
+// IPv4 address it is.
 func IsPublicAddress(address netip.Addr) bool {
 	address = address.Unmap()
 	if address.Zone() != "" || !address.IsGlobalUnicast() || address.IsPrivate() {

@@ -13,19 +13,20 @@ import (
 	"carillon/shared/jsonbody"
 )
 
-// Message is a message to one person, as POST /ott/v1/send takes it. The names in its tags are those of EncodeMessage: a
-// message that waits must be readable by the next release.
+// Message is a message to one person, as POST /ott/v1/send takes it. The names in its tags are those of EncodeMessage:
+// a message that waits must be readable by the next release.
 type Message struct {
 	Key              string           `json:"key"` // messageKey, the caller's own
 	Platform         Platform         `json:"platform"`
 	SenderID         string           `json:"senderId"` // the registration it comes from: a page id or channel id
 	OttID            string           `json:"ottId,omitzero"`
-	UserReference    string           `json:"userReference,omitzero"` // Messenger's user_ref, LINE's reply token; tried before OttID
+	UserReference    string           `json:"userReference,omitzero"` // user_ref or reply token; tried before OttID
 	Parts            []Part           `json:"parts"`
 	MessagingType    string           `json:"messagingType,omitzero"` // Messenger only
 	Tag              string           `json:"tag,omitzero"`           // Messenger only
 	NotificationType NotificationType `json:"notificationType,omitzero"`
-	Validity         time.Duration    `json:"-"` // from its creation, whole minutes: StoredMessage.ValidUntil has what it comes to
+	// Validity is from its creation on, whole minutes. StoredMessage.ValidUntil is what is kept of it.
+	Validity time.Duration `json:"-"`
 }
 
 // Part is one part of a Message. What a platform has no use for is not sent.
@@ -36,7 +37,7 @@ type Part struct {
 	AltURL        string         `json:"altUrl,omitzero"`   // LINE: of the preview
 	Duration      int64          `json:"duration,omitzero"` // LINE: of an audio, in ms
 	NativePayload jsontext.Value `json:"nativePayload,omitzero"`
-	IsReusable    bool           `json:"isReusable,omitzero"`   // Messenger: whether to keep what the URL names for later messages
+	IsReusable    bool           `json:"isReusable,omitzero"`   // Messenger: keep what the URL names for later messages
 	AttachmentID  string         `json:"attachmentId,omitzero"` // Messenger: what was kept, instead of a URL
 }
 
@@ -126,9 +127,9 @@ type customKeysBody struct {
 	NotificationType jsonbody.Value `json:"notificationType"`
 }
 
-// DecodeSend reads the body of POST /ott/v1/send to its end. It returns a fault Malformed or the reader's own, or what is wrong
-// with the message in the order of contract.md §1, each text once; Platform and SenderID are set where they are usable all
-// the same.
+// DecodeSend reads the body of POST /ott/v1/send to its end. It returns a fault Malformed or the reader's own, or what
+// is wrong with the message in the order of contract.md §1, each text once; Platform and SenderID are set where they
+// are usable all the same.
 func DecodeSend(body io.Reader) (Message, fault.Violations, error) {
 	var b sendBody
 	if err := jsonbody.Decode(body, &b, jsonbody.AnyCase); err != nil {
@@ -145,7 +146,8 @@ func DecodeSend(body io.Reader) (Message, fault.Violations, error) {
 		c.text("Subject", b.Message.Value.Subject, "", 0)
 		c.contents(&m, b.Message.Value.Contents)
 	}
-	m.Validity = time.Duration(c.integer("ValidityPeriod", b.ValidityPeriod, "Validity Period must be provided", 1, maxValidity)) * time.Minute
+	minutes := c.integer("ValidityPeriod", b.ValidityPeriod, "Validity Period must be provided", 1, maxValidity)
+	m.Validity = time.Duration(minutes) * time.Minute
 	if limit := maxContents[m.Platform]; limit > 0 && b.Message.Value.Contents.Count > limit {
 		c.add(fault.BadValue, "Message object cannot contain more than "+strconv.Itoa(limit)+" message objects")
 	}
@@ -167,7 +169,8 @@ func (c *messageChecker) add(code fault.Code, message string) {
 	}
 }
 
-// text reads a string of at most limit characters, if that is not 0. An empty missing is of a member that may be absent.
+// text reads a string of at most limit characters, if that is not 0. An empty missing is of a member that may be
+// absent.
 func (c *messageChecker) text(name string, v jsonbody.Value, missing string, limit int) string {
 	switch {
 	case v.Missing():
@@ -234,7 +237,8 @@ func (c *messageChecker) sender(m *Message, from jsonbody.Object[senderBody]) {
 		return
 	}
 	m.SenderID = c.text("SenderId", from.Value.SenderID, "Sender Id must be provided", maxName)
-	m.Platform = Platform(c.oneOf("SenderType", from.Value.SenderType, "Sender Type must be provided", string(Messenger), string(LINE)))
+	m.Platform = Platform(c.oneOf("SenderType", from.Value.SenderType, "Sender Type must be provided",
+		string(Messenger), string(LINE)))
 }
 
 // contents checks one rule for all contents after the other, which is the order of the list of texts.
@@ -337,14 +341,16 @@ func (c *messageChecker) customKeys(m *Message, objects jsonbody.Array[jsonbody.
 		return
 	}
 	if m.Platform == Messenger {
-		m.MessagingType = c.oneOf("MessagingType", keys.MessagingType, "MessagingType must be provided as a Custom Key", "RESPONSE", "UPDATE", messageTag)
+		m.MessagingType = c.oneOf("MessagingType", keys.MessagingType,
+			"MessagingType must be provided as a Custom Key", "RESPONSE", "UPDATE", messageTag)
 		missing := ""
 		if m.MessagingType == messageTag {
 			missing = "Tag must be provided as a Custom Key when MessagingType is provided as MESSAGE_TAG"
 		}
 		m.Tag = c.text("Tag", keys.Tag, missing, maxName)
 	}
-	m.NotificationType = NotificationType(c.oneOf("NotificationType", keys.NotificationType, "", string(NotifyRegular), string(NotifySilent), string(NotifyNot)))
+	m.NotificationType = NotificationType(c.oneOf("NotificationType", keys.NotificationType, "",
+		string(NotifyRegular), string(NotifySilent), string(NotifyNot)))
 }
 
 func first(kept *jsonbody.Value, v jsonbody.Value) {

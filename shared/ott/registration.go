@@ -48,8 +48,8 @@ const (
 	maxSecret = 3072 // three of them, each character escaped to six bytes, fit the 64 KiB of a secret
 )
 
-// IsPropertyID reports whether an id can have been registered. What cannot is not asked for: DynamoDB would refuse a key
-// that is too long.
+// IsPropertyID reports whether an id can have been registered. What cannot is not asked for: DynamoDB would refuse a
+// key that is too long.
 func IsPropertyID(id string) bool {
 	return id != "" && utf8.ValidString(id) && utf8.RuneCountInString(id) <= maxName
 }
@@ -141,8 +141,8 @@ func (c *checker) secret(name string, v jsonbody.Value) secret.Text {
 	return secret.NewText(c.text(name, v, maxSecret))
 }
 
-// flag takes 0, 1, true and false: the seed's tables say integer, its examples have booleans. Any other number or text is
-// a wrong value; an object or array is of a wrong type.
+// flag takes 0, 1, true and false: the seed's tables say integer, its examples have booleans. Any other number or text
+// is a wrong value; an object or array is of a wrong type.
 func (c *checker) flag(name string, v jsonbody.Value) bool {
 	switch {
 	case v.Missing():

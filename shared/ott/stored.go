@@ -22,14 +22,14 @@ func (r StoredRegistration) MaySend(tenant string) bool { return r.Tenant == ten
 // NotSendable is why a message is refused, or given up, whose sender has no active registration of its tenant's.
 const NotSendable = "Sender Id provided is either unregistered or inactive"
 
-// MaxBody is how large the kept body of a message is at most, in bytes. A DynamoDB item holds 400 KB, in which the message
-// as it was decoded fits likewise: it is no larger than the body but for some fixed names.
+// MaxBody is how large the kept body of a message is at most, in bytes. A DynamoDB item holds 400 KB, in which the
+// message as it was decoded fits likewise: it is no larger than the body but for some fixed names.
 const MaxBody = 256 << 10
 
 // SendBody is the body of a POST /ott/v1/send.
 type SendBody struct {
-	// Kept is JSON: the body as sent, or if that is larger than MaxBody, without the members of the outermost object that
-	// the API does not know.
+	// Kept is JSON: the body as sent, or if that is larger than MaxBody, without the members of the outermost object
+	// that the API does not know.
 	Kept []byte
 	Hash [32]byte // of all of it as sent
 }
@@ -60,8 +60,8 @@ type Accepted struct {
 	Queued       bool
 }
 
-// messageVersion is the version of the form in which messages are kept. A member that older releases may ignore needs no
-// new one.
+// messageVersion is the version of the form in which messages are kept. A member that older releases may ignore needs
+// no new one.
 const messageVersion = 1
 
 type keptMessage struct {
@@ -69,8 +69,8 @@ type keptMessage struct {
 	Message Message `json:"message"`
 }
 
-// EncodeMessage returns the JSON form in which a message is kept until it is sent: what was decoded when it was accepted,
-// so that no later rule can refuse it. It returns an error for a native payload that is no JSON.
+// EncodeMessage returns the JSON form in which a message is kept until it is sent: what was decoded when it was
+// accepted, so that no later rule can refuse it. It returns an error for a native payload that is no JSON.
 func EncodeMessage(m Message) ([]byte, error) {
 	return json.Marshal(keptMessage{messageVersion, m}, jsontext.PreserveRawStrings(true))
 }

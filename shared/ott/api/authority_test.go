@@ -25,7 +25,9 @@ import (
 
 func authenticate(t *testing.T, a *token.Authority, signed string) error {
 	t.Helper()
-	_, err := a.Authenticate(t.Context(), httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{Headers: map[string]string{"authorization": "Bearer " + signed}}))
+	_, err := a.Authenticate(t.Context(), httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{
+		Headers: map[string]string{"authorization": "Bearer " + signed},
+	}))
 	return err
 }
 
@@ -78,7 +80,8 @@ func TestSigningKeyIsRotated(t *testing.T) {
 	long := newProcess()
 	before := issue(long)
 	_, err := emulatortest.SecretsManager().PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
-		SecretId: &key, SecretString: aws.String("another key of thirty-two bytes!"), ClientRequestToken: aws.String(uuid.NewString()),
+		SecretId: &key, SecretString: aws.String("another key of thirty-two bytes!"),
+		ClientRequestToken: aws.String(uuid.NewString()),
 	})
 	require.NoError(t, err)
 	rotated := newProcess()

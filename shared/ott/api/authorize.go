@@ -37,8 +37,8 @@ func authority() token.Authority {
 	return token.Authority{Audience: tokenAudience, Lifetime: tokenLifetime, Leeway: clockSkew}
 }
 
-// authorize returns what the bearer token of a request grants. It returns a fault Unauthenticated as token.Authority does,
-// Forbidden for a token without the scope, or the error of reading the key.
+// authorize returns what the bearer token of a request grants. It returns a fault Unauthenticated as token.Authority
+// does, Forbidden for a token without the scope, or the error of reading the key.
 func authorize(ctx context.Context, tokens *token.Authority, r *httpapi.Request, scope string) (token.Grant, error) {
 	grant, err := tokens.Authenticate(ctx, r)
 	if err != nil {

@@ -66,7 +66,9 @@ func EncodeError(_ *httpapi.Request, err *fault.Error) *httpapi.Response {
 }
 
 func aggregate(violations []fault.Violation) errorBody {
-	codes := map[fault.Code]int{fault.Missing: codeMissing, fault.WrongType: codeWrongType, fault.BadValue: codeBadValue}
+	codes := map[fault.Code]int{
+		fault.Missing: codeMissing, fault.WrongType: codeWrongType, fault.BadValue: codeBadValue,
+	}
 	body := errorBody{Message: aggregateTitle, ErrorCode: codeAggregate}
 	for _, v := range violations {
 		body.ValidationErrors = append(body.ValidationErrors, errorBody{Message: v.Message, ErrorCode: codes[v.Code]})

@@ -43,7 +43,8 @@ func answerOf(r ott.Registration) registrationAnswer {
 	if r.Platform == ott.LINE {
 		return registrationAnswer{r.Platform, lineAnswer{
 			ChannelID: r.PropertyID, ChannelName: r.Name, EndpointURL: r.EndpointURL,
-			IsTransactional: r.IsTransactional, IsTestChannel: r.IsTestChannel, IsActive: r.IsActive, APIVersion: apiVersion,
+			IsTransactional: r.IsTransactional, IsTestChannel: r.IsTestChannel, IsActive: r.IsActive,
+			APIVersion: apiVersion,
 		}}
 	}
 	return registrationAnswer{r.Platform, messengerAnswer{

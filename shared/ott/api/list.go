@@ -20,8 +20,9 @@ const (
 	maxPage         = 1_000_000_000
 )
 
-// maxListBody is how large a list's body may be, in bytes: Lambda takes 6 MB of an answer's JSON, in which the body is a
-// text with its quotes escaped. A thousand registrations are a tenth of that, unless each has the longest names and URL.
+// maxListBody is how large a list's body may be, in bytes: Lambda takes 6 MB of an answer's JSON, in which the body is
+// a text with its quotes escaped. A thousand registrations are a tenth of that, unless each has the longest names and
+// URL.
 const maxListBody = 5 << 20
 
 type listAnswer struct {
@@ -42,7 +43,8 @@ type link struct {
 	Href string `json:"href"`
 }
 
-// pageLinks links a page with its neighbours, where there are any; the previous page of one past the end is the last one.
+// pageLinks links a page with its neighbours, where there are any; the previous page of one past the end is the last
+// one.
 func pageLinks(platform ott.Platform, page, pageSize, count int) links {
 	to := func(page int) link {
 		return link{fmt.Sprintf("/ott/v1/registration/%s?%%24page=%d&%%24pagesize=%d", platform, page, pageSize)}
@@ -73,8 +75,8 @@ type lister interface {
 	) (registrations []ott.StoredRegistration, count int, err error)
 }
 
-// Serve answers a page of the tenant's registrations with a platform, as store.RegistrationReader.List has it: $page (1 if it is
-// left out) of $pagesize (50) registrations. A page too large for Lambda is refused as a $pagesize that is.
+// Serve answers a page of the tenant's registrations with a platform, as store.RegistrationReader.List has it: $page (1
+// if it is left out) of $pagesize (50) registrations. A page too large for Lambda is refused as a $pagesize that is.
 func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationRead)
 	if err != nil {

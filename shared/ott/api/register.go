@@ -24,8 +24,8 @@ type registrar interface {
 	) error
 }
 
-// Serve registers a property, or overrides its registration. It answers 201 without a body once both the registration and
-// its credentials are kept.
+// Serve registers a property, or overrides its registration. It answers 201 without a body once both the registration
+// and its credentials are kept.
 func (h *RegisterHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationWrite)
 	if err != nil {

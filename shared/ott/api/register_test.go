@@ -14,10 +14,14 @@ import (
 // The whole call, from the body to the tables: 201 with an empty body.
 func TestRegister(t *testing.T) {
 	r := otttest.NewRegistry(t)
-	handler := &api.RegisterHandler{Tokens: api.NewAuthority(secret.NewCache(vault{}), keyName), Registrations: r.Registrations}
+	handler := &api.RegisterHandler{
+		Tokens: api.NewAuthority(secret.NewCache(vault{}), keyName), Registrations: r.Registrations,
+	}
 	e := newEndpoint(handler.Serve, api.EncodeError)
 	for _, seed := range []string{otttest.SeedMessenger, otttest.SeedLINE, otttest.SeedLINE} {
-		answer := e.post(t, seed, map[string]string{"authorization": bearer(t, writeScope), "content-type": "application/json"})
+		answer := e.post(t, seed, map[string]string{
+			"authorization": bearer(t, writeScope), "content-type": "application/json",
+		})
 		assert.Equal(t, http.StatusCreated, answer.StatusCode)
 		assert.Empty(t, answer.Body)
 		assert.NotContains(t, answer.Headers, "content-type")

@@ -46,8 +46,8 @@ type sendAnswer struct {
 }
 
 // Serve takes a message. It answers 201 once the message is durable and in the queue, under the request's own id; a
-// repeat is answered with the id of the first, which it enqueues if the first was not, or if the queue seems to have lost
-// it.
+// repeat is answered with the id of the first, which it enqueues if the first was not, or if the queue seems to have
+// lost it.
 func (h *SendHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTSend)
 	if err != nil {
@@ -77,8 +77,8 @@ func (h *SendHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.R
 	return httpapi.JSON(http.StatusCreated, sendAnswer{OttRequestID: accepted.OttRequestID}), nil
 }
 
-// accept makes a message durable that is right, and whose sender may send. What is durable stands, though its sender may
-// send no more by the time that its repeat comes.
+// accept makes a message durable that is right, and whose sender may send. What is durable stands, though its sender
+// may send no more by the time that its repeat comes.
 func (h *SendHandler) accept(
 	ctx context.Context, tenant, id string, message ott.Message, body ott.SendBody, faults fault.Violations,
 ) (ott.Accepted, error) {

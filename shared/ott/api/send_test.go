@@ -27,9 +27,10 @@ import (
 
 // The parts of a right request.
 const (
-	messengerFrom    = `"from":{"senderType":"messenger","senderId":"503868699681937"}`
-	ottIDTo          = `"to":{"ottId":"U42348yafsd8y3248yfsq8cy9088934d"}`
-	textMessage      = `"message":{"contents":[{"type":"text","text":"thanks for purchase"}],"customKeys":[{"messagingType":"RESPONSE"}]}`
+	messengerFrom = `"from":{"senderType":"messenger","senderId":"503868699681937"}`
+	ottIDTo       = `"to":{"ottId":"U42348yafsd8y3248yfsq8cy9088934d"}`
+	textMessage   = `"message":{"contents":[{"type":"text","text":"thanks for purchase"}],` +
+		`"customKeys":[{"messagingType":"RESPONSE"}]}`
 	validity         = `"validityPeriod":30`
 	messageKey       = `"messageKey":"e1c35141-6e5c-4bc2-813b-60f969e52b0d"`
 	messengerMessage = "{" + messageKey + "," + messengerFrom + "," + ottIDTo + "," + textMessage + "," + validity + "}"
@@ -89,8 +90,13 @@ func newSending(t *testing.T) *sending {
 	s := &sending{Registry: otttest.NewRegistry(t), t: t}
 	s.messages = s.through(s.Items)
 	s.use(s.messages)
-	s.register("tenant-1", ott.Registration{Platform: ott.Messenger, PropertyID: "503868699681937", EndpointURL: "https://graph.facebook.com/", IsActive: true})
-	s.register("tenant-1", ott.Registration{Platform: ott.LINE, PropertyID: "2145435435632435", EndpointURL: "https://example.com/", IsActive: true})
+	s.register("tenant-1", ott.Registration{
+		Platform: ott.Messenger, PropertyID: "503868699681937", EndpointURL: "https://graph.facebook.com/",
+		IsActive: true,
+	})
+	s.register("tenant-1", ott.Registration{
+		Platform: ott.LINE, PropertyID: "2145435435632435", EndpointURL: "https://example.com/", IsActive: true,
+	})
 	return s
 }
 
@@ -102,7 +108,12 @@ func (s *sending) through(items *dynamodb.Client) *store.Messages {
 // use makes the endpoints work on a store.
 func (s *sending) use(messages *store.Messages) {
 	tokens := api.NewAuthority(secret.NewCache(vault{}), keyName)
-	s.send = newEndpoint((&api.SendHandler{Tokens: tokens, Registrations: s.RegistrationReader, Messages: messages, Outbox: &s.outbox, Clock: s.Clock, Log: s.Log.Logger()}).Serve, api.EncodeError)
+	s.send = newEndpoint(
+		(&api.SendHandler{
+			Tokens: tokens, Registrations: s.RegistrationReader, Messages: messages, Outbox: &s.outbox, Clock: s.Clock,
+			Log: s.Log.Logger(),
+		}).Serve,
+		api.EncodeError)
 	s.status = newEndpoint((&api.SendStatusHandler{Tokens: tokens, Messages: messages}).Serve, api.EncodeError)
 }
 
@@ -113,7 +124,9 @@ func (s *sending) register(tenant string, r ott.Registration) {
 
 func (s *sending) post(body string) events.APIGatewayV2HTTPResponse {
 	s.t.Helper()
-	return s.send.post(s.t, body, map[string]string{"authorization": bearer(s.t, sendScope), "content-type": "application/json; charset=utf-8"})
+	return s.send.post(s.t, body, map[string]string{
+		"authorization": bearer(s.t, sendScope), "content-type": "application/json; charset=utf-8",
+	})
 }
 
 // accepted sends a message that must be taken and returns its id.
@@ -129,7 +142,8 @@ func (s *sending) accepted(body string) string {
 func (s *sending) get(authorization, messageID string) events.APIGatewayV2HTTPResponse {
 	s.t.Helper()
 	answer, err := s.status.serve(s.t.Context(), events.APIGatewayV2HTTPRequest{
-		PathParameters: map[string]string{"messageId": messageID}, Headers: map[string]string{"authorization": authorization},
+		PathParameters: map[string]string{"messageId": messageID},
+		Headers:        map[string]string{"authorization": authorization},
 	})
 	require.NoError(s.t, err)
 	return answer
@@ -143,17 +157,22 @@ func (s *sending) withKey(key string) string {
 func TestSendAndItsStatus(t *testing.T) {
 	t.Parallel()
 	s := newSending(t)
-	body := instead(messengerMessage, `{"messageKey"`, `{"OTTRequestID":"mine", "Big":12345678901234567890.0,"messageKey"`, "thanks", `<&> é \u003c`)
+	body := instead(messengerMessage, `{"messageKey"`,
+		`{"OTTRequestID":"mine", "Big":12345678901234567890.0,"messageKey"`, "thanks", `<&> é \u003c`)
 	id := s.accepted(body)
 	assert.Equal(t, []string{"tenant-1 " + id + " 0s"}, s.outbox.queued)
 
-	shown := strings.TrimSuffix(strings.Replace(instead(body, `"OTTRequestID":"mine", `, ""), `\u003c`, "<", 1), "}") + `,"ottRequestId":"` + id + `"}`
+	shown := strings.TrimSuffix(strings.Replace(instead(body, `"OTTRequestID":"mine", `, ""), `\u003c`, "<", 1), "}") +
+		`,"ottRequestId":"` + id + `"}`
 	var first string
-	for name, messageID := range map[string]string{"ottRequestId": id, "messageKey": "e1c35141-6e5c-4bc2-813b-60f969e52b0d"} {
+	for name, messageID := range map[string]string{
+		"ottRequestId": id, "messageKey": "e1c35141-6e5c-4bc2-813b-60f969e52b0d",
+	} {
 		answer := s.get(bearer(t, sendScope), messageID)
 		require.Equal(t, http.StatusOK, answer.StatusCode, name)
 		assert.Equal(t, "application/json", answer.Headers["content-type"])
-		events := regexp.MustCompile(`^{"requestBody":(.*),"status":\[{"event":"Created","eventDateTime":"(.*)"},{"event":"Queued","eventDateTime":"(.*)"}\]}$`).FindStringSubmatch(answer.Body)
+		events := regexp.MustCompile(`^{"requestBody":(.*),"status":\[{"event":"Created","eventDateTime":"(.*)"},` +
+			`{"event":"Queued","eventDateTime":"(.*)"}\]}$`).FindStringSubmatch(answer.Body)
 		require.NotNil(t, events, answer.Body)
 		assert.Equal(t, shown, events[1], name)
 		for _, at := range events[2:] {
@@ -166,23 +185,33 @@ func TestSendAndItsStatus(t *testing.T) {
 
 	m, err := s.messages.Claim(t.Context(), "tenant-1", id, s.Clock.Now(), s.Clock.Now().Add(time.Minute))
 	require.NoError(t, err)
-	require.NoError(t, s.messages.Failed(t.Context(), m, "no such user", time.Date(2026, 1, 2, 3, 4, 5, 60_000_000, time.FixedZone("", 3600))))
+	require.NoError(t,
+		s.messages.Failed(t.Context(), m, "no such user", time.Date(2026, 1, 2, 3, 4, 5, 60_000_000,
+			time.FixedZone("", 3600))))
 	answer := s.get(bearer(t, sendScope), id)
-	assert.Equal(t, strings.TrimSuffix(first, "]}")+`,{"event":"Error","eventDateTime":"2026-01-02T02:04:05.060Z","reason":"no such user"}]}`, answer.Body)
+	assert.Equal(t,
+		strings.TrimSuffix(first, "]}")+`,{"event":"Error","eventDateTime":"2026-01-02T02:04:05.060Z","reason":"no `+
+			`such user"}]}`,
+		answer.Body)
 	require.NoError(t, s.messages.Sent(t.Context(), m, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)))
 	answer = s.get(bearer(t, sendScope), id)
-	assert.Equal(t, strings.TrimSuffix(first, "]}")+`,{"event":"Sent","eventDateTime":"2026-01-02T03:04:05.000Z"}]}`, answer.Body)
+	assert.Equal(t,
+		strings.TrimSuffix(first, "]}")+`,{"event":"Sent","eventDateTime":"2026-01-02T03:04:05.000Z"}]}`, answer.Body)
 
 	const unknown = `{"message":"The message does not exist","errorcode":30003,"documentation":""}`
 	for name, test := range map[string]struct {
 		authorization, messageID, body string
 		status                         int
 	}{
-		"unknown":                 {bearer(t, sendScope), "nobody's", unknown, http.StatusNotFound},
-		"another tenant's by id":  {bearerOf(t, "tenant-2", sendScope), id, unknown, http.StatusNotFound},
-		"another tenant's by key": {bearerOf(t, "tenant-2", sendScope), "e1c35141-6e5c-4bc2-813b-60f969e52b0d", unknown, http.StatusNotFound},
-		"no token":                {"", id, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, http.StatusUnauthorized},
-		"no scope":                {bearer(t, readScope, writeScope), id, insufficient, http.StatusForbidden},
+		"unknown":                {bearer(t, sendScope), "nobody's", unknown, http.StatusNotFound},
+		"another tenant's by id": {bearerOf(t, "tenant-2", sendScope), id, unknown, http.StatusNotFound},
+		"another tenant's by key": {
+			bearerOf(t, "tenant-2", sendScope), "e1c35141-6e5c-4bc2-813b-60f969e52b0d", unknown, http.StatusNotFound,
+		},
+		"no token": {
+			"", id, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, http.StatusUnauthorized,
+		},
+		"no scope": {bearer(t, readScope, writeScope), id, insufficient, http.StatusForbidden},
 	} {
 		answer := s.get(test.authorization, test.messageID)
 		assert.Equal(t, test.status, answer.StatusCode, name)
@@ -194,7 +223,9 @@ func TestSendAndItsStatus(t *testing.T) {
 func TestSendWithMoreThanAskedFor(t *testing.T) {
 	t.Parallel()
 	s := newSending(t)
-	for name, more := range map[string]string{"small": `"unknown":[1e400]`, "large": `"unknown":"` + strings.Repeat("x", 4_000_000) + `"`} {
+	for name, more := range map[string]string{
+		"small": `"unknown":[1e400]`, "large": `"unknown":"` + strings.Repeat("x", 4_000_000) + `"`,
+	} {
 		key := `"MESSAGE_KEY":"` + name + `"`
 		body := instead(messengerMessage, messageKey, more+","+key)
 		id := s.accepted(body)
@@ -214,11 +245,18 @@ func TestSendWithMoreThanAskedFor(t *testing.T) {
 func TestSendIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSending(t)
-	s.register("tenant-1", ott.Registration{Platform: ott.Messenger, PropertyID: "asleep", EndpointURL: "https://graph.facebook.com/"})
-	s.register("tenant-2", ott.Registration{Platform: ott.Messenger, PropertyID: "foreign", EndpointURL: "https://graph.facebook.com/", IsActive: true})
-	const notSendable = `{"message":"Sender Id provided is either unregistered or inactive","errorcode":10005,"documentation":""}`
+	s.register("tenant-1", ott.Registration{
+		Platform: ott.Messenger, PropertyID: "asleep", EndpointURL: "https://graph.facebook.com/",
+	})
+	s.register("tenant-2", ott.Registration{
+		Platform: ott.Messenger, PropertyID: "foreign", EndpointURL: "https://graph.facebook.com/", IsActive: true,
+	})
+	const notSendable = `{"message":"Sender Id provided is either unregistered or inactive","errorcode":10005,` +
+		`"documentation":""}`
 	aggregate := func(errors ...string) string {
-		return `{"message":"Please fix the following errors","errorcode":10006,"documentation":"","validationErrors":[` + strings.Join(errors, ",") + `]}`
+		return `{"message":"Please fix the following errors","errorcode":10006,"documentation":"",` +
+			`"validationErrors":[` +
+			strings.Join(errors, ",") + `]}`
 	}
 	lacks := func(text string) string { return `{"message":"` + text + `","errorcode":10002,"documentation":""}` }
 	from := func(id string) string { return instead(messengerMessage, "503868699681937", id) }
@@ -230,13 +268,26 @@ func TestSendIsRefused(t *testing.T) {
 		"inactive":             {from("asleep"), aggregate(notSendable), 400},
 		"another tenant's":     {from("foreign"), aggregate(notSendable), 400},
 		"of the other network": {from("2145435435632435"), aggregate(notSendable), 400},
-		"the seed's example":   {withMessage(messengerMessage, `{"customKeys":[{"messagingType":"RESPONSE"}]}`), aggregate(lacks("Message contents must be provided")), 400},
-		"with others, last":    {instead(from("nobody"), messageKey+",", "", ottIDTo, `"to":{}`), aggregate(lacks(noKey), lacks(noRecipient), notSendable), 400},
-		"a wrong type": {
-			instead(messengerMessage, messageKey, `"messageKey":5`), aggregate(`{"message":"MessageKey is invalid","errorcode":10001,"documentation":""}`), 400,
+		"the seed's example": {
+			withMessage(messengerMessage, `{"customKeys":[{"messagingType":"RESPONSE"}]}`),
+			aggregate(lacks("Message contents must be provided")), 400,
 		},
-		"no JSON":   {`{"messageKey"`, `{"message":"the body is not valid JSON at byte 13","errorcode":10004,"documentation":""}`, 400},
-		"too large": {withContents(messengerMessage, `{"type":"text","text":"`+strings.Repeat("x", 256<<10)+`"}`), `{"message":"the message is larger than 256 KiB","errorcode":10004,"documentation":""}`, 413},
+		"with others, last": {
+			instead(from("nobody"), messageKey+",", "", ottIDTo, `"to":{}`),
+			aggregate(lacks(noKey), lacks(noRecipient), notSendable), 400,
+		},
+		"a wrong type": {
+			instead(messengerMessage, messageKey, `"messageKey":5`),
+			aggregate(`{"message":"MessageKey is invalid","errorcode":10001,"documentation":""}`), 400,
+		},
+		"no JSON": {
+			`{"messageKey"`, `{"message":"the body is not valid JSON at byte 13","errorcode":10004,"documentation":""}`,
+			400,
+		},
+		"too large": {
+			withContents(messengerMessage, `{"type":"text","text":"`+strings.Repeat("x", 256<<10)+`"}`),
+			`{"message":"the message is larger than 256 KiB","errorcode":10004,"documentation":""}`, 413,
+		},
 	} {
 		answer := s.post(test.body)
 		assert.Equal(t, test.status, answer.StatusCode, name)
@@ -250,14 +301,17 @@ func TestSendIsRefused(t *testing.T) {
 		"no scope":   {bearer(t, readScope, writeScope), "application/json", insufficient, 403},
 		"media type": {bearer(t, sendScope), "text/plain", "", 415},
 	} {
-		answer := s.send.post(t, messengerMessage, map[string]string{"authorization": test.authorization, "content-type": test.mediaType})
+		answer := s.send.post(t, messengerMessage, map[string]string{
+			"authorization": test.authorization, "content-type": test.mediaType,
+		})
 		assert.Equal(t, test.status, answer.StatusCode, name)
 		assert.Equal(t, test.want, answer.Body, name)
 	}
 	assert.Empty(t, s.outbox.queued)
 }
 
-// contract.md §1: the same messageKey with the same body gives the first ottRequestId and sends nothing; with another body 409, 30004.
+// contract.md §1: the same messageKey with the same body gives the first ottRequestId and sends nothing; with another
+// body 409, 30004.
 func TestSendAgain(t *testing.T) {
 	t.Parallel()
 	s := newSending(t)
@@ -266,10 +320,14 @@ func TestSendAgain(t *testing.T) {
 	assert.Len(t, s.outbox.queued, 1, "sent once")
 	answer := s.post(instead(messengerMessage, "thanks", "Thanks"))
 	assert.Equal(t, http.StatusConflict, answer.StatusCode)
-	assert.Equal(t, `{"message":"MessageKey stands for another message of the last 24 hours","errorcode":30004,"documentation":""}`, answer.Body)
+	assert.Equal(t,
+		`{"message":"MessageKey stands for another message of the last 24 hours","errorcode":30004,"documentation":""}`,
+		answer.Body)
 
 	// What is durable stands, whatever has become of its sender; a new message is refused.
-	s.register("tenant-1", ott.Registration{Platform: ott.Messenger, PropertyID: "503868699681937", EndpointURL: "https://graph.facebook.com/"})
+	s.register("tenant-1", ott.Registration{
+		Platform: ott.Messenger, PropertyID: "503868699681937", EndpointURL: "https://graph.facebook.com/",
+	})
 	assert.Equal(t, id, s.accepted(messengerMessage))
 	for _, body := range []string{s.withKey("another"), instead(messengerMessage, "thanks", "Thanks")} {
 		answer = s.post(body)
@@ -287,7 +345,8 @@ func TestFiftySendsAtOnce(t *testing.T) {
 	for i := range answers {
 		all.Go(func() {
 			answer, err := s.send.serve(t.Context(), events.APIGatewayV2HTTPRequest{
-				Body: messengerMessage, Headers: map[string]string{"authorization": authorization, "content-type": "application/json"},
+				Body:    messengerMessage,
+				Headers: map[string]string{"authorization": authorization, "content-type": "application/json"},
 			})
 			assert.NoError(t, err)
 			answers[i] = answer.Body
@@ -318,15 +377,31 @@ func TestSendIsCutShort(t *testing.T) {
 	assert.Equal(t, m.OttRequestID, s.accepted(s.withKey("before the queue")))
 	assert.Equal(t, []string{"tenant-1 " + m.OttRequestID + " 0s"}, s.outbox.queued)
 
-	s.use(s.through(emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	failing := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation != "UpdateItem" {
 			return false
 		}
 		w.WriteHeader(http.StatusInternalServerError)
 		return true
-	}))))
+	}
+	s.use(s.through(emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), failing))))
 	id := s.accepted(s.withKey("after the queue"))
 	assert.Equal(t, id, s.accepted(s.withKey("after the queue")))
 	assert.Len(t, s.outbox.queued, 3, "queued again, as nobody knows that it was")
 	assert.Contains(t, s.Log.String(), `"msg":"a message could not be marked as queued"`)
+}
+
+// The largest message is taken, and shown as it was sent.
+func TestSendOfTheLargestMessage(t *testing.T) {
+	t.Parallel()
+	s := newSending(t)
+	text := strings.Repeat("x", ott.MaxBody-len(messengerMessage)+len("thanks for purchase"))
+	body := instead(messengerMessage, "thanks for purchase", text)
+	require.Len(t, body, 256<<10)
+	id := s.accepted(body)
+	answer := s.get(bearer(t, sendScope), id)
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	shown := `{"requestBody":` + strings.TrimSuffix(body, "}") + `,"ottRequestId":"` + id + `"},"status":[`
+	assert.True(t, strings.HasPrefix(answer.Body, shown))
+	assert.Equal(t, http.StatusRequestEntityTooLarge, s.post(instead(body, text, text+"x")).StatusCode)
 }

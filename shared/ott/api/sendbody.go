@@ -62,8 +62,8 @@ func isSendMember(name string) bool {
 	return slices.Contains(known, strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name)))
 }
 
-// copyMembers copies an object with those members alone whose names are to be kept, and more behind them, name and value
-// in turn.
+// copyMembers copies an object with those members alone whose names are to be kept, and more behind them, name and
+// value in turn.
 func copyMembers(
 	body io.Reader, keep func(name string) bool, more ...jsontext.Token,
 ) (jsontext.Value, error) {

@@ -68,7 +68,8 @@ func sendEvents(m *ott.StoredMessage) []sendEvent {
 		at     time.Time
 		reason string
 	}{
-		{"Created", m.CreatedAt, ""}, {"Queued", m.QueuedAt, ""}, {"Sent", m.SentAt, ""}, {"Error", m.FailedAt, m.Reason},
+		{"Created", m.CreatedAt, ""}, {"Queued", m.QueuedAt, ""}, {"Sent", m.SentAt, ""},
+		{"Error", m.FailedAt, m.Reason},
 	} {
 		if e.at.IsZero() {
 			continue

@@ -47,11 +47,12 @@ func (e entry) size() int {
 	return size
 }
 
-// bus is EventBridge with its limits, which moto does not have: it refuses a call that is too large, and what the test says.
+// bus is EventBridge with its limits, which moto does not have: it refuses a call that is too large, and what the test
+// says.
 type bus struct {
 	client *eventbridge.Client
-	// answer decides about a call, by its number from 0: a status other than 200 fails it, else there is a code, or "", for
-	// each entry.
+	// answer decides about a call, by its number from 0: a status other than 200 fails it, else there is a code, or "",
+	// for each entry.
 	answer func(call int, entries []entry) (status int, codes []string)
 
 	mu       sync.Mutex
@@ -135,7 +136,8 @@ func newOffice(t *testing.T) *office {
 	stack := emulatortest.Deploy(t)
 	items, secrets := emulatortest.DynamoDB(), emulatortest.SecretsManager()
 	o := &office{bus: newBus(t), clock: clocktest.New()}
-	o.registrations = store.NewRegistrations(items, stack+"-registrations", secrets, stack+"/ott/", o.clock, o.log.Logger())
+	o.registrations = store.NewRegistrations(items, stack+"-registrations", secrets, stack+"/ott/", o.clock,
+		o.log.Logger())
 	cache := secret.NewCache(secretstore.New(secrets))
 	handler := &callback.Handler{
 		Registrations: store.NewCredentials(o.registrations.RegistrationReader, cache),
@@ -153,7 +155,9 @@ func (o *office) register(t *testing.T, r ott.Registration, c ott.Credentials) {
 }
 
 // call sends a request to /ott/v1/callback/{platform}/{id}.
-func (o *office) call(t *testing.T, method, platform, id string, change func(*events.APIGatewayV2HTTPRequest)) events.APIGatewayV2HTTPResponse {
+func (o *office) call(
+	t *testing.T, method, platform, id string, change func(*events.APIGatewayV2HTTPRequest),
+) events.APIGatewayV2HTTPResponse {
 	t.Helper()
 	var event events.APIGatewayV2HTTPRequest
 	event.RequestContext.HTTP.Method = method
@@ -168,7 +172,9 @@ func (o *office) call(t *testing.T, method, platform, id string, change func(*ev
 }
 
 // deliver sends a body, signed as the platform signs.
-func (o *office) deliver(t *testing.T, r ott.Registration, c ott.Credentials, body string) events.APIGatewayV2HTTPResponse {
+func (o *office) deliver(
+	t *testing.T, r ott.Registration, c ott.Credentials, body string,
+) events.APIGatewayV2HTTPResponse {
 	t.Helper()
 	name, value := callback.Sign(r.Platform, c, []byte(body))
 	return o.call(t, http.MethodPost, string(r.Platform), r.PropertyID, func(event *events.APIGatewayV2HTTPRequest) {

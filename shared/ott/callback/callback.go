@@ -1,6 +1,6 @@
 // Package callback takes what Messenger and LINE tell: it checks who says so and puts each event onto the bundle's
-// EventBridge bus before it answers (contract.md §1, callbacks). It is apart from package ott so that EventBridge's client
-// is in no other function's binary.
+// EventBridge bus before it answers (contract.md §1, callbacks). It is apart from package ott so that EventBridge's
+// client is in no other function's binary.
 package callback
 
 import (
@@ -18,8 +18,8 @@ import (
 	"carillon/shared/ott"
 )
 
-// Handler serves GET and POST /ott/v1/callback/{platform}/{ottPropertyId}. A registration that is not active receives too:
-// the flag is about what is sent.
+// Handler serves GET and POST /ott/v1/callback/{platform}/{ottPropertyId}. A registration that is not active receives
+// too: the flag is about what is sent.
 type Handler struct {
 	Registrations registrations
 	Events        *Publisher
@@ -31,8 +31,9 @@ type registrations interface {
 	Load(ctx context.Context, platform ott.Platform, propertyID string) (ott.StoredRegistration, ott.Credentials, error)
 }
 
-// Serve answers Messenger's handshake, or publishes the events of a signed callback and answers 200 without a body. When
-// it answers 5xx, the platform sends the same callback again, and events that were published by then are published again.
+// Serve answers Messenger's handshake, or publishes the events of a signed callback and answers 200 without a body.
+// When it answers 5xx, the platform sends the same callback again, and events that were published by then are published
+// again.
 func (h *Handler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	platform := ott.Platform(r.PathParameter("platform"))
 	if platform != ott.Messenger && platform != ott.LINE {
@@ -96,8 +97,8 @@ func (h *Handler) receive(
 	return httpapi.Empty(http.StatusOK), nil
 }
 
-// logRefusal writes a line with the metric of an alarm: somebody speaks in the platform's name, or the platform signs with
-// a secret that the registration does not have (any more).
+// logRefusal writes a line with the metric of an alarm: somebody speaks in the platform's name, or the platform signs
+// with a secret that the registration does not have (any more).
 func (h *Handler) logRefusal(ctx context.Context, registration ott.StoredRegistration) {
 	h.Log.LogAttrs(ctx, slog.LevelWarn, "a callback's signature is missing or wrong",
 		slog.String("tenant", registration.Tenant),

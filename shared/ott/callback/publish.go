@@ -27,8 +27,8 @@ const (
 	bytesPerCall   = 1 << 18 // and their sizes together must be less
 	timeSize       = 14      // what a time counts as, in bytes
 	callsAtOnce    = 4
-	// maxTries is how often an entry is sent that EventBridge takes the call for but not the entry. Calls that fail as such
-	// are repeated by the SDK.
+	// maxTries is how often an entry is sent that EventBridge takes the call for but not the entry. Calls that fail as
+	// such are repeated by the SDK.
 	maxTries = 6
 )
 
@@ -51,8 +51,8 @@ func OpenPublisher(env *environment.Variables, config aws.Config) *Publisher {
 	return NewPublisher(eventbridge.NewFromConfig(config), env.String("EVENT_BUS"), clock.System{})
 }
 
-// detail is an event on the bus. The source is carillon.ott, the detail type "Messenger Event" or "LINE Event", the time
-// the event's own.
+// detail is an event on the bus. The source is carillon.ott, the detail type "Messenger Event" or "LINE Event", the
+// time the event's own.
 type detail struct {
 	Tenant        string         `json:"tenant"`
 	Platform      ott.Platform   `json:"platform"`
@@ -60,10 +60,10 @@ type detail struct {
 	Event         jsontext.Value `json:"event"`
 }
 
-// Publish puts a registration's events onto the bus, each at least once: what EventBridge refuses for the moment is sent
-// again until ctx ends, six times at most. If it returns an error, some of the events may be on the bus nevertheless. It
-// returns a fault TooLarge, with nothing published, for an event that no call can hold (256 KB); Unavailable if EventBridge
-// does not take an event at present; or EventBridge's error.
+// Publish puts a registration's events onto the bus, each at least once: what EventBridge refuses for the moment is
+// sent again until ctx ends, six times at most. If it returns an error, some of the events may be on the bus
+// nevertheless. It returns a fault TooLarge, with nothing published, for an event that no call can hold (256 KB);
+// Unavailable if EventBridge does not take an event at present; or EventBridge's error.
 func (p *Publisher) Publish(ctx context.Context, r ott.StoredRegistration, events []Event) error {
 	calls, err := p.calls(r, events)
 	if err != nil {

@@ -46,7 +46,8 @@ func details(entries []entry) []string {
 func TestEventsGoInCallsThatEventBridgeTakes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		b := newBus(t)
-		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 2000), rapid.IntRange(20_000, 261_000)), 0, 40).Draw(rt, "sizes")
+		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 2000), rapid.IntRange(20_000, 261_000)), 0,
+			40).Draw(rt, "sizes")
 		var events []callback.Event
 		var want []string
 		for i, size := range sizes {
@@ -56,7 +57,8 @@ func TestEventsGoInCallsThatEventBridgeTakes(t *testing.T) {
 			}
 			events, want = append(events, event), append(want, detailOf(event))
 		}
-		require.NoError(rt, callback.NewPublisher(b.client, "bus", clocktest.New()).Publish(t.Context(), property, events))
+		require.NoError(rt,
+			callback.NewPublisher(b.client, "bus", clocktest.New()).Publish(t.Context(), property, events))
 		assert.ElementsMatch(rt, want, details(b.accepted), "each once: the bus refuses what is too large")
 	})
 }
@@ -65,7 +67,9 @@ func TestEventOfTheLargestSize(t *testing.T) {
 	b := newBus(t)
 	publisher := callback.NewPublisher(b.client, "bus", clocktest.New())
 	rest := len(detailOf(callback.Event{JSON: []byte(`{"":1}`)})) + len("carillon.ott") + len("LINE Event") + 14
-	largest := callback.Event{JSON: []byte(`{"` + strings.Repeat("a", 256*1024-1-rest) + `":1}`), Time: time.UnixMilli(1770739100123)}
+	largest := callback.Event{
+		JSON: []byte(`{"` + strings.Repeat("a", 256*1024-1-rest) + `":1}`), Time: time.UnixMilli(1770739100123),
+	}
 	require.NoError(t, publisher.Publish(t.Context(), property, []callback.Event{largest}))
 	assert.Equal(t, 256*1024-1, b.accepted[0].size())
 
@@ -118,13 +122,20 @@ func TestContractCallbackThatCannotBePublished(t *testing.T) {
 		status int
 		calls  int
 	}{
-		"throttled for too long":           {all("ThrottlingException"), http.StatusServiceUnavailable, 6},
-		"failing for too long":             {all("InternalFailure"), http.StatusServiceUnavailable, 6},
-		"an entry is refused for good":     {all("NotAuthorizedForSourceException"), http.StatusInternalServerError, 1},
-		"a malformed detail":               {all("MalformedDetail"), http.StatusInternalServerError, 1},
-		"the call fails":                   {func(int, []entry) (int, []string) { return http.StatusServiceUnavailable, nil }, http.StatusServiceUnavailable, 1},
-		"the call is refused":              {func(int, []entry) (int, []string) { return http.StatusBadRequest, nil }, http.StatusInternalServerError, 1},
-		"an answer for none of the events": {func(int, []entry) (int, []string) { return http.StatusOK, []string{} }, http.StatusInternalServerError, 1},
+		"throttled for too long":       {all("ThrottlingException"), http.StatusServiceUnavailable, 6},
+		"failing for too long":         {all("InternalFailure"), http.StatusServiceUnavailable, 6},
+		"an entry is refused for good": {all("NotAuthorizedForSourceException"), http.StatusInternalServerError, 1},
+		"a malformed detail":           {all("MalformedDetail"), http.StatusInternalServerError, 1},
+		"the call fails": {
+			func(int, []entry) (int, []string) { return http.StatusServiceUnavailable, nil },
+			http.StatusServiceUnavailable, 1,
+		},
+		"the call is refused": {
+			func(int, []entry) (int, []string) { return http.StatusBadRequest, nil }, http.StatusInternalServerError, 1,
+		},
+		"an answer for none of the events": {
+			func(int, []entry) (int, []string) { return http.StatusOK, []string{} }, http.StatusInternalServerError, 1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOffice(t)
@@ -133,15 +144,19 @@ func TestContractCallbackThatCannotBePublished(t *testing.T) {
 			answer := o.deliver(t, lineChannel, channel, `{"events":[`+lineMessage+`,`+lineFollow+`]}`)
 			assert.Equal(t, test.status, answer.StatusCode)
 			assert.Contains(t, []string{
-				`{"message":"Internal Server Error","errorcode":0,"documentation":""}`, `{"message":"Service Unavailable","errorcode":0,"documentation":""}`,
+				`{"message":"Internal Server Error","errorcode":0,"documentation":""}`,
+				`{"message":"Service Unavailable","errorcode":0,"documentation":""}`,
 			}, answer.Body)
 			assert.Len(t, o.calls, test.calls)
 			assert.Contains(t, o.log.String(), `"serverErrors":1`)
 			assert.NotContains(t, o.log.String(), "Hello, world")
 
 			o.answer = nil // and then it is sent again
-			require.Equal(t, http.StatusOK, o.deliver(t, lineChannel, channel, `{"events":[`+lineMessage+`,`+lineFollow+`]}`).StatusCode)
-			assert.Subset(t, details(o.accepted), []string{detailOf(callback.Event{JSON: []byte(lineMessage)}), detailOf(callback.Event{JSON: []byte(lineFollow)})})
+			require.Equal(t, http.StatusOK,
+				o.deliver(t, lineChannel, channel, `{"events":[`+lineMessage+`,`+lineFollow+`]}`).StatusCode)
+			assert.Subset(t, details(o.accepted), []string{
+				detailOf(callback.Event{JSON: []byte(lineMessage)}), detailOf(callback.Event{JSON: []byte(lineFollow)}),
+			})
 		})
 	}
 }

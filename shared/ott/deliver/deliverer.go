@@ -71,8 +71,8 @@ type Deliverer struct {
 	Log           *slog.Logger
 }
 
-// Handle delivers a batch of messages, all at the same time. It reports those that failed for a reason that a repeat may
-// mend, AWS's mostly; SQS brings these back.
+// Handle delivers a batch of messages, all at the same time. It reports those that failed for a reason that a repeat
+// may mend, AWS's mostly; SQS brings these back.
 func (d *Deliverer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
 	return messagebatch.Jobs(d.Log, d.deliver)(ctx, event)
 }

@@ -1,7 +1,6 @@
 package deliver_test
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -60,10 +59,12 @@ func TestDeliverABatch(t *testing.T) {
 	o.register(ott.LINE, nil)
 	var ids []string
 	for range 4 {
-		ids = append(ids, o.accept(messengerHello()), o.accept(lineRequest(`{"ottId":"U1"}`, `{"type":"text","text":"t"}`, ``)))
+		ids = append(ids, o.accept(messengerHello()),
+			o.accept(lineRequest(`{"ottId":"U1"}`, `{"type":"text","text":"t"}`, ``)))
 	}
 	refused := o.accept(strings.Replace(messengerHello(), "hello", "refused", 1))
-	require.Zero(t, o.deliver(append(ids, refused, uuid.NewString())...), "an id that there is not is none to try again")
+	require.Zero(t, o.deliver(append(ids, refused, uuid.NewString())...),
+		"an id that there is not is none to try again")
 	for _, id := range ids {
 		assert.Equal(t, "Sent", o.status(id))
 	}
@@ -71,7 +72,9 @@ func TestDeliverABatch(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(o.log.String(), `"msg":"unknown message"`))
 
 	for _, body := range []string{"", "{}", `{"tenant":"acme"}`, "null"} {
-		response, err := o.deliverer.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{{MessageId: "m", Body: body}}})
+		response, err := o.deliverer.Handle(t.Context(), events.SQSEvent{
+			Records: []events.SQSMessage{{MessageId: "m", Body: body}},
+		})
 		require.NoError(t, err)
 		assert.Len(t, response.BatchItemFailures, 1, "what the queue cannot hold ends as a dead letter: %q", body)
 	}
@@ -84,11 +87,14 @@ func TestDeliverWithoutARegistration(t *testing.T) {
 		"deleted meanwhile": func(o *outbox) {
 			require.NoError(t, o.registrations.Delete(t.Context(), "acme", ott.Messenger, "1732555047025799"))
 		},
-		"inactive meanwhile": func(o *outbox) { o.register(ott.Messenger, func(r *ott.Registration) { r.IsActive = false }) },
+		"inactive meanwhile": func(o *outbox) {
+			o.register(ott.Messenger, func(r *ott.Registration) { r.IsActive = false })
+		},
 		"another tenant's by now": func(o *outbox) {
 			require.NoError(t, o.registrations.Delete(t.Context(), "acme", ott.Messenger, "1732555047025799"))
 			require.NoError(t, o.registrations.Put(t.Context(), "globex", uuid.NewString(),
-				ott.Registration{Platform: ott.Messenger, PropertyID: "1732555047025799", EndpointURL: "https://example.com/", IsActive: true}, ott.Credentials{}))
+				ott.Registration{Platform: ott.Messenger, PropertyID: "1732555047025799",
+					EndpointURL: "https://example.com/", IsActive: true}, ott.Credentials{}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,7 +143,8 @@ func TestDeliverAfterAWhile(t *testing.T) {
 	t.Parallel()
 	o := newOutbox(t, func(n int, w http.ResponseWriter, r *http.Request, body string) {
 		answers := []func(int, http.ResponseWriter, *http.Request, string){
-			status(429, "", "Retry-After", "1000"), status(400, `{"error":{"code":613,"message":"calls"}}`), status(200, ""),
+			status(429, "", "Retry-After", "1000"), status(400, `{"error":{"code":613,"message":"calls"}}`),
+			status(200, ""),
 		}
 		answers[n](n, w, r, body)
 	})
@@ -233,15 +240,18 @@ func TestDeliverTheSameAtOnce(t *testing.T) {
 func TestDeliverWhileAWSFails(t *testing.T) {
 	t.Parallel()
 	var fail string
-	items := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	failing := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if fail == "" || !strings.Contains(call.Operation+call.Body, fail) {
 			return false
 		}
 		w.WriteHeader(http.StatusInternalServerError)
 		return true
-	}))
+	}
+	items := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), failing))
 	answers := status(200, "")
-	o := newOutboxOn(t, items, func(n int, w http.ResponseWriter, r *http.Request, body string) { answers(n, w, r, body) })
+	o := newOutboxOn(t, items, func(n int, w http.ResponseWriter, r *http.Request, body string) {
+		answers(n, w, r, body)
+	})
 	o.register(ott.Messenger, nil)
 	id := o.accept(messengerHello())
 
@@ -283,7 +293,9 @@ func TestDeliverLogs(t *testing.T) {
 	require.Zero(t, o.deliver(id))
 	o.clock.Advance(time.Minute)
 	require.Zero(t, o.deliver(id))
-	assert.Equal(t, "Error: Messenger answered 400: You sent access_token=REDACTED&appsecret_proof=REDACTED (code 190)", o.status(id))
+	assert.Equal(t,
+		"Error: Messenger answered 400: You sent access_token=REDACTED&appsecret_proof=REDACTED (code 190)",
+		o.status(id))
 	assert.Equal(t, 2, strings.Count(o.log.String(), `"platformErrors":1`))
 	o.log.Metric(t, "platformErrors", 1)
 	for _, hidden := range []secret.Text{credentials.PageAccessToken, credentials.ApplicationSecret} {
@@ -299,7 +311,9 @@ func TestDeliverWithoutCredentials(t *testing.T) {
 	o.register(ott.Messenger, nil)
 	r, err := o.registrations.Get(t.Context(), ott.Messenger, "1732555047025799")
 	require.NoError(t, err)
-	_, err = emulatortest.SecretsManager().DeleteSecret(context.WithoutCancel(t.Context()), &secretsmanager.DeleteSecretInput{SecretId: &r.SecretName, ForceDeleteWithoutRecovery: aws.Bool(true)})
+	_, err = emulatortest.SecretsManager().DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
+		SecretId: &r.SecretName, ForceDeleteWithoutRecovery: aws.Bool(true),
+	})
 	require.NoError(t, err)
 	id := o.accept(messengerHello())
 	require.Equal(t, 1, o.deliver(id))
@@ -338,7 +352,8 @@ func TestDeliverWhatTodaysRulesWouldRefuse(t *testing.T) {
 	o.put(id, message, body)
 	require.Zero(t, o.deliver(id))
 	assert.Equal(t, "Sent", o.status(id))
-	assert.JSONEq(t, `{"recipient":{"id":"1"},"messaging_type":"OF_OLD","message":{"text":"hello"}}`, o.platforms.all()[0].body)
+	assert.JSONEq(t, `{"recipient":{"id":"1"},"messaging_type":"OF_OLD","message":{"text":"hello"}}`,
+		o.platforms.all()[0].body)
 
 	// Its time is likewise that of its acceptance.
 	id = uuid.NewString()
@@ -368,7 +383,8 @@ func TestDeliverAnItemOfTheFormerRelease(t *testing.T) {
 	id := former(messengerHello())
 	require.Zero(t, o.deliver(id))
 	assert.Equal(t, "Sent", o.status(id))
-	assert.JSONEq(t, `{"recipient":{"id":"1"},"messaging_type":"RESPONSE","message":{"text":"hello"}}`, o.platforms.all()[0].body)
+	assert.JSONEq(t, `{"recipient":{"id":"1"},"messaging_type":"RESPONSE","message":{"text":"hello"}}`,
+		o.platforms.all()[0].body)
 
 	last, late := former(messengerHello()), former(messengerHello())
 	o.clock.Advance(30*time.Minute - time.Millisecond)

@@ -18,8 +18,8 @@ import (
 // LINE sends messages by LINE's Messaging API. It is safe for concurrent use.
 //
 // A push carries the message's id as its retry key, so LINE takes it once however often it is sent, for the 24 hours
-// that LINE remembers a key. A reply has no such key: if one ends without an answer it is sent again, LINE refuses the used
-// reply token, and the push that follows may be a second copy. Nothing is lost.
+// that LINE remembers a key. A reply has no such key: if one ends without an answer it is sent again, LINE refuses the
+// used reply token, and the push that follows may be a second copy. Nothing is lost.
 type LINE struct {
 	client *http.Client
 	tokens *lineTokens

@@ -21,7 +21,8 @@ const (
 )
 
 // lineTokens are the stateless tokens of channels, by the secret that holds a registration's credentials: whoever
-// registers a channel again gets tokens of the new credentials. LINE grants as many as one asks for, each for 15 minutes.
+// registers a channel again gets tokens of the new credentials. LINE grants as many as one asks for, each for 15
+// minutes.
 type lineTokens struct {
 	client *http.Client
 	clock  clock.Clock
@@ -42,8 +43,8 @@ func newLINETokens(client *http.Client, clock clock.Clock) *lineTokens {
 	})}
 }
 
-// get returns the channel's token, minted once for all who ask at the same time. It returns an error that is *Refused or
-// *Again.
+// get returns the channel's token, minted once for all who ask at the same time. It returns an error that is *Refused
+// or *Again.
 func (t *lineTokens) get(ctx context.Context, d Delivery) (secret.Text, error) {
 	token, err := t.kept.Get(ctx, d.Registration.SecretName, cache.AnyAge,
 		func(ctx context.Context) (lineToken, error) { return t.mint(ctx, d) })

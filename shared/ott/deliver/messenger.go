@@ -24,11 +24,12 @@ import (
 	"carillon/shared/secret"
 )
 
-// Messenger sends messages by Messenger's Send API, which is at the registration's endpointUrl. It is safe for concurrent
-// use.
+// Messenger sends messages by Messenger's Send API, which is at the registration's endpointUrl. It is safe for
+// concurrent use.
 //
 // The Send API knows no idempotency key. If a call ends without an answer, or the process dies before the answer is
-// recorded, the message is sent again though Messenger may have taken it: nothing is lost, and a second copy is possible.
+// recorded, the message is sent again though Messenger may have taken it: nothing is lost, and a second copy is
+// possible.
 type Messenger struct {
 	client *http.Client
 	clock  clock.Clock

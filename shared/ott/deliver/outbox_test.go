@@ -68,7 +68,9 @@ func newOutbox(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.R
 	return newOutboxOn(t, emulatortest.DynamoDB(), answer)
 }
 
-func newOutboxOn(t *testing.T, items *dynamodb.Client, answer func(n int, w http.ResponseWriter, r *http.Request, body string)) *outbox {
+func newOutboxOn(
+	t *testing.T, items *dynamodb.Client, answer func(n int, w http.ResponseWriter, r *http.Request, body string),
+) *outbox {
 	t.Helper()
 	stack := emulatortest.Deploy(t)
 	o := &outbox{t: t, clock: clocktest.New(), platforms: newPlatforms(t, answer), queue: new(outboundQueue)}
@@ -77,7 +79,7 @@ func newOutboxOn(t *testing.T, items *dynamodb.Client, answer func(n int, w http
 	o.messages = store.NewMessages(emulatortest.DynamoDB(), o.table, o.clock)
 	o.registrations = store.NewRegistrations(emulatortest.DynamoDB(), stack+"-registrations", secrets, stack+"/ott/",
 		o.clock, o.log.Logger())
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	between := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation != "SendMessageBatch" {
 			return false
 		}
@@ -89,8 +91,11 @@ func newOutboxOn(t *testing.T, items *dynamodb.Client, answer func(n int, w http
 		}
 		o.queue.sent = append(o.queue.sent, call.Body)
 		return false
+	}
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), between)
+	client := sqs.New(emulatortest.SQS().Options(), func(opts *sqs.Options) {
+		opts.BaseEndpoint, opts.Retryer = &endpoint, aws.NopRetryer{}
 	})
-	client := sqs.New(emulatortest.SQS().Options(), func(opts *sqs.Options) { opts.BaseEndpoint, opts.Retryer = &endpoint, aws.NopRetryer{} })
 	created, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(stack + "-outbound")})
 	require.NoError(t, err)
 	registrations := store.NewRegistrationReader(items, stack+"-registrations")
@@ -109,8 +114,14 @@ func newOutboxOn(t *testing.T, items *dynamodb.Client, answer func(n int, w http
 // register registers a page or channel of acme's, with credentials that no other registering has.
 func (o *outbox) register(platform ott.Platform, change func(*ott.Registration)) ott.Credentials {
 	o.t.Helper()
-	r := ott.Registration{Platform: platform, PropertyID: "1732555047025799", EndpointURL: "https://graph.facebook.com/v2.6/me/messages", IsActive: true}
-	credentials := ott.Credentials{PageAccessToken: secret.NewText("token-" + uuid.NewString()), ApplicationSecret: secret.NewText("application-" + uuid.NewString())}
+	r := ott.Registration{
+		Platform: platform, PropertyID: "1732555047025799", EndpointURL: "https://graph.facebook.com/v2.6/me/messages",
+		IsActive: true,
+	}
+	credentials := ott.Credentials{
+		PageAccessToken:   secret.NewText("token-" + uuid.NewString()),
+		ApplicationSecret: secret.NewText("application-" + uuid.NewString()),
+	}
 	if platform == ott.LINE {
 		r.PropertyID, credentials = "23493453984234345", ott.Credentials{ChannelSecret: secret.NewText(channelSecret)}
 	}
@@ -146,7 +157,9 @@ func (o *outbox) deliver(ids ...string) int {
 	o.t.Helper()
 	var event events.SQSEvent
 	for _, id := range ids {
-		event.Records = append(event.Records, events.SQSMessage{MessageId: id, Body: fmt.Sprintf(`{"tenant":"acme","ottRequestId":%q}`, id)})
+		event.Records = append(event.Records, events.SQSMessage{
+			MessageId: id, Body: fmt.Sprintf(`{"tenant":"acme","ottRequestId":%q}`, id),
+		})
 	}
 	response, err := o.deliverer.Handle(o.t.Context(), event)
 	require.NoError(o.t, err)

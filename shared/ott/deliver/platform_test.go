@@ -87,10 +87,16 @@ func messengerDelivery(message ott.Message) deliver.Delivery {
 	return deliver.Delivery{
 		OttRequestID: requestID, Message: message,
 		Registration: ott.StoredRegistration{
-			Registration: ott.Registration{Platform: ott.Messenger, PropertyID: "1732555047025799", EndpointURL: "https://graph.facebook.com/v2.6/me/messages", IsActive: true},
-			Tenant:       "acme", SecretName: "carillon/ott/messenger/1",
+			Registration: ott.Registration{
+				Platform: ott.Messenger, PropertyID: "1732555047025799",
+				EndpointURL: "https://graph.facebook.com/v2.6/me/messages", IsActive: true,
+			},
+			Tenant: "acme", SecretName: "carillon/ott/messenger/1",
 		},
-		Credentials: ott.Credentials{PageAccessToken: secret.NewText(pageAccessToken), ApplicationSecret: secret.NewText(applicationSecret), CallbackVerifyToken: secret.NewText("verify")},
+		Credentials: ott.Credentials{
+			PageAccessToken: secret.NewText(pageAccessToken), ApplicationSecret: secret.NewText(applicationSecret),
+			CallbackVerifyToken: secret.NewText("verify"),
+		},
 	}
 }
 
@@ -98,8 +104,11 @@ func lineDelivery(message ott.Message) deliver.Delivery {
 	return deliver.Delivery{
 		OttRequestID: requestID, Message: message,
 		Registration: ott.StoredRegistration{
-			Registration: ott.Registration{Platform: ott.LINE, PropertyID: "23493453984234345", EndpointURL: "https://example.com/", IsActive: true},
-			Tenant:       "acme", SecretName: "carillon/ott/line/1",
+			Registration: ott.Registration{
+				Platform: ott.LINE, PropertyID: "23493453984234345", EndpointURL: "https://example.com/",
+				IsActive: true,
+			},
+			Tenant: "acme", SecretName: "carillon/ott/line/1",
 		},
 		Credentials: ott.Credentials{ChannelSecret: secret.NewText(channelSecret)},
 	}

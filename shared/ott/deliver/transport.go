@@ -88,7 +88,8 @@ func (s *standIn) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.transport.RoundTrip(redirected)
 }
 
-// newClient returns a client that follows no redirect, for it may lead anywhere, and reads a bounded part of each answer.
+// newClient returns a client that follows no redirect, for it may lead anywhere, and reads a bounded part of each
+// answer.
 func newClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{
 		Timeout:       callTimeout,

@@ -119,8 +119,9 @@ func (l *Log) String() string {
 	return l.text.String()
 }
 
-// Metric holds one line of the log to what CloudWatch makes a metric of: a number of that name at the top of the line, and
-// beside it the block that says so, in the namespace Carillon and by the one dimension function, which the line has too.
+// Metric holds one line of the log to what CloudWatch makes a metric of: a number of that name at the top of the line,
+// and beside it the block that says so, in the namespace Carillon and by the one dimension function, which the line has
+// too.
 func (l *Log) Metric(t *testing.T, name string, value float64) {
 	t.Helper()
 	for line := range strings.Lines(l.String()) {

@@ -44,8 +44,8 @@ const (
 	Attributes = "ottPlatformAttributes"
 )
 
-// Body returns a seed's example with changes: the name of a member or attribute and the JSON of its new value in turn, or
-// "" to leave it out.
+// Body returns a seed's example with changes: the name of a member or attribute and the JSON of its new value in turn,
+// or "" to leave it out.
 func Body(t testing.TB, seed string, changes ...string) string {
 	t.Helper()
 	var b struct {

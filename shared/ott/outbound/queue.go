@@ -1,5 +1,5 @@
-// Package outbound is the queue of OTT messages between ott-send and ott-deliver. It is a package of its own so that the
-// functions that have no queue do not link SQS.
+// Package outbound is the queue of OTT messages between ott-send and ott-deliver. It is a package of its own so that
+// the functions that have no queue do not link SQS.
 package outbound
 
 import (

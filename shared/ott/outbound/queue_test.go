@@ -30,14 +30,17 @@ func TestQueue(t *testing.T) {
 	queue := outbound.NewQueue(client, *created.QueueUrl, clocktest.New())
 	require.NoError(t, queue.Enqueue(t.Context(), "acme", "id-1", -time.Second))
 	require.NoError(t, queue.Enqueue(t.Context(), "acme", "id-2", time.Hour))
-	out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: created.QueueUrl, MaxNumberOfMessages: 10})
+	out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
+		QueueUrl: created.QueueUrl, MaxNumberOfMessages: 10,
+	})
 	require.NoError(t, err)
 	require.Len(t, out.Messages, 1, "the other one is delayed")
 	job, ok := read(t, *out.Messages[0].Body)
 	require.True(t, ok)
 	assert.Equal(t, outbound.Job{Tenant: "acme", OttRequestID: "id-1"}, job)
 	attributes, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
-		QueueUrl: created.QueueUrl, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameApproximateNumberOfMessagesDelayed},
+		QueueUrl:       created.QueueUrl,
+		AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameApproximateNumberOfMessagesDelayed},
 	})
 	require.NoError(t, err)
 	assert.Equal(t, "1", attributes.Attributes["ApproximateNumberOfMessagesDelayed"])
@@ -58,7 +61,10 @@ func read(t *testing.T, body string) (job outbound.Job, ok bool) {
 
 // What is no job of this queue's is refused, never taken for one.
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{`{"tenant":"acme","ottRequestId":"id"}`, `{"tenant":"acme","ottRequestId":"id","tries":3}`, `{"tenant":"acme"}`, `[]`, ``} {
+	for _, seed := range []string{
+		`{"tenant":"acme","ottRequestId":"id"}`, `{"tenant":"acme","ottRequestId":"id","tries":3}`, `{"tenant":"acme"}`,
+		`[]`, ``,
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {

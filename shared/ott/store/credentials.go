@@ -54,8 +54,8 @@ func (c *Credentials) Get(ctx context.Context, secretName string) (ott.Credentia
 // place between two reads.
 const maxReads = 3
 
-// Load returns a registration and its credentials, of one and the same registering. It returns a fault NotFound for an id
-// that nobody has, Unavailable if the credentials cannot be had at present, or AWS's error.
+// Load returns a registration and its credentials, of one and the same registering. It returns a fault NotFound for an
+// id that nobody has, Unavailable if the credentials cannot be had at present, or AWS's error.
 func (c *Credentials) Load(
 	ctx context.Context, platform ott.Platform, propertyID string,
 ) (ott.StoredRegistration, ott.Credentials, error) {

@@ -30,7 +30,12 @@ func TestGetIsWhatWasPut(t *testing.T) {
 		require.NoError(t, r.Put(t.Context(), "tenant-1", version, registration, credentials))
 		stored, err := r.Get(t.Context(), registration.Platform, registration.PropertyID)
 		require.NoError(t, err)
-		assert.Equal(t, ott.StoredRegistration{Registration: registration, Tenant: "tenant-1", SecretName: r.Prefix + string(registration.Platform) + "/" + version}, stored)
+		assert.Equal(t,
+			ott.StoredRegistration{
+				Registration: registration, Tenant: "tenant-1",
+				SecretName: r.Prefix + string(registration.Platform) + "/" + version,
+			},
+			stored)
 	}
 	for _, id := range []string{"", "1", strings.Repeat("1", 4000), "\xff"} {
 		_, err := r.Get(t.Context(), ott.LINE, id)
@@ -44,7 +49,8 @@ func TestGetIsWhatWasPut(t *testing.T) {
 
 // reader reads credentials as a function does, by way of an endpoint.
 func (r *registry) reader(endpoint string) *store.Credentials {
-	return store.NewCredentials(r.RegistrationReader, secret.NewCache(secretstore.New(emulatortest.SecretsManagerAt(endpoint))))
+	return store.NewCredentials(r.RegistrationReader,
+		secret.NewCache(secretstore.New(emulatortest.SecretsManagerAt(endpoint))))
 }
 
 func assertCredentials(t *testing.T, want, got ott.Credentials) {
@@ -87,7 +93,9 @@ func TestLoadFollowsAnOverride(t *testing.T) {
 	assert.Equal(t, "SFMC Engineers 03d537gg656gvkbe9b430f002e9c4517", load())
 	registration, _ := decoded(t, otttest.SeedLINE)
 	registration.Name = "Renamed"
-	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, ott.Credentials{ChannelSecret: secret.NewText("new")}))
+	require.NoError(t,
+		r.Put(t.Context(), "tenant-1", "version-2", registration,
+			ott.Credentials{ChannelSecret: secret.NewText("new")}))
 	assert.Equal(t, "Renamed new", load())
 	require.NoError(t, r.Delete(t.Context(), "tenant-1", ott.LINE, id))
 	_, _, err := reader.Load(t.Context(), ott.LINE, id)
@@ -100,7 +108,9 @@ func TestLoadOvertaken(t *testing.T) {
 	override := func(t *testing.T, r *registry, version string) {
 		one := registration
 		one.Name = version
-		assert.NoError(t, r.Put(t.Context(), "tenant-1", version, one, ott.Credentials{ChannelSecret: secret.NewText("secret of " + version)}))
+		assert.NoError(t,
+			r.Put(t.Context(), "tenant-1", version, one, ott.Credentials{ChannelSecret: secret.NewText("secret of " +
+				version)}))
 	}
 	tests := map[string]struct {
 		meanwhile func(t *testing.T, r *registry, call int)
@@ -128,11 +138,12 @@ func TestLoadOvertaken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, id := registered(t)
 			call := 0 // Load reads one secret at a time
-			reader := r.reader(emulatortest.Between(t, emulatortest.AWSEndpoint(), func(http.ResponseWriter, emulatortest.Call) bool {
+			between := func(http.ResponseWriter, emulatortest.Call) bool {
 				call++
 				test.meanwhile(t, r, call)
 				return false
-			}))
+			}
+			reader := r.reader(emulatortest.Between(t, emulatortest.AWSEndpoint(), between))
 			stored, credentials, err := reader.Load(t.Context(), ott.LINE, id)
 			if test.code != "" {
 				assert.True(t, fault.Is(err, test.code), "%v", err)
@@ -153,7 +164,8 @@ func (f secretsFunc) Get(context.Context, string, secret.Stage, time.Duration) (
 }
 
 func TestCredentialsThatCannotBeRead(t *testing.T) {
-	busy := store.NewCredentials(nil, secretsFunc(func() (secret.Version, error) { return secret.Version{}, secret.ErrBusy }))
+	busy := store.NewCredentials(nil,
+		secretsFunc(func() (secret.Version, error) { return secret.Version{}, secret.ErrBusy }))
 	_, err := busy.Get(t.Context(), "name")
 	failure, ok := errors.AsType[*fault.Error](err)
 	require.True(t, ok, "%v", err)
@@ -171,7 +183,9 @@ func TestCredentialsThatCannotBeRead(t *testing.T) {
 // A secret that was deleted by hand does not make a registration answer NotFound: it is there.
 func TestLoadOfARegistrationWhoseSecretIsGone(t *testing.T) {
 	r, id := registered(t)
-	_, err := r.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(dynamo.GetString(r.All()[0], "secretName"))})
+	_, err := r.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
+		SecretId: aws.String(dynamo.GetString(r.All()[0], "secretName")),
+	})
 	require.NoError(t, err)
 	_, _, err = r.reader(emulatortest.AWSEndpoint()).Load(t.Context(), ott.LINE, id)
 	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)

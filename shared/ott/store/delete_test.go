@@ -39,12 +39,15 @@ func (r *registry) through(items *dynamodb.Client, secretsEndpoint string) *stor
 }
 
 // onCall is a DynamoDB endpoint that does something of its own at the nth call of an operation.
-func onCall(t *testing.T, operation string, nth int32, do func(w http.ResponseWriter, call emulatortest.Call) (answered bool)) string {
+func onCall(
+	t *testing.T, operation string, nth int32, do func(w http.ResponseWriter, call emulatortest.Call) (answered bool),
+) string {
 	t.Helper()
 	var calls atomic.Int32
-	return emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	between := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		return call.Operation == operation && calls.Add(1) == nth && do(w, call)
-	})
+	}
+	return emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), between)
 }
 
 func lose(w http.ResponseWriter, call emulatortest.Call) bool {
@@ -91,7 +94,8 @@ func TestDeleteWhenItsSecretCannotBeDeleted(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			r, id := registered(t)
 			registrations := r.through(r.Items, failing(t, emulatortest.AWSEndpoint(), "DeleteSecret", when))
-			require.NoError(t, registrations.Delete(t.Context(), "tenant-1", ott.LINE, id), "the registration is gone; what is left behind is logged")
+			require.NoError(t, registrations.Delete(t.Context(), "tenant-1", ott.LINE, id),
+				"the registration is gone; what is left behind is logged")
 			assert.Empty(t, r.All())
 			assert.Len(t, r.Live(), left)
 			assert.Contains(t, r.Log.String(), `"msg":"a deleted registration's secret is left behind"`)
@@ -106,7 +110,8 @@ func TestDeleteWhoseAnswerIsLost(t *testing.T) {
 	r, id := registered(t)
 	lost := emulatortest.DynamoDBAt(onCall(t, "DeleteItem", 2, lose)).Options()
 	lost.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = time.Millisecond })
-	require.NoError(t, r.through(dynamodb.New(lost), emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
+	require.NoError(t,
+		r.through(dynamodb.New(lost), emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
 	assert.Empty(t, r.All())
 	assert.Empty(t, r.Live())
 }
@@ -135,11 +140,13 @@ func TestDeleteOvertaken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, id := registered(t)
-			items := emulatortest.DynamoDBAt(onCall(t, "DeleteItem", 2, func(http.ResponseWriter, emulatortest.Call) bool {
+			overtake := func(http.ResponseWriter, emulatortest.Call) bool {
 				test.meanwhile(t, r)
 				return false
-			}))
-			require.NoError(t, r.through(items, emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
+			}
+			items := emulatortest.DynamoDBAt(onCall(t, "DeleteItem", 2, overtake))
+			require.NoError(t,
+				r.through(items, emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
 			if test.stands != "" {
 				item, _ := r.AssertWhole()
 				assert.Equal(t, test.stands, dynamo.GetString(item, "tenant"))
@@ -151,7 +158,8 @@ func TestDeleteOvertaken(t *testing.T) {
 	}
 }
 
-// However 50 overrides and ten deletions race, there is one registration with its own secret, or neither item nor secret.
+// However 50 overrides and ten deletions race, there is one registration with its own secret, or neither item nor
+// secret.
 func TestDeleteRacingOverrides(t *testing.T) {
 	r, id := registered(t)
 	registration, _ := decoded(t, otttest.SeedLINE)
@@ -177,7 +185,8 @@ func TestDeleteRacingOverrides(t *testing.T) {
 		return
 	}
 	item, kept := r.AssertWhole()
-	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"], "name and secret are the same writer's")
+	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"],
+		"name and secret are the same writer's")
 }
 
 // AWS keeps a deleted secret's name for days and refuses to create, write or delete it again, which moto does in part
@@ -185,7 +194,7 @@ func TestDeleteRacingOverrides(t *testing.T) {
 func TestRegisterAfterDeleteWhereDeletedNamesAreKept(t *testing.T) {
 	r := newRegistry(t)
 	var deleted sync.Map
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	between := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		var secret struct{ SecretID, Name string }
 		assert.NoError(t, json.Unmarshal([]byte(call.Body), &secret))
 		name := secret.SecretID + secret.Name
@@ -194,13 +203,15 @@ func TestRegisterAfterDeleteWhereDeletedNamesAreKept(t *testing.T) {
 		case gone:
 			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 			w.WriteHeader(http.StatusBadRequest)
-			_, _ = w.Write([]byte(`{"__type":"InvalidRequestException","Message":"You can't perform this operation on the secret because it was marked for deletion."}`))
+			_, _ = w.Write([]byte(`{"__type":"InvalidRequestException","Message":"You can't perform this operation ` +
+				`on the secret because it was marked for deletion."}`))
 			return true
 		case call.Operation == "DeleteSecret":
 			deleted.Store(name, true)
 		}
 		return false
-	})
+	}
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), between)
 	registrations := r.through(r.Items, endpoint)
 	registration, credentials := decoded(t, otttest.SeedMessenger)
 	for range 3 {

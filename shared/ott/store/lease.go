@@ -19,10 +19,10 @@ import (
 const isDue = "attribute_exists(id) AND attribute_not_exists(sentAt) AND attribute_not_exists(failedAt) AND " +
 	"(attribute_not_exists(notBefore) OR notBefore <= :nowMs)"
 
-// Claim takes the lease of a message until a time, before anything of it is sent, and records that it was in the queue. It
-// returns the message as it is then, to be sent. It returns a fault Conflict, and how the message stands, if there is
-// nothing to claim: it is final, or may not be tried before its NotBefore. It returns a fault NotFound for a message that
-// there is not, an error for one that cannot be read, or DynamoDB's error.
+// Claim takes the lease of a message until a time, before anything of it is sent, and records that it was in the queue.
+// It returns the message as it is then, to be sent. It returns a fault Conflict, and how the message stands, if there
+// is nothing to claim: it is final, or may not be tried before its NotBefore. It returns a fault NotFound for a message
+// that there is not, an error for one that cannot be read, or DynamoDB's error.
 func (s *Messages) Claim(ctx context.Context, tenant, id string, now, until time.Time) (*ott.StoredMessage, error) {
 	lease := uuid.NewString()
 	item, err := s.update(ctx, tenant, id, isDue,
@@ -49,8 +49,8 @@ func (s *Messages) Claim(ctx context.Context, tenant, id string, now, until time
 	return m, nil
 }
 
-// Release ends the lease of a claimed message early, after a try that did not succeed: it may be claimed again from a time
-// on. It keeps m.Tries. It returns a fault Conflict if the lease was lost, or DynamoDB's error.
+// Release ends the lease of a claimed message early, after a try that did not succeed: it may be claimed again from a
+// time on. It keeps m.Tries. It returns a fault Conflict if the lease was lost, or DynamoDB's error.
 func (s *Messages) Release(ctx context.Context, m *ott.StoredMessage, at time.Time) error {
 	return s.end(ctx, m, "SET notBefore = :at, tries = :tries REMOVE lease", dynamo.Item{
 		":at": dynamo.Int(at.UnixMilli()), ":tries": dynamo.Int(m.Tries),
@@ -66,8 +66,8 @@ func (s *Messages) Sent(ctx context.Context, m *ott.StoredMessage, at time.Time)
 	return err
 }
 
-// Failed gives a claimed message up. The reason is kept as sanitize.Text has it, sanitize.MaxReason characters of it. It
-// returns a fault Conflict if the lease was lost, or DynamoDB's error.
+// Failed gives a claimed message up. The reason is kept as sanitize.Text has it, sanitize.MaxReason characters of it.
+// It returns a fault Conflict if the lease was lost, or DynamoDB's error.
 func (s *Messages) Failed(ctx context.Context, m *ott.StoredMessage, reason string, at time.Time) error {
 	return s.end(ctx, m, "SET failedAt = :at, reason = :reason REMOVE lease, notBefore", dynamo.Item{
 		":at": dynamo.Time(at), ":reason": dynamo.String(sanitize.Text(reason, sanitize.MaxReason)),

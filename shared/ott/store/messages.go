@@ -21,8 +21,8 @@ import (
 const (
 	messageRetention = 30 * 24 * time.Hour
 	keyReuse         = 24 * time.Hour // how long a messageKey stands for its first message
-	// overdue is how late a try may be before a repeat of the request puts the message into the queue again: later than SQS
-	// brings back what a process died with.
+	// overdue is how late a try may be before a repeat of the request puts the message into the queue again: later than
+	// SQS brings back what a process died with.
 	overdue = 10 * time.Minute
 	// maxTexts is how much of an item the body and the message in it may take, in bytes. The other attributes take less
 	// than 5 KB of the 400 KB that an item holds.
@@ -30,8 +30,8 @@ const (
 )
 
 // Messages keeps messages in DynamoDB: an item for each message, and one for each messageKey that names its latest
-// message. Both are written in one transaction, which is where a message becomes durable; so is the item that the body of a
-// large message has to itself. It is safe for concurrent use.
+// message. Both are written in one transaction, which is where a message becomes durable; so is the item that the body
+// of a large message has to itself. It is safe for concurrent use.
 //
 // A message's item has the body, for those who look, and the message as it was decoded, for those who send it.
 type Messages struct {
@@ -51,8 +51,8 @@ func OpenMessages(env *environment.Variables, config aws.Config) *Messages {
 }
 
 // Put makes a message durable under an id that is unique to the request. If its key stands for a message with the same
-// body it returns that one. It returns a fault Conflict if the body is another one, Unavailable if others write under the
-// same key until ctx is over, or DynamoDB's error.
+// body it returns that one. It returns a fault Conflict if the body is another one, Unavailable if others write under
+// the same key until ctx is over, or DynamoDB's error.
 func (s *Messages) Put(
 	ctx context.Context, tenant, id string, message ott.Message, body ott.SendBody, now time.Time,
 ) (ott.Accepted, error) {
@@ -100,7 +100,8 @@ func newMessage(
 	return items, nil
 }
 
-// put writes the items of a message and that of its key, or returns that of the key, which stands for an earlier message.
+// put writes the items of a message and that of its key, or returns that of the key, which stands for an earlier
+// message.
 func (s *Messages) put(
 	ctx context.Context, tenant, id, key string, body ott.SendBody, items []dynamo.Item, now time.Time,
 ) (dynamo.Item, error) {
@@ -161,8 +162,8 @@ func (s *Messages) repeated(
 	return ott.Accepted{OttRequestID: id, Queued: !m.QueuedAt.IsZero() && !isLost(m, now)}, nil
 }
 
-// isLost reports whether a message should have been tried long since, as it would have been if the queue still had it. One
-// that is in the queue twice is sent once: see Claim.
+// isLost reports whether a message should have been tried long since, as it would have been if the queue still had it.
+// One that is in the queue twice is sent once: see Claim.
 func isLost(m *ott.StoredMessage, now time.Time) bool {
 	due := m.QueuedAt
 	if m.NotBefore.After(due) {
@@ -171,16 +172,16 @@ func isLost(m *ott.StoredMessage, now time.Time) bool {
 	return !m.Final() && now.After(due.Add(overdue))
 }
 
-// MarkQueued records that a message is in the queue. Doing it again changes nothing. It returns DynamoDB's error, also for
-// a message that there is not.
+// MarkQueued records that a message is in the queue. Doing it again changes nothing. It returns DynamoDB's error, also
+// for a message that there is not.
 func (s *Messages) MarkQueued(ctx context.Context, tenant, id string, now time.Time) error {
 	_, err := s.update(ctx, tenant, id, "attribute_exists(id)", "SET queuedAt = if_not_exists(queuedAt, :now)",
 		dynamo.Item{":now": dynamo.Time(now)})
 	return err
 }
 
-// Get returns a tenant's message to be shown, by its ottRequestId, or else the latest one by its messageKey. It returns a
-// fault NotFound for another tenant's as for none, or DynamoDB's error.
+// Get returns a tenant's message to be shown, by its ottRequestId, or else the latest one by its messageKey. It returns
+// a fault NotFound for another tenant's as for none, or DynamoDB's error.
 func (s *Messages) Get(ctx context.Context, tenant, messageKeyOrID string) (*ott.StoredMessage, error) {
 	if id, err := uuid.Parse(messageKeyOrID); err == nil && len(messageKeyOrID) == len(id.String()) {
 		m, err := s.getMessage(ctx, tenant, id.String())

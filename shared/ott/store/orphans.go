@@ -30,8 +30,9 @@ type Survey struct {
 }
 
 // Orphans looks for secrets that no registration names and that were created before a time. It must be so long ago that
-// no registering is still under way that wrote its secret by then and its item not yet: a minute is ample. Orphans reads
-// the whole table, and says to progress from time to time how many secrets and items it has read. It returns AWS's error.
+// no registering is still under way that wrote its secret by then and its item not yet: a minute is ample. Orphans
+// reads the whole table, and says to progress from time to time how many secrets and items it has read. It returns
+// AWS's error.
 func (s *Registrations) Orphans(ctx context.Context, before time.Time, progress func(read int)) (Survey, error) {
 	// The secrets first: what is listed here and named by an item written later is too young to be an orphan.
 	secrets, err := s.listSecrets(ctx, progress)
@@ -57,7 +58,8 @@ func (s *Registrations) Orphans(ctx context.Context, before time.Time, progress 
 	return survey, nil
 }
 
-// DeleteOrphan deletes a secret that Orphans found. Secrets Manager can restore it for recoveryDays. It returns AWS's error.
+// DeleteOrphan deletes a secret that Orphans found. Secrets Manager can restore it for recoveryDays. It returns AWS's
+// error.
 func (s *Registrations) DeleteOrphan(ctx context.Context, orphan Orphan) error {
 	return s.deleteSecret(ctx, orphan.SecretName)
 }

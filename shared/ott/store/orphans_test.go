@@ -34,7 +34,9 @@ func (r *registry) sweep() {
 // createSecret makes a secret that no registration names.
 func (r *registry) createSecret(name string) {
 	r.t.Helper()
-	_, err := r.Secrets.CreateSecret(r.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(name), SecretString: aws.String("{}")})
+	_, err := r.Secrets.CreateSecret(r.t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String(name), SecretString: aws.String("{}"),
+	})
 	require.NoError(r.t, err)
 }
 
@@ -45,7 +47,9 @@ func TestOrphans(t *testing.T) {
 	registration, credentials := decoded(t, otttest.SeedLINE)
 	crash := func(operation, version string) {
 		items := emulatortest.DynamoDBAt(failing(t, emulatortest.DynamoDBEndpoint(), operation, "before"))
-		_ = r.through(items, failing(t, emulatortest.AWSEndpoint(), operation, "before")).Put(t.Context(), "tenant-1", version, registration, credentials)
+		_ = r.through(items,
+			failing(t, emulatortest.AWSEndpoint(), operation,
+				"before")).Put(t.Context(), "tenant-1", version, registration, credentials)
 	}
 	crash("UpdateItem", "version-2")
 	crash("DeleteSecret", "version-3") // version-1 stays, and is used no more
@@ -73,11 +77,15 @@ func TestOrphans(t *testing.T) {
 	require.NoError(t, r.DeleteOrphan(t.Context(), store.Orphan{SecretName: r.Prefix + "line/nothing"}))
 }
 
-// Only what Put writes can be an orphan: neither other secrets of the stack, nor another stack's, nor a stranger's under the prefix.
+// Only what Put writes can be an orphan: neither other secrets of the stack, nor another stack's, nor a stranger's
+// under the prefix.
 func TestOrphansAreTheStoresOwn(t *testing.T) {
 	r := newRegistry(t)
 	stack := strings.TrimSuffix(r.Prefix, "/ott/")
-	for _, name := range []string{stack + "/client/acme-ott", stack + "x/ott/line/1", r.Prefix + "hand-made", r.Prefix + "line", r.Prefix + "telegram/1"} {
+	for _, name := range []string{
+		stack + "/client/acme-ott", stack + "x/ott/line/1", r.Prefix + "hand-made", r.Prefix + "line",
+		r.Prefix + "telegram/1",
+	} {
 		r.createSecret(name)
 	}
 	assert.Equal(t, store.Survey{}, r.orphans())
@@ -105,7 +113,9 @@ func TestOrphansWhenAWSFails(t *testing.T) {
 		t.Run(operation, func(t *testing.T) {
 			r, _ := registered(t)
 			items := emulatortest.DynamoDBAt(failing(t, emulatortest.DynamoDBEndpoint(), operation, "before"))
-			survey, err := r.through(items, failing(t, emulatortest.AWSEndpoint(), operation, "before")).Orphans(t.Context(), time.Now(), func(int) {})
+			survey, err := r.through(items,
+				failing(t, emulatortest.AWSEndpoint(), operation,
+					"before")).Orphans(t.Context(), time.Now(), func(int) {})
 			require.Error(t, err)
 			assert.Empty(t, survey)
 		})

@@ -50,11 +50,11 @@ func (r *RegistrationReader) Get(
 	return storedRegistration(out.Item), nil
 }
 
-// List returns a page of a tenant's registrations with a platform, the first being page 1, by property id in the order of
-// its bytes, and how many there are in all. A page past the end is empty. It reads the index tenant-platform, which
-// follows the table within a second as a rule: what was registered or deleted a moment ago can be missing or still there.
-// It reads all of the tenant's registrations to count them, an RCU for each 8 KB (about 20 of them). It returns DynamoDB's
-// error.
+// List returns a page of a tenant's registrations with a platform, the first being page 1, by property id in the order
+// of its bytes, and how many there are in all. A page past the end is empty. It reads the index tenant-platform, which
+// follows the table within a second as a rule: what was registered or deleted a moment ago can be missing or still
+// there. It reads all of the tenant's registrations to count them, an RCU for each 8 KB (about 20 of them). It returns
+// DynamoDB's error.
 func (r *RegistrationReader) List(
 	ctx context.Context, tenant string, platform ott.Platform, page, pageSize int,
 ) (registrations []ott.StoredRegistration, count int, err error) {

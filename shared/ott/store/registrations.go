@@ -44,7 +44,8 @@ type Registrations struct {
 // NewRegistrations returns a store on a table with the hash key pk, whose secrets' names begin with prefix, such as
 // carillon/ott/.
 func NewRegistrations(
-	items *dynamodb.Client, table string, secrets *secretsmanager.Client, prefix string, clock clock.Clock, log *slog.Logger,
+	items *dynamodb.Client, table string, secrets *secretsmanager.Client, prefix string, clock clock.Clock,
+	log *slog.Logger,
 ) *Registrations {
 	return &Registrations{
 		RegistrationReader: NewRegistrationReader(items, table),
@@ -175,10 +176,11 @@ func (s *Registrations) Delete(ctx context.Context, tenant string, platform ott.
 		stands := found != nil && dynamo.GetString(found, "tenant") == tenant
 		switch {
 		case secretName != "":
-			// The item names it no more: deleted by this call, or by an attempt of it whose answer was lost, or the property
-			// was registered or deleted by others since the name was looked up.
+			// The item names it no more: deleted by this call, or by an attempt of it whose answer was lost, or the
+			// property was registered or deleted by others since the name was looked up.
 			if err := s.deleteSecret(ctx, secretName); err != nil {
-				s.log.WarnContext(ctx, "a deleted registration's secret is left behind", "secret", secretName, "error", err)
+				s.log.WarnContext(ctx, "a deleted registration's secret is left behind", "secret", secretName,
+					"error", err)
 			}
 		case found == nil:
 			return fault.New(fault.NotFound, "")

@@ -55,8 +55,10 @@ func TestPutTheSeedsExamples(t *testing.T) {
 		"pageAccessToken": "someaccesstoken4fasdcruib213123knubkdnfisdubnu12312ub3pijnb",
 	}, kept)
 	for name, want := range map[string]string{
-		"pk": "messenger#1732555047025799", "tenant": "tenant-1", "tenantPlatform": "tenant-1#messenger", "platform": "messenger", "propertyId": "1732555047025799",
-		"name": "SFMC Engineers", "applicationId": "1093076390764037", "endpointUrl": "https://graph.facebook.com/v2.6/me/messages",
+		"pk": "messenger#1732555047025799", "tenant": "tenant-1", "tenantPlatform": "tenant-1#messenger",
+		"platform": "messenger", "propertyId": "1732555047025799",
+		"name": "SFMC Engineers", "applicationId": "1093076390764037",
+		"endpointUrl": "https://graph.facebook.com/v2.6/me/messages",
 	} {
 		assert.Equal(t, want, dynamo.GetString(item, name), name)
 	}
@@ -68,11 +70,14 @@ func TestPutTheSeedsExamples(t *testing.T) {
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials))
 	assert.Len(t, r.All(), 2)
 	assert.Len(t, r.Live(), 2)
-	assert.Equal(t, map[string]string{"channelSecret": "03d537gg656gvkbe9b430f002e9c4517", "customerConnectSecret": "31234arajcauoherbasuhb213ijqjohbjhb123"},
+	assert.Equal(t, map[string]string{"channelSecret": "03d537gg656gvkbe9b430f002" +
+		"e9c4517", "customerConnectSecret": "31234arajcauoherbasuhb213" +
+		"ijqjohbjhb123"},
 		r.Credentials(r.Prefix+"line/version-2"))
 
 	byTenant, err := r.Items.Query(t.Context(), &dynamodb.QueryInput{
-		TableName: &r.Table, IndexName: aws.String("tenant-platform"), KeyConditionExpression: aws.String("tenantPlatform = :t"),
+		TableName: &r.Table, IndexName: aws.String("tenant-platform"),
+		KeyConditionExpression:    aws.String("tenantPlatform = :t"),
 		ExpressionAttributeValues: dynamo.Item{":t": dynamo.String("tenant-1#line")},
 	})
 	require.NoError(t, err)
@@ -87,7 +92,9 @@ func assertNoCredentials(t *testing.T, item dynamo.Item, c ott.Credentials) {
 	t.Helper()
 	text, err := json.Marshal(item)
 	require.NoError(t, err)
-	for _, credential := range []secret.Text{c.ApplicationSecret, c.PageAccessToken, c.CallbackVerifyToken, c.ChannelSecret, c.CustomerConnectSecret} {
+	for _, credential := range []secret.Text{
+		c.ApplicationSecret, c.PageAccessToken, c.CallbackVerifyToken, c.ChannelSecret, c.CustomerConnectSecret,
+	} {
 		if !credential.IsZero() {
 			assert.NotContains(t, string(text), credential.Reveal())
 		}
@@ -100,7 +107,8 @@ func TestPutOverrides(t *testing.T) {
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
 	before, _ := r.AssertWhole()
 
-	registration, credentials = decoded(t, otttest.Body(t, otttest.SeedLINE, "channelName", `"New"`, "channelSecret", `"new-secret"`,
+	registration, credentials = decoded(t, otttest.Body(t, otttest.SeedLINE,
+		"channelName", `"New"`, "channelSecret", `"new-secret"`,
 		"customerConnectSecret", "", "isActive", "0", "isTransactional", "0", "isTestChannel", "1"))
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials))
 	after, kept := r.AssertWhole()
@@ -112,7 +120,8 @@ func TestPutOverrides(t *testing.T) {
 	assert.Equal(t, dynamo.GetTime(before, "createdAt"), dynamo.GetTime(after, "createdAt"))
 	assert.False(t, dynamo.GetTime(after, "updatedAt").Before(dynamo.GetTime(before, "updatedAt")))
 
-	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials), "the same call sent twice")
+	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, credentials),
+		"the same call sent twice")
 	r.AssertWhole()
 }
 
@@ -128,7 +137,8 @@ func TestPutOfAnotherTenantsID(t *testing.T) {
 	assert.Equal(t, before, after)
 
 	registration.Platform = ott.Messenger
-	require.NoError(t, r.Put(t.Context(), "tenant-2", "version-3", registration, credentials), "the same id on another platform is another property")
+	require.NoError(t, r.Put(t.Context(), "tenant-2", "version-3", registration, credentials),
+		"the same id on another platform is another property")
 	assert.Len(t, r.Live(), 2)
 }
 
@@ -147,7 +157,8 @@ func TestPutConcurrently(t *testing.T) {
 	}
 	group.Wait()
 	item, kept := r.AssertWhole()
-	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"], "name and secret are the same writer's")
+	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"],
+		"name and secret are the same writer's")
 }
 
 // The longest credentials that are let in, in the form that takes most room, fit a secret (64 KiB).
@@ -157,12 +168,15 @@ func TestPutOfTheLongestCredentials(t *testing.T) {
 	registration, _ := decoded(t, otttest.SeedMessenger)
 	credentials := ott.Credentials{ApplicationSecret: long, PageAccessToken: long, CallbackVerifyToken: long}
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
-	out, err := r.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(r.Prefix + "messenger/version-1")})
+	out, err := r.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{
+		SecretId: aws.String(r.Prefix + "messenger/version-1"),
+	})
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(*out.SecretString), 65536)
 }
 
-// failing is an AWS endpoint that fails one operation: before it is carried out, or after it, when only the answer is lost.
+// failing is an AWS endpoint that fails one operation: before it is carried out, or after it, when only the answer is
+// lost.
 func failing(t *testing.T, endpoint, operation, when string) string {
 	t.Helper()
 	return emulatortest.Between(t, endpoint, func(w http.ResponseWriter, call emulatortest.Call) bool {
@@ -200,7 +214,9 @@ func TestPutThatFailsMidway(t *testing.T) {
 				require.Len(t, found, 1)
 				name := dynamo.GetString(found[0], "secretName")
 				assert.Contains(t, r.Live(), name, "the item's secret is there")
-				want := map[string]string{"New": "new-secret", "SFMC Engineers": "03d537gg656gvkbe9b430f002e9c4517"}[dynamo.GetString(found[0], "name")]
+				want := map[string]string{
+					"New": "new-secret", "SFMC Engineers": "03d537gg656gvkbe9b430f002e9c4517",
+				}[dynamo.GetString(found[0], "name")]
 				assert.Equal(t, want, r.Credentials(name)["channelSecret"])
 
 				require.NoError(t, r.Put(t.Context(), "tenant-1", "version-3", registration, credentials))
