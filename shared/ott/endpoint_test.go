@@ -13,8 +13,8 @@ import (
 	"carillon/shared/ott/otttest"
 )
 
-// contract.md §1: endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or metadata
-// host.
+// docs/contract.md §1: endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or
+// metadata host.
 func TestContractEndpointURL(t *testing.T) {
 	long := strings.Repeat("a", 63)
 	public := []string{

@@ -128,8 +128,8 @@ type customKeysBody struct {
 }
 
 // DecodeSend reads the body of POST /ott/v1/send to its end. It returns a fault Malformed or the reader's own, or what
-// is wrong with the message in the order of contract.md §1, each text once; Platform and SenderID are set where they
-// are usable all the same.
+// is wrong with the message in the order of docs/contract.md §1, each text once; Platform and SenderID are set where
+// they are usable all the same.
 func DecodeSend(body io.Reader) (Message, fault.Violations, error) {
 	var b sendBody
 	if err := jsonbody.Decode(body, &b, jsonbody.AnyCase); err != nil {

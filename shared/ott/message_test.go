@@ -167,7 +167,7 @@ func repeat(p ott.Part, n int) []ott.Part {
 	return parts
 }
 
-// The texts of contract.md §1, "Send and receive", in the order of its list.
+// The texts of docs/contract.md §1, "Send and receive", in the order of its list.
 const (
 	noKey           = "MessageKey must be provided"
 	noFrom          = "From object must be provided"

@@ -77,7 +77,7 @@ type registrationAttributes struct {
 }
 
 // DecodeRegistration reads the body of POST /ott/v1/registration. It returns a fault Malformed, or Invalid with every
-// fault in the order of contract.md §1: the attributes that every platform has, ottPlatformName and
+// fault in the order of docs/contract.md §1: the attributes that every platform has, ottPlatformName and
 // ottPlatformAttributes, the platform's own attributes in the order of seed 000.
 func DecodeRegistration(body io.Reader) (Registration, Credentials, error) {
 	var b registrationBody

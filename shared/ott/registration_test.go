@@ -81,7 +81,7 @@ var names = map[string]map[string]string{
 	},
 }
 
-// contract.md §1: field empty or missing.
+// docs/contract.md §1: field empty or missing.
 func TestContractFieldEmptyOrMissing(t *testing.T) {
 	for seed, attributes := range names {
 		for name, shown := range attributes {
@@ -103,7 +103,7 @@ func TestContractFieldEmptyOrMissing(t *testing.T) {
 	}
 }
 
-// contract.md §1: ottPlatformName not line or messenger.
+// docs/contract.md §1: ottPlatformName not line or messenger.
 func TestContractPlatformNameNotLineOrMessenger(t *testing.T) {
 	for _, name := range []string{
 		"whatsapp", "Line", "MESSENGER", " line", "line ", "line,messenger", strings.Repeat("x", 300),
@@ -113,7 +113,7 @@ func TestContractPlatformNameNotLineOrMessenger(t *testing.T) {
 	}
 }
 
-// contract.md §1: ottPlatformAttributes missing, empty or not an object.
+// docs/contract.md §1: ottPlatformAttributes missing, empty or not an object.
 func TestContractAttributesMissingEmptyOrNotAnObject(t *testing.T) {
 	for kind, value := range map[string]string{
 		"missing": "", "null": "null", "empty": "{}", "empty text": `""`, "text": `"x"`, "number": "1", "true": "true",
@@ -129,7 +129,7 @@ func TestContractAttributesMissingEmptyOrNotAnObject(t *testing.T) {
 		faultsOf(t, `{}`), "one fault stands for those of its members")
 }
 
-// contract.md §1: wrong JSON type.
+// docs/contract.md §1: wrong JSON type.
 func TestContractWrongJSONType(t *testing.T) {
 	flags := map[string]bool{"isActive": true, "isTransactional": true, "isTestChannel": true}
 	for seed, attributes := range names {
@@ -152,7 +152,7 @@ func TestContractWrongJSONType(t *testing.T) {
 		faultsOf(t, otttest.Body(t, otttest.SeedLINE, "customerConnectSecret", "1")))
 }
 
-// contract.md §1: flag not 0, 1, true, false.
+// docs/contract.md §1: flag not 0, 1, true, false.
 func TestContractFlagNot01TrueFalse(t *testing.T) {
 	for name, shown := range map[string]string{
 		"isActive": "IsActive", "isTransactional": "isTransactional", "isTestChannel": "isTestChannel",
@@ -178,7 +178,7 @@ func TestContractFlagNot01TrueFalse(t *testing.T) {
 	}
 }
 
-// contract.md §1: the order of aggregated errors.
+// docs/contract.md §1: the order of aggregated errors.
 func TestContractOrderOfAggregatedErrors(t *testing.T) {
 	tests := map[string]struct {
 		text string
@@ -224,7 +224,7 @@ func TestContractOrderOfAggregatedErrors(t *testing.T) {
 	}
 }
 
-// contract.md §1: body not JSON.
+// docs/contract.md §1: body not JSON.
 func TestContractBodyNotJSON(t *testing.T) {
 	for _, text := range []string{
 		``, `x`, `[]`, `{"ottPlatformName":"line"`, otttest.SeedLINE + otttest.SeedLINE,

@@ -8,7 +8,7 @@ import (
 	"carillon/shared/httpapi"
 )
 
-// The error codes of contract.md §1.
+// The error codes of docs/contract.md §1.
 const (
 	codeNone       = 0
 	codeWrongType  = 10001
@@ -30,7 +30,7 @@ type errorBody struct {
 	ValidationErrors []errorBody `json:"validationErrors,omitempty"`
 }
 
-// EncodeError maps an error to the OTT API's status and body (contract.md §1, the table of cases).
+// EncodeError maps an error to the OTT API's status and body (docs/contract.md §1, the table of cases).
 func EncodeError(_ *httpapi.Request, err *fault.Error) *httpapi.Response {
 	answer := func(status, code int, constant string) *httpapi.Response {
 		message := err.Message

@@ -34,7 +34,7 @@ func bearer(t *testing.T, scopes ...string) string {
 
 const writeScope = clientauth.ScopeOTTRegistrationWrite
 
-// The rows of contract.md §1 that need no store, as they come back on the wire.
+// The rows of docs/contract.md §1 that need no store, as they come back on the wire.
 func TestContractRegistrationErrors(t *testing.T) {
 	single := func(message string, code string) string {
 		return `{"message":"` + message + `","errorcode":` + code + `,"documentation":""}`

@@ -65,7 +65,7 @@ type registrations interface {
 }
 
 // Serve answers a registration as it is now, without its credentials. One that another tenant holds is answered as one
-// that nobody has (contract.md §1, row "unknown registration"), so that nobody learns who is registered.
+// that nobody has (docs/contract.md §1, row "unknown registration"), so that nobody learns who is registered.
 func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationRead)
 	if err != nil {

@@ -92,7 +92,7 @@ const (
 	insufficient        = `{"message":"Insufficient Privileges","errorcode":20002,"documentation":""}`
 )
 
-// contract.md §1, the life of a registration: list, get, override, delete, and the same id again at once.
+// docs/contract.md §1, the life of a registration: list, get, override, delete, and the same id again at once.
 func TestLifeOfARegistration(t *testing.T) {
 	for name, test := range map[string]struct{ seed, shown, id, name string }{
 		"messenger": {otttest.SeedMessenger, shownMessenger, "1732555047025799", "pageName"},
@@ -149,7 +149,7 @@ func TestLifeOfARegistration(t *testing.T) {
 	}
 }
 
-// contract.md §1, the rows of errors for list, get and delete. What is refused changes nothing.
+// docs/contract.md §1, the rows of errors for list, get and delete. What is refused changes nothing.
 func TestContractRegistrationLifeErrors(t *testing.T) {
 	f := newFunctions(t)
 	f.put(t, bearer(t, writeScope), otttest.SeedMessenger)
@@ -251,7 +251,7 @@ func TestContractRegistrationLifeErrors(t *testing.T) {
 		f.list.ask(t, foreignRead, "messenger", "", "").Body, "another tenant's list does not show it")
 }
 
-// contract.md §1: $page and $pagesize, count and links.
+// docs/contract.md §1: $page and $pagesize, count and links.
 func TestListPages(t *testing.T) {
 	f := newFunctions(t)
 	write := bearer(t, writeScope)

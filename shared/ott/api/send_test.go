@@ -153,7 +153,7 @@ func (s *sending) withKey(key string) string {
 	return instead(messengerMessage, messageKey, `"messageKey":"`+key+`"`)
 }
 
-// contract.md §1, "Send and receive": 201 once the message is durable, and GET by ottRequestId or messageKey.
+// docs/contract.md §1, "Send and receive": 201 once the message is durable, and GET by ottRequestId or messageKey.
 func TestSendAndItsStatus(t *testing.T) {
 	t.Parallel()
 	s := newSending(t)
@@ -241,7 +241,7 @@ func TestSendWithMoreThanAskedFor(t *testing.T) {
 	}
 }
 
-// single and aggregated refusals to the letter, each row of contract.md §1.
+// single and aggregated refusals to the letter, each row of docs/contract.md §1.
 func TestSendIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSending(t)
@@ -310,8 +310,8 @@ func TestSendIsRefused(t *testing.T) {
 	assert.Empty(t, s.outbox.queued)
 }
 
-// contract.md §1: the same messageKey with the same body gives the first ottRequestId and sends nothing; with another
-// body 409, 30004.
+// docs/contract.md §1: the same messageKey with the same body gives the first ottRequestId and sends nothing; with
+// another body 409, 30004.
 func TestSendAgain(t *testing.T) {
 	t.Parallel()
 	s := newSending(t)
@@ -403,5 +403,5 @@ func TestSendOfTheLargestMessage(t *testing.T) {
 	require.Equal(t, http.StatusOK, answer.StatusCode)
 	shown := `{"requestBody":` + strings.TrimSuffix(body, "}") + `,"ottRequestId":"` + id + `"},"status":[`
 	assert.True(t, strings.HasPrefix(answer.Body, shown))
-	assert.Equal(t, http.StatusRequestEntityTooLarge, s.post(instead(body, text, text+"x")).StatusCode)
+	assert.Equal(t, http.StatusRequestEntityTooLarge, s.post(strings.Replace(body, text, text+"x", 1)).StatusCode)
 }

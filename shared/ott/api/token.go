@@ -27,7 +27,7 @@ const (
 	invalidScope         fault.Code = "invalid_scope"
 )
 
-// TokenHandler serves POST /v2/token: OAuth 2.0 client credentials (RFC 6749 §4.4, contract.md §1).
+// TokenHandler serves POST /v2/token: OAuth 2.0 client credentials (RFC 6749 §4.4, docs/contract.md §1).
 type TokenHandler struct {
 	Clients *clientauth.Authenticator
 	Tokens  *token.Authority

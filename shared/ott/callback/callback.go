@@ -1,6 +1,6 @@
 // Package callback takes what Messenger and LINE tell: it checks who says so and puts each event onto the bundle's
-// EventBridge bus before it answers (contract.md §1, callbacks). It is apart from package ott so that EventBridge's
-// client is in no other function's binary.
+// EventBridge bus before it answers (docs/contract.md §1, callbacks). It is apart from package ott so that
+// EventBridge's client is in no other function's binary.
 package callback
 
 import (

@@ -80,7 +80,7 @@ func TestDeliverABatch(t *testing.T) {
 	}
 }
 
-// contract.md §1: an inactive registration sends nothing. Its state counts when the message is sent.
+// docs/contract.md §1: an inactive registration sends nothing. Its state counts when the message is sent.
 func TestDeliverWithoutARegistration(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*outbox){

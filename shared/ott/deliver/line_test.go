@@ -216,7 +216,7 @@ func TestLINERequests(t *testing.T) {
 	}
 }
 
-// contract.md §1: a userReference is a reply token, tried first, push to ottId if LINE refuses it.
+// docs/contract.md §1: a userReference is a reply token, tried first, push to ottId if LINE refuses it.
 func TestLINEReplyToken(t *testing.T) {
 	t.Parallel()
 	api := newLINEAPI(t)

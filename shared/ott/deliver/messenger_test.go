@@ -86,7 +86,7 @@ func TestMessengerRequest(t *testing.T) {
 	}
 }
 
-// What an answer of Messenger means: contract.md §1, 429 and 5xx are retried with backoff, a refusal is final and
+// What an answer of Messenger means: docs/contract.md §1, 429 and 5xx are retried with backoff, a refusal is final and
 // readable.
 func TestMessengerAnswers(t *testing.T) {
 	t.Parallel()

@@ -190,7 +190,7 @@ func TestDeleteRacingOverrides(t *testing.T) {
 }
 
 // AWS keeps a deleted secret's name for days and refuses to create, write or delete it again, which moto does in part
-// (design.md): a registration, overridden and deleted, can be registered again at once all the same.
+// (docs/design.md): a registration, overridden and deleted, can be registered again at once all the same.
 func TestRegisterAfterDeleteWhereDeletedNamesAreKept(t *testing.T) {
 	r := newRegistry(t)
 	var deleted sync.Map

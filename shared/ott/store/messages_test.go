@@ -33,7 +33,7 @@ func sendBody(text string) ott.SendBody {
 	return ott.SendBody{Kept: []byte(text), Hash: sha256.Sum256([]byte(text))}
 }
 
-// put puts the Messenger message under a key.
+// put makes a message durable under a key.
 func put(t *testing.T, s *store.Messages, tenant, key, body string, now time.Time) (string, error) {
 	t.Helper()
 	accepted, err := s.Put(t.Context(), tenant, uuid.NewString(), ott.Message{Key: key}, sendBody(body), now)
@@ -43,8 +43,8 @@ func put(t *testing.T, s *store.Messages, tenant, key, body string, now time.Tim
 // now is a time as the store keeps it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// contract.md §1: the same messageKey with the same body within 24 h gives the first ottRequestId; with another body
-// 409.
+// docs/contract.md §1: the same messageKey with the same body within 24 h gives the first ottRequestId; with another
+// body 409.
 func TestMessageKey(t *testing.T) {
 	t.Parallel()
 	s, start := newMessages(t), now()
@@ -309,12 +309,12 @@ func TestPutOfTheLargestMessages(t *testing.T) {
 
 		m, err := s.Claim(t.Context(), tenant, id, c.Now(), c.Now().Add(time.Minute))
 		require.NoError(t, err)
-		assert.True(t, text == m.Message.Parts[0].Text)
+		assert.Equal(t, text, m.Message.Parts[0].Text)
 		assert.Equal(t, c.Now().Add(7*24*time.Hour), m.ValidUntil.UTC())
 		require.NoError(t, s.Failed(t.Context(), m, strings.Repeat("\U0001f514", 300), c.Now()))
 		shown, err := s.Get(t.Context(), tenant, id)
 		require.NoError(t, err)
-		assert.True(t, body == string(shown.Body))
+		assert.Equal(t, body, string(shown.Body))
 
 		out, err := items.GetItem(t.Context(), &dynamodb.GetItemInput{
 			TableName: &table, Key: dynamo.Item{"id": dynamo.String(tenant + "#message#" + id)},

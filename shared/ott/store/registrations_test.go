@@ -87,7 +87,7 @@ func TestPutTheSeedsExamples(t *testing.T) {
 	assert.False(t, dynamo.GetBool(byTenant.Items[0], "isTestChannel"))
 }
 
-// contract.md: credentials go to Secrets Manager, never to DynamoDB.
+// docs/contract.md: credentials go to Secrets Manager, never to DynamoDB.
 func assertNoCredentials(t *testing.T, item dynamo.Item, c ott.Credentials) {
 	t.Helper()
 	text, err := json.Marshal(item)
@@ -125,7 +125,7 @@ func TestPutOverrides(t *testing.T) {
 	r.AssertWhole()
 }
 
-// contract.md §1: the id belongs to another tenant.
+// docs/contract.md §1: the id belongs to another tenant.
 func TestPutOfAnotherTenantsID(t *testing.T) {
 	r := newRegistry(t)
 	registration, credentials := decoded(t, otttest.SeedLINE)
