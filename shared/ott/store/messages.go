@@ -24,16 +24,17 @@ const (
 	// overdue is how late a try may be before a repeat of the request puts the message into the queue again: later than
 	// SQS brings back what a process died with.
 	overdue = 10 * time.Minute
-	// maxTexts is how much of an item the body and the message in it may take, in bytes. The other attributes take less
-	// than 5 KB of the 400 KB that an item holds.
-	maxTexts = 384 << 10
+	// maxTexts is how much of a message's item the body and the decoded message may take, in bytes. An update costs the
+	// whole item's size, and both of the largest do not fit the 400 KB that an item holds.
+	maxTexts = 16 << 10
 )
 
 // Messages keeps messages in DynamoDB: an item for each message, and one for each messageKey that names its latest
 // message. Both are written in one transaction, which is where a message becomes durable; so is the item that the body
 // of a large message has to itself. It is safe for concurrent use.
 //
-// A message's item has the body, for those who look, and the message as it was decoded, for those who send it.
+// A message's item has the body as it was sent, for those who look, and the message as it was decoded, for those who
+// send it.
 type Messages struct {
 	items *dynamodb.Client
 	table string

@@ -287,14 +287,14 @@ func itemSize(t *testing.T, item dynamo.Item) (size int) {
 	return size
 }
 
-// The largest body that is kept, and those about which it has no room beside the message any more, fit the 400 KB of an
+// The largest body that is kept, and those about which it no longer stands beside the message, fit the 400 KB of an
 // item, with the longest reason for giving them up.
 func TestPutOfTheLargestMessages(t *testing.T) {
 	t.Parallel()
 	items, table, c := emulatortest.DynamoDB(), emulatortest.Deploy(t)+"-messages", clocktest.New()
 	s := store.NewMessages(items, table, c)
 	tenant := strings.Repeat("t", 128)
-	for size, beside := range map[int]bool{196_600: true, 196_700: false, ott.MaxBody: false} {
+	for size, beside := range map[int]bool{8_100: true, 8_300: false, ott.MaxBody: false} {
 		body := `{"messageKey":"` + fmt.Sprintf("%0100d", size) + `","from":{"senderType":"line","senderId":"1"},` +
 			`"to":{"ottId":"2"},"message":{"contents":[{"type":"text","text":"`
 		const end = `"}]},"validityPeriod":10080}`
