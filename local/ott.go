@@ -11,6 +11,7 @@ import (
 	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
 )
@@ -18,18 +19,17 @@ import (
 // platformAccounts lets the stand-ins for Messenger and LINE know the pages and channels that are registered here, as if
 // their owners had them there.
 type platformAccounts struct {
-	items         *dynamodb.Client
-	table         string
-	registrations *ott.RegistrationReader
-	credentials   *ott.CredentialsReader
+	items       *dynamodb.Client
+	table       string
+	credentials *store.Credentials
 }
 
 func (b *Bundle) platformAccounts() platformAccounts {
 	items, table := b.DynamoDB(), b.options.Stack+"-registrations"
+	secrets := secret.NewUnthrottledCache(secretstore.New(b.SecretsManager()))
 	return platformAccounts{
 		items: items, table: table,
-		registrations: ott.NewRegistrationReader(items, table),
-		credentials:   ott.NewCredentialsReader(secret.NewUnthrottledCache(secretstore.New(b.SecretsManager()))),
+		credentials: store.NewCredentials(store.NewRegistrationReader(items, table), secrets),
 	}
 }
 
@@ -63,7 +63,7 @@ func (a platformAccounts) Page(ctx context.Context, accessToken string) (*standi
 
 // Channel implements standin.Accounts.
 func (a platformAccounts) Channel(ctx context.Context, id string) (*standin.Channel, error) {
-	registration, credentials, err := a.credentials.Load(ctx, a.registrations, ott.LINE, id)
+	registration, credentials, err := a.credentials.Load(ctx, ott.LINE, id)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil //nolint:nilnil // no such channel: standin.Accounts has it so
 	}

@@ -1,7 +1,10 @@
 package main
 
 import (
-	"carillon/shared/ott"
+	"log/slog"
+
+	"carillon/shared/clock"
+	"carillon/shared/ott/store"
 )
 
 // OttCmd groups what an operator can do about OTT registrations.
@@ -11,6 +14,7 @@ type OttCmd struct {
 }
 
 // registrations is the store of the stack's registrations.
-func (b bundle) registrations() *ott.RegistrationStore {
-	return ott.NewRegistrationStore(b.ddb, b.stack+"-registrations", b.secrets, b.stack+"/ott/")
+func (b bundle) registrations() *store.Registrations {
+	return store.NewRegistrations(b.ddb, b.stack+"-registrations", b.secrets, b.stack+"/ott/", clock.System{},
+		slog.New(slog.DiscardHandler)) // nothing that is done here logs
 }

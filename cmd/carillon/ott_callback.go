@@ -24,6 +24,7 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
 )
@@ -135,8 +136,8 @@ func (c *OttCallbackCmd) print(out io.Writer, answer answered) error {
 
 // credentials reads what the property is registered with.
 func (c *OttCallbackCmd) credentials(ctx context.Context, b bundle) (ott.Credentials, error) {
-	secrets := ott.NewCredentialsReader(secret.NewCache(secretstore.New(b.secrets)))
-	_, credentials, err := secrets.Load(ctx, b.registrations().RegistrationReader, ott.Platform(c.Platform), c.PropertyID)
+	secrets := store.NewCredentials(b.registrations().RegistrationReader, secret.NewCache(secretstore.New(b.secrets)))
+	_, credentials, err := secrets.Load(ctx, ott.Platform(c.Platform), c.PropertyID)
 	if missing, ok := errors.AsType[*types.ResourceNotFoundException](err); ok && missing != nil {
 		return ott.Credentials{}, fmt.Errorf("table %s-registrations: %w", b.stack, provision.ErrNoStack)
 	}

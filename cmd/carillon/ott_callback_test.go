@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,8 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/clock"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 )
 
@@ -48,7 +51,8 @@ var (
 func newAPI(t *testing.T) *api {
 	t.Helper()
 	a := &api{stack: emulatortest.Deploy(t)}
-	store := ott.NewRegistrationStore(emulatortest.DynamoDB(), a.stack+"-registrations", emulatortest.SecretsManager(), a.stack+"/ott/")
+	registrations := store.NewRegistrations(emulatortest.DynamoDB(), a.stack+"-registrations",
+		emulatortest.SecretsManager(), a.stack+"/ott/", clock.System{}, slog.New(slog.DiscardHandler))
 	for _, property := range []struct {
 		ott.Registration
 		ott.Credentials
@@ -56,7 +60,7 @@ func newAPI(t *testing.T) *api {
 		{ott.Registration{Platform: ott.Messenger, PropertyID: "17 3/2"}, pageSecrets},
 		{ott.Registration{Platform: ott.LINE, PropertyID: "123"}, lineSecrets},
 	} {
-		require.NoError(t, store.Put(t.Context(), "acme", uuid.NewString(), property.Registration, property.Credentials))
+		require.NoError(t, registrations.Put(t.Context(), "acme", uuid.NewString(), property.Registration, property.Credentials))
 	}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"carillon/provision"
-	"carillon/shared/ott"
+	"carillon/shared/ott/store"
 )
 
 // OttSweepCmd deletes orphaned secrets.
@@ -49,11 +49,11 @@ func (c *OttSweepCmd) Validate() error {
 
 // swept is what the command prints as JSON.
 type swept struct {
-	DryRun  bool         `json:"dryRun"`
-	Orphans []ott.Orphan `json:"orphans"`
-	Deleted int          `json:"deleted"`
-	InUse   int          `json:"inUse"`
-	Young   int          `json:"young"`
+	DryRun  bool           `json:"dryRun"`
+	Orphans []store.Orphan `json:"orphans"`
+	Deleted int            `json:"deleted"`
+	InUse   int            `json:"inUse"`
+	Young   int            `json:"young"`
 }
 
 // Run looks for orphans, and deletes them unless it is a dry run.
@@ -67,8 +67,8 @@ func (c *OttSweepCmd) Run(ctx context.Context, streams *Streams, target *Target)
 }
 
 func (c *OttSweepCmd) sweep(ctx context.Context, streams *Streams, b bundle) error {
-	store := b.registrations()
-	survey, err := c.look(ctx, streams, store)
+	registrations := b.registrations()
+	survey, err := c.look(ctx, streams, registrations)
 	if missing, ok := errors.AsType[*types.ResourceNotFoundException](err); ok && missing != nil {
 		return fmt.Errorf("table %s-registrations: %w", b.stack, provision.ErrNoStack)
 	}
@@ -77,10 +77,10 @@ func (c *OttSweepCmd) sweep(ctx context.Context, streams *Streams, b bundle) err
 	}
 	report := swept{DryRun: c.DryRun, Orphans: survey.Orphans, InUse: survey.InUse, Young: survey.Young}
 	if report.Orphans == nil {
-		report.Orphans = []ott.Orphan{}
+		report.Orphans = []store.Orphan{}
 	}
 	if !c.DryRun {
-		if report.Deleted, err = remove(ctx, streams, store, survey.Orphans); err != nil {
+		if report.Deleted, err = remove(ctx, streams, registrations, survey.Orphans); err != nil {
 			return err
 		}
 	}
@@ -96,21 +96,21 @@ const (
 	deleteStep = 10
 )
 
-func (c *OttSweepCmd) look(ctx context.Context, streams *Streams, store *ott.RegistrationStore) (ott.Survey, error) {
+func (c *OttSweepCmd) look(ctx context.Context, streams *Streams, registrations *store.Registrations) (store.Survey, error) {
 	bar := newProgress(streams.Err, "secrets and registrations read")
 	defer bar.end()
-	return store.Orphans(ctx, time.Now().Add(-c.OlderThan), func(read int) {
+	return registrations.Orphans(ctx, time.Now().Add(-c.OlderThan), func(read int) {
 		if read >= readStep {
 			bar.show(read, read, "looking")
 		}
 	})
 }
 
-func remove(ctx context.Context, streams *Streams, store *ott.RegistrationStore, orphans []ott.Orphan) (deleted int, err error) {
+func remove(ctx context.Context, streams *Streams, registrations *store.Registrations, orphans []store.Orphan) (deleted int, err error) {
 	bar := newProgress(streams.Err, "orphaned secrets deleted")
 	defer bar.end()
 	for _, orphan := range orphans {
-		if err := store.DeleteOrphan(ctx, orphan); err != nil {
+		if err := registrations.DeleteOrphan(ctx, orphan); err != nil {
 			return deleted, fmt.Errorf("%d of %s deleted, then: %w", deleted, plural(len(orphans), "orphaned secret"), err)
 		}
 		if deleted++; deleted%deleteStep == 0 {

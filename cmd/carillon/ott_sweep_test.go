@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
@@ -17,7 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/clock"
 	"carillon/shared/ott"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 )
 
@@ -31,9 +34,10 @@ type ottStack struct {
 func newOttStack(t *testing.T, orphans int) ottStack {
 	t.Helper()
 	s := ottStack{name: emulatortest.Deploy(t)}
-	store := ott.NewRegistrationStore(emulatortest.DynamoDB(), s.name+"-registrations", emulatortest.SecretsManager(), s.name+"/ott/")
+	registrations := store.NewRegistrations(emulatortest.DynamoDB(), s.name+"-registrations",
+		emulatortest.SecretsManager(), s.name+"/ott/", clock.System{}, slog.New(slog.DiscardHandler))
 	version := uuid.NewString()
-	require.NoError(t, store.Put(t.Context(), "acme", version, ott.Registration{Platform: ott.LINE, PropertyID: "1", Name: "A channel"},
+	require.NoError(t, registrations.Put(t.Context(), "acme", version, ott.Registration{Platform: ott.LINE, PropertyID: "1", Name: "A channel"},
 		ott.Credentials{ChannelSecret: secret.NewText("hunter2")}))
 	s.inUse = s.name + "/ott/line/" + version
 	for range orphans {
@@ -111,7 +115,7 @@ func TestOttSweep(t *testing.T) {
 
 	var report struct {
 		DryRun                bool
-		Orphans               []ott.Orphan
+		Orphans               []store.Orphan
 		Deleted, InUse, Young int
 	}
 	require.NoError(t, json.Unmarshal([]byte(later.run(t, append(sweep, "-o", "json")...).stdout), &report))

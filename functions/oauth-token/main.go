@@ -2,29 +2,18 @@
 package main
 
 import (
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
 	"carillon/shared/clientauth"
 	"carillon/shared/httpapi"
 	"carillon/shared/lambdafunction"
-	"carillon/shared/ott"
-	"carillon/shared/secret"
-	"carillon/shared/secretstore"
+	"carillon/shared/ott/api"
 )
 
 func main() { httpapi.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) httpapi.Endpoint {
-	env, config := s.Env, s.Config
-	clientPrefix := env.String("CLIENT_SECRET_PREFIX")
-	rotationWindow := env.Duration("CLIENT_ROTATION_WINDOW")
-	signingKey := env.String("SIGNING_KEY_SECRET")
-	store := secretstore.New(secretsmanager.NewFromConfig(config))
-	keys := secret.NewCache(store)
-	keys.Warm(secret.Current, signingKey)
-	handler := &ott.TokenHandler{
-		Clients: &clientauth.Authenticator{Secrets: secret.NewCache(store), Prefix: clientPrefix, RotationWindow: rotationWindow},
-		Tokens:  ott.NewAuthority(keys, signingKey),
+	handler := &api.TokenHandler{
+		Clients: clientauth.Open(s.Env, s.Config),
+		Tokens:  api.OpenAuthority(s.Env, s.Config),
 	}
-	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeTokenError}
+	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeTokenError}
 }

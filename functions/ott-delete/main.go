@@ -2,29 +2,18 @@
 package main
 
 import (
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
 	"carillon/shared/httpapi"
 	"carillon/shared/lambdafunction"
-	"carillon/shared/ott"
-	"carillon/shared/secret"
-	"carillon/shared/secretstore"
+	"carillon/shared/ott/api"
+	"carillon/shared/ott/store"
 )
 
 func main() { httpapi.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) httpapi.Endpoint {
-	env, config := s.Env, s.Config
-	signingKey := env.String("SIGNING_KEY_SECRET")
-	table := env.String("REGISTRATIONS_TABLE")
-	secretPrefix := env.String("OTT_SECRET_PREFIX")
-	secrets := secretsmanager.NewFromConfig(config)
-	keys := secret.NewCache(secretstore.New(secrets))
-	keys.Warm(secret.Current, signingKey)
-	handler := &ott.DeleteHandler{
-		Tokens:        ott.NewAuthority(keys, signingKey),
-		Registrations: ott.NewRegistrationStore(dynamodb.NewFromConfig(config), table, secrets, secretPrefix),
+	handler := &api.DeleteHandler{
+		Tokens:        api.OpenAuthority(s.Env, s.Config),
+		Registrations: store.OpenRegistrations(s.Env, s.Config, s.Log),
 	}
-	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}
+	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}
 }

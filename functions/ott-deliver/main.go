@@ -2,37 +2,25 @@
 package main
 
 import (
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-
 	"carillon/shared/clock"
 	"carillon/shared/lambdafunction"
-	"carillon/shared/ott"
 	"carillon/shared/ott/deliver"
 	"carillon/shared/ott/outbound"
-	"carillon/shared/secret"
-	"carillon/shared/secretstore"
+	"carillon/shared/ott/store"
 )
 
 func main() { lambdafunction.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) any {
-	env, config := s.Env, s.Config
-	registrationsTable := env.String("REGISTRATIONS_TABLE")
-	messagesTable := env.String("MESSAGES_TABLE")
-	queueURL := env.String("OUTBOUND_QUEUE_URL")
-	// The local run alone sets it.
-	transport, err := deliver.Transport(env.Optional("PLATFORM_STANDIN_URL"))
-	env.Reject("PLATFORM_STANDIN_URL", err)
-	items := dynamodb.NewFromConfig(config)
-	deliverer := deliver.New(
-		ott.NewMessageStore(items, messagesTable),
-		ott.NewRegistrationReader(items, registrationsTable),
-		ott.NewCredentialsReader(secret.NewUnthrottledCache(secretstore.New(secretsmanager.NewFromConfig(config)))),
-		outbound.NewQueue(sqs.NewFromConfig(config), queueURL),
-		transport,
-		clock.System{},
-	)
+	registrations := store.OpenRegistrationReader(s.Env, s.Config)
+	deliverer := &deliver.Deliverer{
+		Messages:      store.OpenMessages(s.Env, s.Config),
+		Registrations: registrations,
+		Credentials:   store.OpenCredentials(registrations, s.Config),
+		Outbox:        outbound.OpenQueue(s.Env, s.Config),
+		Platforms:     deliver.Platforms(deliver.OpenTransport(s.Env), clock.System{}),
+		Clock:         clock.System{},
+		Log:           s.Log,
+	}
 	return deliverer.Handle
 }

@@ -2,34 +2,24 @@
 package main
 
 import (
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-
+	"carillon/shared/clock"
 	"carillon/shared/httpapi"
 	"carillon/shared/lambdafunction"
-	"carillon/shared/ott"
+	"carillon/shared/ott/api"
 	"carillon/shared/ott/outbound"
-	"carillon/shared/secret"
-	"carillon/shared/secretstore"
+	"carillon/shared/ott/store"
 )
 
 func main() { httpapi.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) httpapi.Endpoint {
-	env, config := s.Env, s.Config
-	signingKey := env.String("SIGNING_KEY_SECRET")
-	registrationsTable := env.String("REGISTRATIONS_TABLE")
-	messagesTable := env.String("MESSAGES_TABLE")
-	queueURL := env.String("OUTBOUND_QUEUE_URL")
-	keys := secret.NewCache(secretstore.New(secretsmanager.NewFromConfig(config)))
-	keys.Warm(secret.Current, signingKey)
-	items := dynamodb.NewFromConfig(config)
-	handler := &ott.SendHandler{
-		Tokens:        ott.NewAuthority(keys, signingKey),
-		Registrations: ott.NewRegistrationReader(items, registrationsTable),
-		Messages:      ott.NewMessageStore(items, messagesTable),
-		Outbox:        outbound.NewQueue(sqs.NewFromConfig(config), queueURL),
+	handler := &api.SendHandler{
+		Tokens:        api.OpenAuthority(s.Env, s.Config),
+		Registrations: store.OpenRegistrationReader(s.Env, s.Config),
+		Messages:      store.OpenMessages(s.Env, s.Config),
+		Outbox:        outbound.OpenQueue(s.Env, s.Config),
+		Clock:         clock.System{},
+		Log:           s.Log,
 	}
-	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}
+	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}
 }

@@ -5,22 +5,20 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"carillon/shared/hostname"
 )
 
-// isNumeric reports whether URL parsers read a host with this last label as an IPv4 address: 1, 0177, 0x7f (WHATWG URL, "ends in a number").
-func isNumeric(label string) bool {
-	digits, hex := strings.CutPrefix(label, "0x")
-	if hex {
-		return strings.Trim(digits, "0123456789abcdef") == ""
-	}
-	return strings.Trim(label, "0123456789") == ""
+// localSuffixes end the names of hosts that are not on the public Internet (RFC 6761, RFC 6762, RFC 8375, cloud
+// metadata services).
+var localSuffixes = []string{
+	".localhost", ".localdomain", ".local", ".internal", ".home.arpa", ".lan", ".intranet", ".corp", ".home",
+	".metadata.goog",
 }
 
-// localSuffixes end the names of hosts that are not on the public Internet (RFC 6761, RFC 6762, RFC 8375, cloud metadata services).
-var localSuffixes = []string{".localhost", ".localdomain", ".local", ".internal", ".home.arpa", ".lan", ".intranet", ".corp", ".home", ".metadata.goog"}
-
 // isPublicHTTPS reports whether an endpointUrl may be registered: an absolute https URL without userinfo whose host is
-// neither a private, loopback, link-local, multicast or metadata address in any notation, nor a name that only resolves inside a network.
+// neither a private, loopback, link-local, multicast or metadata address in any notation, nor a name that only resolves
+// inside a network.
 func isPublicHTTPS(text string) bool {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.Opaque != "" || u.User != nil || u.Fragment != "" {
@@ -33,12 +31,8 @@ func isPublicHTTPS(text string) bool {
 	if address, err := netip.ParseAddr(host); err == nil {
 		return IsPublicAddress(address)
 	}
-	if !isHostname(host) {
+	if !hostname.IsFull(host) { // localhost and other single names are not; nor 127.1, 2130706433, 0x7f.0.0.1
 		return false
-	}
-	labels := strings.Split(host, ".")
-	if len(labels) < 2 || isNumeric(labels[len(labels)-1]) {
-		return false // localhost and other single names; 127.1, 2130706433, 0x7f.0.0.1
 	}
 	for _, suffix := range localSuffixes {
 		if strings.HasSuffix("."+host, suffix) {
@@ -48,21 +42,8 @@ func isPublicHTTPS(text string) bool {
 	return true
 }
 
-// isHostname checks a name in lower case by the DNS's own limits; the underscore is no host's but is met.
-func isHostname(host string) bool {
-	if len(host) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(host, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
-			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
-			return false
-		}
-	}
-	return true
-}
-
-// specialPrefixes are the blocks beside those netip knows that are not on the public Internet (RFC 6890 and its updates).
+// specialPrefixes are the blocks beside those netip knows that are not on the public Internet (RFC 6890 and its
+// updates).
 var specialPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),
@@ -79,10 +60,12 @@ var specialPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("3fff::/20"),
 }
 
-// publicIPv6 is all of IPv6 that is given out (RFC 4291 §2.4). IPv4-compatible and NAT64 addresses, which hold an IPv4 address, are outside it.
+// publicIPv6 is all of IPv6 that is given out (RFC 4291 §2.4). IPv4-compatible and NAT64 addresses, which hold an IPv4
+// address, are outside it.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
-// IsPublicAddress reports whether an address is one of the public Internet; an IPv4-mapped address is judged as the IPv4 address it is.
+// IsPublicAddress reports whether an address is one of the public Internet; an IPv4-mapped address is judged as the
+// IPv4 address it is.
 func IsPublicAddress(address netip.Addr) bool {
 	address = address.Unmap()
 	if address.Zone() != "" || !address.IsGlobalUnicast() || address.IsPrivate() {

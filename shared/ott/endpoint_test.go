@@ -10,9 +10,11 @@ import (
 
 	"carillon/shared/fault"
 	"carillon/shared/ott"
+	"carillon/shared/ott/otttest"
 )
 
-// contract.md §1: endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or metadata host.
+// docs/contract.md §1: endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or
+// metadata host.
 func TestContractEndpointURL(t *testing.T) {
 	long := strings.Repeat("a", 63)
 	public := []string{
@@ -46,53 +48,75 @@ func TestContractEndpointURL(t *testing.T) {
 	}
 	refused := []string{
 		// not absolute https
-		"http://example.com/", "ftp://example.com/", "//example.com/x", "example.com", "/path", "https:", "https:/example.com", "https:///x", "https://", "https:example.com",
-		"https://?x", "https://:443/", "javascript:alert(1)", "file:///etc/passwd", " https://example.com/", "https ://example.com", "https://example.com\n/", "ttps://example.com",
+		"http://example.com/", "ftp://example.com/", "//example.com/x", "example.com", "/path", "https:",
+		"https:/example.com", "https:///x", "https://", "https:example.com",
+		"https://?x", "https://:443/", "javascript:alert(1)", "file:///etc/passwd", " https://example.com/",
+		"https ://example.com", "https://example.com\n/", "ttps://example.com",
 		// userinfo
-		"https://user@example.com/", "https://user:password@example.com/", "https://@example.com/", "https://:@example.com/", "https://example.com@127.0.0.1/",
+		"https://user@example.com/", "https://user:password@example.com/", "https://@example.com/",
+		"https://:@example.com/", "https://example.com@127.0.0.1/",
 		`https://example.com\@127.0.0.1/`, `https://127.0.0.1\.example.com/`,
 		// fragments and broken parts
-		"https://example.com/#x", "https://example.com/%zz", "https://exa mple.com/", "https://example.com /", "https://exa%6dple.com/", "https://exämple.com/", "https://example。com/",
-		"https://[::1/", "https://::1/", "https://example..com/", "https://.example.com/", "https://-a.example.com/", "https://a-.example.com/", "https://example.com../",
-		"https://" + long + "a.com/", "https://" + strings.Repeat("a.", 127) + "com/", "https://a*b.example.com/", "https://example.com,127.0.0.1/",
+		"https://example.com/#x", "https://example.com/%zz", "https://exa mple.com/", "https://example.com /",
+		"https://exa%6dple.com/", "https://exämple.com/", "https://example。com/",
+		"https://[::1/", "https://::1/", "https://example..com/", "https://.example.com/", "https://-a.example.com/",
+		"https://a-.example.com/", "https://example.com../",
+		"https://" + long + "a.com/", "https://" + strings.Repeat("a.", 127) +
+			"com/", "https://a*b.example.com/", "https://example.com,127.0.0.1/",
 		// ports
-		"https://example.com:0/", "https://example.com:65536/", "https://example.com:99999999999/", "https://example.com:-1/", "https://example.com:x/",
+		"https://example.com:0/", "https://example.com:65536/", "https://example.com:99999999999/",
+		"https://example.com:-1/", "https://example.com:x/",
 		// names within a network
-		"https://localhost/", "https://LOCALHOST/", "https://localhost./", "https://localhost:8443/", "https://x.localhost/", "https://localhost.localdomain/", "https://printer.local/", "https://router.lan/",
-		"https://metadata/", "https://intranet/", "https://host.intranet/", "https://db.corp/", "https://x.home/", "https://x.home.arpa/",
-		"https://metadata.google.internal/", "https://METADATA.google.INTERNAL./", "https://x.internal/", "https://ip-10-0-0-1.eu-west-1.compute.internal/", "https://metadata.goog/",
+		"https://localhost/", "https://LOCALHOST/", "https://localhost./", "https://localhost:8443/",
+		"https://x.localhost/", "https://localhost.localdomain/", "https://printer.local/", "https://router.lan/",
+		"https://metadata/", "https://intranet/", "https://host.intranet/", "https://db.corp/", "https://x.home/",
+		"https://x.home.arpa/",
+		"https://metadata.google.internal/", "https://METADATA.google.INTERNAL./", "https://x.internal/",
+		"https://ip-10-0-0-1.eu-west-1.compute.internal/", "https://metadata.goog/",
 		// IPv4: loopback, private, link-local, metadata, shared, reserved
-		"https://127.0.0.1/", "https://127.0.0.1./", "https://127.255.255.254/", "https://10.0.0.1/", "https://10.255.255.255/", "https://172.16.0.1/", "https://172.31.255.255/", "https://192.168.0.1/",
-		"https://169.254.169.254/", "https://169.254.169.254:443/", "https://169.254.170.2/", "https://100.100.100.200/", "https://168.63.129.16/", "https://192.0.0.192/",
-		"https://0.0.0.0/", "https://0.1.2.3/", "https://100.64.0.1/", "https://198.18.0.1/", "https://192.0.2.1/", "https://198.51.100.1/", "https://203.0.113.1/",
+		"https://127.0.0.1/", "https://127.0.0.1./", "https://127.255.255.254/", "https://10.0.0.1/",
+		"https://10.255.255.255/", "https://172.16.0.1/", "https://172.31.255.255/", "https://192.168.0.1/",
+		"https://169.254.169.254/", "https://169.254.169.254:443/", "https://169.254.170.2/",
+		"https://100.100.100.200/", "https://168.63.129.16/", "https://192.0.0.192/",
+		"https://0.0.0.0/", "https://0.1.2.3/", "https://100.64.0.1/", "https://198.18.0.1/", "https://192.0.2.1/",
+		"https://198.51.100.1/", "https://203.0.113.1/",
 		"https://224.0.0.1/", "https://239.255.255.250/", "https://240.0.0.1/", "https://255.255.255.255/",
 		// IPv4 in other notations, which many clients resolve
-		"https://2130706433/", "https://0x7f000001/", "https://0X7F000001/", "https://017700000001/", "https://127.1/", "https://127.0.1/", "https://0177.0.0.1/", "https://0x7f.0.0.1/",
-		"https://127.0.0.0x1/", "https://010.0.0.1/", "https://0/", "https://0x/", "https://1.2.3.4.5/", "https://256.256.256.256/", "https://example.0x/", "https://8.8.8.8.8/", "https://１２７.0.0.1/",
+		"https://2130706433/", "https://0x7f000001/", "https://0X7F000001/", "https://017700000001/", "https://127.1/",
+		"https://127.0.1/", "https://0177.0.0.1/", "https://0x7f.0.0.1/",
+		"https://127.0.0.0x1/", "https://010.0.0.1/", "https://0/", "https://0x/", "https://1.2.3.4.5/",
+		"https://256.256.256.256/", "https://example.0x/", "https://8.8.8.8.8/", "https://１２７.0.0.1/",
 		"https://①②⑦.0.0.1/", "https://%31%32%37.0.0.1/",
 		// IPv6
-		"https://[::1]/", "https://[::]/", "https://[0:0:0:0:0:0:0:1]/", "https://[fe80::1]/", "https://[fe80::1%25eth0]/", "https://[2606:4700:4700::1111%25eth0]/", "https://[fc00::1]/", "https://[fd00:ec2::254]/",
-		"https://[fec0::1]/", "https://[ff02::1]/", "https://[2001:db8::1]/", "https://[3fff::1]/", "https://[4000::1]/", "https://[100::1]/", "https://[5f00::1]/",
+		"https://[::1]/", "https://[::]/", "https://[0:0:0:0:0:0:0:1]/", "https://[fe80::1]/",
+		"https://[fe80::1%25eth0]/", "https://[2606:4700:4700::1111%25eth0]/", "https://[fc00::1]/",
+		"https://[fd00:ec2::254]/",
+		"https://[fec0::1]/", "https://[ff02::1]/", "https://[2001:db8::1]/", "https://[3fff::1]/",
+		"https://[4000::1]/", "https://[100::1]/", "https://[5f00::1]/",
 		// IPv6 that holds an IPv4 address
-		"https://[::ffff:127.0.0.1]/", "https://[::ffff:7f00:1]/", "https://[::ffff:169.254.169.254]/", "https://[::ffff:a9fe:a9fe]/", "https://[::127.0.0.1]/", "https://[::7f00:1]/", "https://[::8.8.8.8]/",
-		"https://[64:ff9b::7f00:1]/", "https://[64:ff9b::169.254.169.254]/", "https://[64:ff9b:1::1]/", "https://[2002:7f00:1::]/", "https://[2002:a9fe:a9fe::1]/", "https://[2001::1]/", "https://[2001:0:7f00:1::1]/",
+		"https://[::ffff:127.0.0.1]/", "https://[::ffff:7f00:1]/", "https://[::ffff:169.254.169.254]/",
+		"https://[::ffff:a9fe:a9fe]/", "https://[::127.0.0.1]/", "https://[::7f00:1]/", "https://[::8.8.8.8]/",
+		"https://[64:ff9b::7f00:1]/", "https://[64:ff9b::169.254.169.254]/", "https://[64:ff9b:1::1]/",
+		"https://[2002:7f00:1::]/", "https://[2002:a9fe:a9fe::1]/", "https://[2001::1]/", "https://[2001:0:7f00:1::1]/",
 		"https://[::ffff:0:127.0.0.1]/", "https://[127.0.0.1]/", "https://[example.com]/",
 	}
 	for _, url := range public {
-		assert.Empty(t, faultsOf(t, body(t, seedLINE, member{"endpointUrl", fmt.Sprintf("%q", url)})), url)
+		assert.Empty(t, faultsOf(t, otttest.Body(t, otttest.SeedLINE, "endpointUrl", fmt.Sprintf("%q", url))), url)
 	}
 	for _, url := range refused {
 		quoted := fmt.Sprintf("%q", url)
-		assert.Equal(t, []string{"bad_value EndpointUrl is invalid"}, faultsOf(t, body(t, seedLINE, member{"endpointUrl", quoted})), url)
+		assert.Equal(t, []string{"bad_value EndpointUrl is invalid"},
+			faultsOf(t, otttest.Body(t, otttest.SeedLINE, "endpointUrl", quoted)), url)
 	}
 }
 
 // FuzzDecodeRegistration holds what is accepted to what the stores and the callers of registered URLs rely on.
 func FuzzDecodeRegistration(f *testing.F) {
 	for _, seed := range []string{
-		seedMessenger, seedLINE, `{}`, ``, `{"ottPlatformName":"line","ottPlatformAttributes":[]}`, strings.ToUpper(seedLINE),
-		body(f, seedLINE, member{"endpointUrl", `"https://[::ffff:7f00:1]:443/"`}, member{"isActive", "0"}),
-		body(f, seedMessenger, member{"endpointUrl", `"https://0x7f.1/"`}, member{"pageId", "1e400"}),
+		otttest.SeedMessenger, otttest.SeedLINE, `{}`, ``, `{"ottPlatformName":"line","ottPlatformAttributes":[]}`,
+		strings.ToUpper(otttest.SeedLINE),
+		otttest.Body(f, otttest.SeedLINE, "endpointUrl", `"https://[::ffff:7f00:1]:443/"`, "isActive", "0"),
+		otttest.Body(f, otttest.SeedMessenger, "endpointUrl", `"https://0x7f.1/"`, "pageId", "1e400"),
 	} {
 		f.Add(seed)
 	}

@@ -13,47 +13,49 @@ import (
 	"carillon/shared/jsonbody"
 )
 
-// Message is a message to one person, as POST /ott/v1/send takes it.
+// Message is a message to one person, as POST /ott/v1/send takes it. The names in its tags are those of EncodeMessage:
+// a message that waits must be readable by the next release.
 type Message struct {
-	Key              string // messageKey, the caller's own
-	Platform         Platform
-	SenderID         string // the registration it comes from: a page id or channel id
-	OttID            string
-	UserReference    string // Messenger's user_ref, LINE's reply token; tried before OttID where there is one
-	Contents         []Content
-	MessagingType    string // Messenger only
-	Tag              string // Messenger only
-	NotificationType NotificationType
-	Validity         time.Duration // from its creation; whole minutes
+	Key              string           `json:"key"` // messageKey, the caller's own
+	Platform         Platform         `json:"platform"`
+	SenderID         string           `json:"senderId"` // the registration it comes from: a page id or channel id
+	OttID            string           `json:"ottId,omitzero"`
+	UserReference    string           `json:"userReference,omitzero"` // user_ref or reply token; tried before OttID
+	Parts            []Part           `json:"parts"`
+	MessagingType    string           `json:"messagingType,omitzero"` // Messenger only
+	Tag              string           `json:"tag,omitzero"`           // Messenger only
+	NotificationType NotificationType `json:"notificationType,omitzero"`
+	// Validity is from its creation on, whole minutes. StoredMessage.ValidUntil is what is kept of it.
+	Validity time.Duration `json:"-"`
 }
 
-// Content is one part of a Message. What a platform has no use for is not sent.
-type Content struct {
-	Type          ContentType
-	Text          string
-	URL           string
-	AltURL        string // LINE: of the preview
-	Duration      int64  // LINE: of an audio, in ms
-	NativePayload jsontext.Value
-	IsReusable    bool   // Messenger: whether to keep what the URL names for later messages
-	AttachmentID  string // Messenger: what was kept, instead of a URL
+// Part is one part of a Message. What a platform has no use for is not sent.
+type Part struct {
+	Type          PartType       `json:"type"`
+	Text          string         `json:"text,omitzero"`
+	URL           string         `json:"url,omitzero"`
+	AltURL        string         `json:"altUrl,omitzero"`   // LINE: of the preview
+	Duration      int64          `json:"duration,omitzero"` // LINE: of an audio, in ms
+	NativePayload jsontext.Value `json:"nativePayload,omitzero"`
+	IsReusable    bool           `json:"isReusable,omitzero"`   // Messenger: keep what the URL names for later messages
+	AttachmentID  string         `json:"attachmentId,omitzero"` // Messenger: what was kept, instead of a URL
 }
 
-// ContentType is what a Content is.
-type ContentType string
+// PartType is what a Part is.
+type PartType string
 
-// The types of contents. A native one is in the platform's own words.
+// The types of parts. A native one is in the platform's own words.
 const (
-	TextContent   ContentType = "text"
-	ImageContent  ContentType = "image"
-	AudioContent  ContentType = "audio"
-	VideoContent  ContentType = "video"
-	NativeContent ContentType = "native"
+	TextPart   PartType = "text"
+	ImagePart  PartType = "image"
+	AudioPart  PartType = "audio"
+	VideoPart  PartType = "video"
+	NativePart PartType = "native"
 )
 
-// hasURL reports whether a content is something to be fetched.
-func (t ContentType) hasURL() bool {
-	return t == ImageContent || t == AudioContent || t == VideoContent
+// hasURL reports whether a part is something to be fetched.
+func (t PartType) hasURL() bool {
+	return t == ImagePart || t == AudioPart || t == VideoPart
 }
 
 // NotificationType is how loud a message is, in Messenger's words.
@@ -75,7 +77,12 @@ const (
 	maxValidity = 10080 // minutes: a week
 )
 
-// maxContents is how many contents a message may have.
+// IsMessageKey reports whether a text can be the messageKey of a message.
+func IsMessageKey(text string) bool {
+	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= maxKey
+}
+
+// maxContents is how many contents, its parts, a message may have.
 var maxContents = map[Platform]int{Messenger: 1, LINE: 5}
 
 type sendBody struct {
@@ -120,9 +127,9 @@ type customKeysBody struct {
 	NotificationType jsonbody.Value `json:"notificationType"`
 }
 
-// DecodeSend reads the body of POST /ott/v1/send to its end. It returns a fault Malformed or the reader's own, or what is wrong
-// with the message in the order of contract.md §1, each text once; Platform and SenderID are set where they are usable all
-// the same.
+// DecodeSend reads the body of POST /ott/v1/send to its end. It returns a fault Malformed or the reader's own, or what
+// is wrong with the message in the order of docs/contract.md §1, each text once; Platform and SenderID are set where
+// they are usable all the same.
 func DecodeSend(body io.Reader) (Message, fault.Violations, error) {
 	var b sendBody
 	if err := jsonbody.Decode(body, &b, jsonbody.AnyCase); err != nil {
@@ -139,7 +146,8 @@ func DecodeSend(body io.Reader) (Message, fault.Violations, error) {
 		c.text("Subject", b.Message.Value.Subject, "", 0)
 		c.contents(&m, b.Message.Value.Contents)
 	}
-	m.Validity = time.Duration(c.integer("ValidityPeriod", b.ValidityPeriod, "Validity Period must be provided", 1, maxValidity)) * time.Minute
+	minutes := c.integer("ValidityPeriod", b.ValidityPeriod, "Validity Period must be provided", 1, maxValidity)
+	m.Validity = time.Duration(minutes) * time.Minute
 	if limit := maxContents[m.Platform]; limit > 0 && b.Message.Value.Contents.Count > limit {
 		c.add(fault.BadValue, "Message object cannot contain more than "+strconv.Itoa(limit)+" message objects")
 	}
@@ -161,7 +169,8 @@ func (c *messageChecker) add(code fault.Code, message string) {
 	}
 }
 
-// text reads a string of at most limit characters, if that is not 0. An empty missing is of a member that may be absent.
+// text reads a string of at most limit characters, if that is not 0. An empty missing is of a member that may be
+// absent.
 func (c *messageChecker) text(name string, v jsonbody.Value, missing string, limit int) string {
 	switch {
 	case v.Missing():
@@ -228,7 +237,8 @@ func (c *messageChecker) sender(m *Message, from jsonbody.Object[senderBody]) {
 		return
 	}
 	m.SenderID = c.text("SenderId", from.Value.SenderID, "Sender Id must be provided", maxName)
-	m.Platform = Platform(c.oneOf("SenderType", from.Value.SenderType, "Sender Type must be provided", string(Messenger), string(LINE)))
+	m.Platform = Platform(c.oneOf("SenderType", from.Value.SenderType, "Sender Type must be provided",
+		string(Messenger), string(LINE)))
 }
 
 // contents checks one rule for all contents after the other, which is the order of the list of texts.
@@ -245,41 +255,41 @@ func (c *messageChecker) contents(m *Message, contents jsonbody.Array[jsonbody.O
 			bodies = append(bodies, item.Value)
 		}
 	}
-	m.Contents = make([]Content, len(bodies))
-	each := func(read func(*Content, contentBody)) {
+	m.Parts = make([]Part, len(bodies))
+	each := func(read func(*Part, contentBody)) {
 		for i, body := range bodies {
-			read(&m.Contents[i], body)
+			read(&m.Parts[i], body)
 		}
 	}
-	each(func(content *Content, b contentBody) {
-		content.Type = ContentType(c.oneOf("Type", b.Type, "Content Type for all message contents must be provided",
-			string(TextContent), string(ImageContent), string(AudioContent), string(VideoContent), string(NativeContent)))
+	each(func(part *Part, b contentBody) {
+		part.Type = PartType(c.oneOf("Type", b.Type, "Content Type for all message contents must be provided",
+			string(TextPart), string(ImagePart), string(AudioPart), string(VideoPart), string(NativePart)))
 	})
-	each(func(content *Content, b contentBody) {
-		if content.Type == TextContent {
-			content.Text = c.text("Text", b.Text, "Text attribute must be provided for Text type Message Content", 0)
+	each(func(part *Part, b contentBody) {
+		if part.Type == TextPart {
+			part.Text = c.text("Text", b.Text, "Text attribute must be provided for Text type Message Content", 0)
 		}
 	})
-	each(func(content *Content, b contentBody) {
-		if content.Type.hasURL() {
+	each(func(part *Part, b contentBody) {
+		if part.Type.hasURL() {
 			missing := "Url attribute must be provided for Image, File, Audio and Video type Message Content"
 			if m.Platform == Messenger && !b.AttachmentID.Missing() {
 				missing = ""
 			}
-			content.URL = c.text("Url", b.URL, missing, maxURL)
+			part.URL = c.text("Url", b.URL, missing, maxURL)
 		}
 	})
-	each(func(content *Content, b contentBody) {
+	each(func(part *Part, b contentBody) {
 		switch {
-		case content.Type == NativeContent:
+		case part.Type == NativePart:
 			if c.object("NativePayload", kindOf(b.NativePayload), "NativePayload must be provided") {
-				content.NativePayload = b.NativePayload
+				part.NativePayload = b.NativePayload
 			}
-		case content.Type.hasURL():
-			content.AltURL = c.text("AltUrl", b.AltURL, "", maxURL)
-			content.Duration = c.integer("Duration", b.Duration, "", 0, 1<<31-1)
-			content.IsReusable = c.flag("IsReusable", b.IsReusable)
-			content.AttachmentID = c.id("AttachmentId", b.AttachmentID)
+		case part.Type.hasURL():
+			part.AltURL = c.text("AltUrl", b.AltURL, "", maxURL)
+			part.Duration = c.integer("Duration", b.Duration, "", 0, 1<<31-1)
+			part.IsReusable = c.flag("IsReusable", b.IsReusable)
+			part.AttachmentID = c.id("AttachmentId", b.AttachmentID)
 		}
 	})
 }
@@ -331,14 +341,16 @@ func (c *messageChecker) customKeys(m *Message, objects jsonbody.Array[jsonbody.
 		return
 	}
 	if m.Platform == Messenger {
-		m.MessagingType = c.oneOf("MessagingType", keys.MessagingType, "MessagingType must be provided as a Custom Key", "RESPONSE", "UPDATE", messageTag)
+		m.MessagingType = c.oneOf("MessagingType", keys.MessagingType,
+			"MessagingType must be provided as a Custom Key", "RESPONSE", "UPDATE", messageTag)
 		missing := ""
 		if m.MessagingType == messageTag {
 			missing = "Tag must be provided as a Custom Key when MessagingType is provided as MESSAGE_TAG"
 		}
 		m.Tag = c.text("Tag", keys.Tag, missing, maxName)
 	}
-	m.NotificationType = NotificationType(c.oneOf("NotificationType", keys.NotificationType, "", string(NotifyRegular), string(NotifySilent), string(NotifyNot)))
+	m.NotificationType = NotificationType(c.oneOf("NotificationType", keys.NotificationType, "",
+		string(NotifyRegular), string(NotifySilent), string(NotifyNot)))
 }
 
 func first(kept *jsonbody.Value, v jsonbody.Value) {

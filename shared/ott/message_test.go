@@ -15,10 +15,11 @@ import (
 
 // The parts of a right request.
 const (
-	messengerFrom    = `"from":{"senderType":"messenger","senderId":"503868699681937"}`
-	lineFrom         = `"from":{"senderType":"line","senderId":"2145435435632435"}`
-	ottIDTo          = `"to":{"ottId":"U42348yafsd8y3248yfsq8cy9088934d"}`
-	textMessage      = `"message":{"contents":[{"type":"text","text":"thanks for purchase"}],"customKeys":[{"messagingType":"RESPONSE"}]}`
+	messengerFrom = `"from":{"senderType":"messenger","senderId":"503868699681937"}`
+	lineFrom      = `"from":{"senderType":"line","senderId":"2145435435632435"}`
+	ottIDTo       = `"to":{"ottId":"U42348yafsd8y3248yfsq8cy9088934d"}`
+	textMessage   = `"message":{"contents":[{"type":"text","text":"thanks for purchase"}],` +
+		`"customKeys":[{"messagingType":"RESPONSE"}]}`
 	validity         = `"validityPeriod":30`
 	messageKey       = `"messageKey":"e1c35141-6e5c-4bc2-813b-60f969e52b0d"`
 	messengerMessage = "{" + messageKey + "," + messengerFrom + "," + ottIDTo + "," + textMessage + "," + validity + "}"
@@ -47,8 +48,10 @@ func withKeys(request, keys string) string {
 
 func TestDecodeSend(t *testing.T) {
 	messenger := ott.Message{
-		Key: "e1c35141-6e5c-4bc2-813b-60f969e52b0d", Platform: ott.Messenger, SenderID: "503868699681937", OttID: "U42348yafsd8y3248yfsq8cy9088934d",
-		Contents: []ott.Content{{Type: ott.TextContent, Text: "thanks for purchase"}}, MessagingType: "RESPONSE", Validity: 30 * time.Minute,
+		Key: "e1c35141-6e5c-4bc2-813b-60f969e52b0d", Platform: ott.Messenger, SenderID: "503868699681937",
+		OttID: "U42348yafsd8y3248yfsq8cy9088934d",
+		Parts: []ott.Part{{Type: ott.TextPart, Text: "thanks for purchase"}}, MessagingType: "RESPONSE",
+		Validity: 30 * time.Minute,
 	}
 	line := messenger
 	line.Platform, line.SenderID, line.MessagingType = ott.LINE, "2145435435632435", ""
@@ -56,8 +59,8 @@ func TestDecodeSend(t *testing.T) {
 		with(&m)
 		return m
 	}
-	contents := func(contents ...ott.Content) func(*ott.Message) {
-		return func(m *ott.Message) { m.Contents = contents }
+	parts := func(parts ...ott.Part) func(*ott.Message) {
+		return func(m *ott.Message) { m.Parts = parts }
 	}
 	tests := map[string]struct {
 		body string
@@ -65,56 +68,84 @@ func TestDecodeSend(t *testing.T) {
 	}{
 		"Messenger": {messengerMessage, messenger},
 		"LINE":      {lineMessage, line},
-		"member names in any case": {`{"MESSAGEKEY":"e1c35141-6e5c-4bc2-813b-60f969e52b0d","From":{"SENDERTYPE":"messenger","senderid":"503868699681937"},
-			"TO":{"OttId":"U42348yafsd8y3248yfsq8cy9088934d"},"Message":{"Subject":"s","CONTENTS":[{"Type":"text","TEXT":"thanks for purchase"}],
+		"member names in any case": {`{"MESSAGEKEY":"e1c35141-6e5c-4bc2-813b-60f969e52b0d",
+			"From":{"SENDERTYPE":"messenger","senderid":"503868699681937"},
+			"TO":{"OttId":"U42348yafsd8y3248yfsq8cy9088934d"},
+			"Message":{"Subject":"s","CONTENTS":[{"Type":"text","TEXT":"thanks for purchase"}],
 			"CustomKeys":[{"MessagingType":"RESPONSE"}]},"ValidityPeriod":30}`, messenger},
-		"unknown members":   {instead(messengerMessage, validity, validity+`,"isLinkPreview":true`), messenger},
-		"optional members":  {instead(messengerMessage, messageKey, messageKey+`,"messageGroupKey":"g"`, `"message":{`, `"message":{"subject":"Message Name",`), messenger},
-		"validity as text":  {instead(messengerMessage, validity, `"validityPeriod":"30"`), messenger},
-		"least validity":    {instead(messengerMessage, validity, `"validityPeriod":1`), change(messenger, func(m *ott.Message) { m.Validity = time.Minute })},
-		"greatest validity": {instead(messengerMessage, validity, `"validityPeriod":10080`), change(messenger, func(m *ott.Message) { m.Validity = 7 * 24 * time.Hour })},
+		"unknown members": {instead(messengerMessage, validity, validity+`,"isLinkPreview":true`), messenger},
+		"optional members": {
+			instead(messengerMessage, messageKey, messageKey+`,"messageGroupKey":"g"`, `"message":{`,
+				`"message":{"subject":"Message Name",`),
+			messenger,
+		},
+		"validity as text": {instead(messengerMessage, validity, `"validityPeriod":"30"`), messenger},
+		"least validity": {
+			instead(messengerMessage, validity, `"validityPeriod":1`),
+			change(messenger, func(m *ott.Message) { m.Validity = time.Minute }),
+		},
+		"greatest validity": {
+			instead(messengerMessage, validity, `"validityPeriod":10080`),
+			change(messenger, func(m *ott.Message) { m.Validity = 7 * 24 * time.Hour }),
+		},
 		"userReference alone to Messenger": {
 			instead(messengerMessage, ottIDTo, `"to":{"userReference":"u"}`),
 			change(messenger, func(m *ott.Message) { m.OttID, m.UserReference = "", "u" }),
 		},
-		"both to LINE": {instead(lineMessage, `"ottId":`, `"userReference":"u","ottId":`), change(line, func(m *ott.Message) { m.UserReference = "u" })},
+		"both to LINE": {
+			instead(lineMessage, `"ottId":`, `"userReference":"u","ottId":`),
+			change(line, func(m *ott.Message) { m.UserReference = "u" }),
+		},
 		"the image sample": {
-			withContents(messengerMessage, `{"type":"image","url":"https://example.com/original.jpg","alturl":"https://example.com/preview.jpg","isreusable":true,"attachmentid":12345}`),
-			change(messenger, contents(ott.Content{
-				Type: ott.ImageContent, URL: "https://example.com/original.jpg", AltURL: "https://example.com/preview.jpg", IsReusable: true, AttachmentID: "12345",
+			withContents(messengerMessage,
+				`{"type":"image","url":"https://example.com/original.jpg",`+
+					`"alturl":"https://example.com/preview.jpg","isreusable":true,"attachmentid":12345}`),
+			change(messenger, parts(ott.Part{
+				Type: ott.ImagePart, URL: "https://example.com/original.jpg", AltURL: "https://example.com/preview.jpg",
+				IsReusable: true, AttachmentID: "12345",
 			})),
 		},
 		"attachmentId instead of url": {
 			withContents(messengerMessage, `{"type":"video","attachmentId":"98765432109876543210"}`),
-			change(messenger, contents(ott.Content{Type: ott.VideoContent, AttachmentID: "98765432109876543210"})),
+			change(messenger, parts(ott.Part{Type: ott.VideoPart, AttachmentID: "98765432109876543210"})),
 		},
 		"the audio sample": {
 			withContents(lineMessage, `{"type":"audio","url":"https://example.com/original.m4a","duration":13141}`),
-			change(line, contents(ott.Content{Type: ott.AudioContent, URL: "https://example.com/original.m4a", Duration: 13141})),
+			change(line,
+				parts(ott.Part{Type: ott.AudioPart, URL: "https://example.com/original.m4a", Duration: 13141})),
 		},
 		"native keeps its digits": {
-			withContents(lineMessage, `{"type":"native","nativePayload":{"type":"sticker","packageId":12345678901234567890,"x":"\u003c"}}`),
-			change(line, contents(ott.Content{Type: ott.NativeContent, NativePayload: []byte(`{"type":"sticker","packageId":12345678901234567890,"x":"\u003c"}`)})),
+			withContents(lineMessage,
+				`{"type":"native","nativePayload":{"type":"sticker","packageId":12345678901234567890,"x":"\u003c"}}`),
+			change(line,
+				parts(ott.Part{Type: ott.NativePart,
+					NativePayload: []byte(`{"type":"sticker","packageId":12345678901234567890,"x":"\u003c"}`)})),
 		},
 		"what a type has no use for": {
-			withContents(messengerMessage, `{"type":"text","text":"t","duration":-1,"isReusable":"never","url":1,"nativePayload":[]}`),
-			change(messenger, contents(ott.Content{Type: ott.TextContent, Text: "t"})),
+			withContents(messengerMessage,
+				`{"type":"text","text":"t","duration":-1,"isReusable":"never","url":1,"nativePayload":[]}`),
+			change(messenger, parts(ott.Part{Type: ott.TextPart, Text: "t"})),
 		},
 		"five contents to LINE": {
 			withContents(lineMessage, strings.TrimSuffix(strings.Repeat(`{"type":"text","text":"t"},`, 5), ",")),
-			change(line, contents(repeat(ott.Content{Type: ott.TextContent, Text: "t"}, 5)...)),
+			change(line, parts(repeat(ott.Part{Type: ott.TextPart, Text: "t"}, 5)...)),
 		},
 		"custom keys in several objects, the first of a name counts": {
-			withKeys(messengerMessage, `[{"messagingType":""},{"messagingType":"MESSAGE_TAG"},null,{"tag":"HUMAN_AGENT","messagingType":"UPDATE"},{"notificationType":"SILENT_PUSH"}]`),
+			withKeys(messengerMessage,
+				`[{"messagingType":""},{"messagingType":"MESSAGE_TAG"},null,{"tag":"HUMAN_AGENT",`+
+					`"messagingType":"UPDATE"},{"notificationType":"SILENT_PUSH"}]`),
 			change(messenger, func(m *ott.Message) {
-				m.Contents, m.MessagingType, m.Tag, m.NotificationType = []ott.Content{{Type: ott.TextContent, Text: "t"}}, "MESSAGE_TAG", "HUMAN_AGENT", ott.NotifySilent
+				m.Parts, m.MessagingType, m.Tag, m.NotificationType = []ott.Part{{Type: ott.TextPart, Text: "t"}},
+					"MESSAGE_TAG", "HUMAN_AGENT", ott.NotifySilent
 			}),
 		},
 		"LINE needs no custom keys": {
 			withMessage(lineMessage, `{"contents":[{"type":"text","text":"thanks for purchase"}]}`), line,
 		},
 		"LINE has no use for a messagingType": {
-			withMessage(lineMessage, `{"contents":[{"type":"text","text":"thanks for purchase"}],"customKeys":[{"messagingType":5,"notificationType":"NO_PUSH"}]}`),
+			withMessage(lineMessage,
+				`{"contents":[{"type":"text","text":"thanks for purchase"}],"customKeys":[{"messagingType":5,`+
+					`"notificationType":"NO_PUSH"}]}`),
 			change(line, func(m *ott.Message) { m.NotificationType = ott.NotifyNot }),
 		},
 	}
@@ -128,15 +159,15 @@ func TestDecodeSend(t *testing.T) {
 	}
 }
 
-func repeat(c ott.Content, n int) []ott.Content {
-	contents := make([]ott.Content, n)
-	for i := range contents {
-		contents[i] = c
+func repeat(p ott.Part, n int) []ott.Part {
+	parts := make([]ott.Part, n)
+	for i := range parts {
+		parts[i] = p
 	}
-	return contents
+	return parts
 }
 
-// The texts of contract.md §1, "Send and receive", in the order of its list.
+// The texts of docs/contract.md §1, "Send and receive", in the order of its list.
 const (
 	noKey           = "MessageKey must be provided"
 	noFrom          = "From object must be provided"
@@ -179,38 +210,73 @@ func TestDecodeSendReportsAllThatIsWrongInOrder(t *testing.T) {
 		body string
 		want fault.Violations
 	}{
-		"nothing":                     {`{}`, missing(noKey, noFrom, noTo, noMessage, noValidity)},
-		"nulls and blanks":            {`{"messageKey":" ","from":null,"to":null,"message":null,"validityPeriod":""}`, missing(noKey, noFrom, noTo, noMessage, noValidity)},
-		"empty objects":               {`{"messageKey":"k","from":{},"to":{},"message":{},"validityPeriod":1}`, missing(noSenderID, noSenderType, noContents)},
-		"MessageKey":                  {instead(messengerMessage, messageKey, `"messageKey":null`), missing(noKey)},
-		"From":                        {instead(messengerMessage, messengerFrom+",", ""), missing(noFrom)},
-		"Sender Id":                   {instead(messengerMessage, `"503868699681937"`, `""`), missing(noSenderID)},
-		"Sender Type":                 {instead(messengerMessage, `"senderType":"messenger",`, ""), missing(noSenderType)},
-		"To":                          {instead(messengerMessage, ottIDTo+",", ""), missing(noTo)},
-		"Message":                     {instead(messengerMessage, textMessage+",", ""), missing(noMessage)},
-		"contents missing":            {withMessage(messengerMessage, `{"customKeys":[{"messagingType":"UPDATE"}]}`), missing(noContents)},
-		"contents empty":              {withContents(messengerMessage, ``), missing(noContents)},
-		"a content is null":           {withContents(messengerMessage, `null`), missing(noContents)},
-		"Content Type":                {withContents(lineMessage, `{"text":"t"},{"type":"","text":"t"},{"type":"text","text":"t"}`), missing(noType)},
-		"Text":                        {withContents(lineMessage, `{"type":"text"},{"type":"text","text":" "}`), missing(noText)},
-		"Url":                         {withContents(lineMessage, `{"type":"image"},{"type":"audio","url":""},{"type":"video","url":null}`), missing(noURL)},
-		"attachmentId is Messenger's": {withContents(lineMessage, `{"type":"image","attachmentId":"1"}`), missing(noURL)},
-		"native without payload":      {withContents(messengerMessage, `{"type":"native"}`), missing("NativePayload must be provided")},
-		"Validity Period":             {instead(messengerMessage, ","+validity, ""), missing(noValidity)},
-		"two contents to Messenger":   {withContents(messengerMessage, `{"type":"text","text":"t"},{"type":"text","text":"t"}`), fault.Violations{{Code: fault.BadValue, Message: tooManyToPage}}},
-		"six contents to LINE":        {withContents(lineMessage, `{"type":"text","text":"t"}`+strings.Repeat(`,{"type":"text","text":"t"}`, 5)), fault.Violations{{Code: fault.BadValue, Message: tooManyToLINE}}},
-		"MessagingType":               {withKeys(messengerMessage, `[]`), missing(noMessagingType)},
-		"customKeys missing":          {withMessage(messengerMessage, `{"contents":[{"type":"text","text":"t"}]}`), missing(noMessagingType)},
-		"Tag":                         {withKeys(messengerMessage, `[{"messagingType":"MESSAGE_TAG"}]`), missing(noTag)},
-		"recipient of Messenger":      {instead(messengerMessage, ottIDTo, `"to":{"ottId":" "}`), missing(noRecipient)},
-		"recipient of LINE":           {instead(lineMessage, ottIDTo, `"to":{"userReference":"u"}`), missing(noOttID)},
+		"nothing": {`{}`, missing(noKey, noFrom, noTo, noMessage, noValidity)},
+		"nulls and blanks": {
+			`{"messageKey":" ","from":null,"to":null,"message":null,"validityPeriod":""}`,
+			missing(noKey, noFrom, noTo, noMessage, noValidity),
+		},
+		"empty objects": {
+			`{"messageKey":"k","from":{},"to":{},"message":{},"validityPeriod":1}`,
+			missing(noSenderID, noSenderType, noContents),
+		},
+		"MessageKey": {instead(messengerMessage, messageKey, `"messageKey":null`), missing(noKey)},
+		"From":       {instead(messengerMessage, messengerFrom+",", ""), missing(noFrom)},
+		"Sender Id":  {instead(messengerMessage, `"503868699681937"`, `""`), missing(noSenderID)},
+		"Sender Type": {
+			instead(messengerMessage, `"senderType":"messenger",`, ""), missing(noSenderType),
+		},
+		"To":      {instead(messengerMessage, ottIDTo+",", ""), missing(noTo)},
+		"Message": {instead(messengerMessage, textMessage+",", ""), missing(noMessage)},
+		"contents missing": {
+			withMessage(messengerMessage, `{"customKeys":[{"messagingType":"UPDATE"}]}`), missing(noContents),
+		},
+		"contents empty":    {withContents(messengerMessage, ``), missing(noContents)},
+		"a content is null": {withContents(messengerMessage, `null`), missing(noContents)},
+		"Content Type": {
+			withContents(lineMessage, `{"text":"t"},{"type":"","text":"t"},{"type":"text","text":"t"}`),
+			missing(noType),
+		},
+		"Text": {
+			withContents(lineMessage, `{"type":"text"},{"type":"text","text":" "}`), missing(noText),
+		},
+		"Url": {
+			withContents(lineMessage, `{"type":"image"},{"type":"audio","url":""},{"type":"video","url":null}`),
+			missing(noURL),
+		},
+		"attachmentId is Messenger's": {
+			withContents(lineMessage, `{"type":"image","attachmentId":"1"}`), missing(noURL),
+		},
+		"native without payload": {
+			withContents(messengerMessage, `{"type":"native"}`), missing("NativePayload must be provided"),
+		},
+		"Validity Period": {instead(messengerMessage, ","+validity, ""), missing(noValidity)},
+		"two contents to Messenger": {
+			withContents(messengerMessage, `{"type":"text","text":"t"},{"type":"text","text":"t"}`),
+			fault.Violations{{Code: fault.BadValue, Message: tooManyToPage}},
+		},
+		"six contents to LINE": {
+			withContents(lineMessage, `{"type":"text","text":"t"}`+strings.Repeat(`,{"type":"text","text":"t"}`, 5)),
+			fault.Violations{{Code: fault.BadValue, Message: tooManyToLINE}},
+		},
+		"MessagingType": {withKeys(messengerMessage, `[]`), missing(noMessagingType)},
+		"customKeys missing": {
+			withMessage(messengerMessage, `{"contents":[{"type":"text","text":"t"}]}`), missing(noMessagingType),
+		},
+		"Tag": {
+			withKeys(messengerMessage, `[{"messagingType":"MESSAGE_TAG"}]`), missing(noTag),
+		},
+		"recipient of Messenger": {instead(messengerMessage, ottIDTo, `"to":{"ottId":" "}`), missing(noRecipient)},
+		"recipient of LINE":      {instead(lineMessage, ottIDTo, `"to":{"userReference":"u"}`), missing(noOttID)},
 		"everything at once, Messenger": {
-			`{"messageKey":"","from":{"senderType":"messenger"},"to":{},"message":{"contents":[{},{"type":"text"},{"type":"image"}],"customKeys":[{"tag":"t"}]}}`,
+			`{"messageKey":"","from":{"senderType":"messenger"},"to":{},"message":{"contents":[{},{"type":"text"},` +
+				`{"type":"image"}],"customKeys":[{"tag":"t"}]}}`,
 			append(append(missing(noKey, noSenderID, noType, noText, noURL, noValidity),
-				fault.Violation{Code: fault.BadValue, Message: tooManyToPage}), missing(noMessagingType, noRecipient)...),
+				fault.Violation{Code: fault.BadValue, Message: tooManyToPage}), missing(noMessagingType,
+				noRecipient)...),
 		},
 		"everything at once, LINE": {
-			`{"from":{"senderType":"line"},"to":{},"message":{"contents":[{},{"type":"text"},{"type":"image"},{"type":"text"},{},{}]}}`,
+			`{"from":{"senderType":"line"},"to":{},"message":{"contents":[{},{"type":"text"},{"type":"image"},` +
+				`{"type":"text"},{},{}]}}`,
 			append(append(missing(noKey, noSenderID, noType, noText, noURL, noValidity),
 				fault.Violation{Code: fault.BadValue, Message: tooManyToLINE}), missing(noOttID)...),
 		},
@@ -219,29 +285,48 @@ func TestDecodeSendReportsAllThatIsWrongInOrder(t *testing.T) {
 			invalid(fault.WrongType, "MessageKey", "MessageGroupKey", "From", "To", "Message", "ValidityPeriod"),
 		},
 		"wrong types within, Messenger": {
-			`{"messageKey":"k","from":{"senderType":"messenger","senderId":503868699681937},"to":{"ottId":1,"userReference":{}},
-			"message":{"subject":1,"contents":[{"type":"image","url":1,"altUrl":2,"duration":[],"isReusable":[],"attachmentId":{}}],"customKeys":[{"messagingType":1,"tag":2,"notificationType":3}]},"validityPeriod":true}`,
-			invalid(fault.WrongType, "SenderId", "Subject", "Url", "AltUrl", "Duration", "IsReusable", "AttachmentId", "ValidityPeriod",
-				"MessagingType", "Tag", "NotificationType", "OttId", "UserReference"),
+			`{"messageKey":"k","from":{"senderType":"messenger","senderId":503868699681937},
+			"to":{"ottId":1,"userReference":{}},
+			"message":{"subject":1,"contents":[{"type":"image","url":1,"altUrl":2,"duration":[],"isReusable":[],
+			"attachmentId":{}}],"customKeys":[{"messagingType":1,"tag":2,"notificationType":3}]},
+			"validityPeriod":true}`,
+			invalid(fault.WrongType, "SenderId", "Subject", "Url", "AltUrl", "Duration", "IsReusable", "AttachmentId",
+				"ValidityPeriod", "MessagingType", "Tag", "NotificationType", "OttId", "UserReference"),
 		},
 		"wrong types within, LINE": {
 			`{"messageKey":"k","from":{"senderType":"line","senderId":"1"},"to":{"ottId":1},
-			"message":{"contents":[1,{"type":1},{"type":"text","text":{}},{"type":"native","nativePayload":"{}"}],"customKeys":[1]},"validityPeriod":1}`,
+			"message":{"contents":[1,{"type":1},{"type":"text","text":{}},{"type":"native","nativePayload":"{}"}],
+			"customKeys":[1]},"validityPeriod":1}`,
 			invalid(fault.WrongType, "Contents", "Type", "Text", "NativePayload", "CustomKeys", "OttId"),
 		},
 		"contents and customKeys that are no arrays": {
-			withMessage(messengerMessage, `{"contents":{},"customKeys":{}}`), invalid(fault.WrongType, "Contents", "CustomKeys"),
+			withMessage(messengerMessage, `{"contents":{},"customKeys":{}}`),
+			invalid(fault.WrongType, "Contents", "CustomKeys"),
 		},
 		"bad values": {
-			`{"messageKey":"` + long + `","messageGroupKey":"` + long + `","from":{"senderType":"Messenger","senderId":"1"},"to":{},
-			"message":{"contents":[{"type":"file"},{"type":"audio","url":"u","duration":-1,"isReusable":2,"attachmentId":1.5}],"customKeys":[{"messagingType":"NEWS","notificationType":"LOUD"}]},"validityPeriod":0}`,
-			invalid(fault.BadValue, "MessageKey", "MessageGroupKey", "SenderType", "Type", "Duration", "IsReusable", "AttachmentId", "ValidityPeriod", "NotificationType"),
+			`{"messageKey":"` + long + `","messageGroupKey":"` + long + `",
+			"from":{"senderType":"Messenger","senderId":"1"},"to":{},
+			"message":{"contents":[{"type":"file"},{"type":"audio","url":"u","duration":-1,"isReusable":2,
+			"attachmentId":1.5}],"customKeys":[{"messagingType":"NEWS","notificationType":"LOUD"}]},
+			"validityPeriod":0}`,
+			invalid(fault.BadValue, "MessageKey", "MessageGroupKey", "SenderType", "Type", "Duration", "IsReusable",
+				"AttachmentId", "ValidityPeriod", "NotificationType"),
 		},
-		"bad messagingType":   {withKeys(messengerMessage, `[{"messagingType":"NEWS"}]`), invalid(fault.BadValue, "MessagingType")},
-		"validity too long":   {instead(messengerMessage, validity, `"validityPeriod":10081`), invalid(fault.BadValue, "ValidityPeriod")},
-		"validity a fraction": {instead(messengerMessage, validity, `"validityPeriod":1.5`), invalid(fault.BadValue, "ValidityPeriod")},
-		"validity no number":  {instead(messengerMessage, validity, `"validityPeriod":"soon"`), invalid(fault.BadValue, "ValidityPeriod")},
-		"validity huge":       {instead(messengerMessage, validity, `"validityPeriod":1e400`), invalid(fault.BadValue, "ValidityPeriod")},
+		"bad messagingType": {
+			withKeys(messengerMessage, `[{"messagingType":"NEWS"}]`), invalid(fault.BadValue, "MessagingType"),
+		},
+		"validity too long": {
+			instead(messengerMessage, validity, `"validityPeriod":10081`), invalid(fault.BadValue, "ValidityPeriod"),
+		},
+		"validity a fraction": {
+			instead(messengerMessage, validity, `"validityPeriod":1.5`), invalid(fault.BadValue, "ValidityPeriod"),
+		},
+		"validity no number": {
+			instead(messengerMessage, validity, `"validityPeriod":"soon"`), invalid(fault.BadValue, "ValidityPeriod"),
+		},
+		"validity huge": {
+			instead(messengerMessage, validity, `"validityPeriod":1e400`), invalid(fault.BadValue, "ValidityPeriod"),
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -263,9 +348,11 @@ func TestDecodeSendKeepsTheSenderOfARefusedMessage(t *testing.T) {
 
 func TestDecodeSendMalformed(t *testing.T) {
 	for name, body := range map[string]string{
-		"empty": "", "no object": `[]`, "cut off": messengerMessage[:100], "trailing": messengerMessage + "{}", "not UTF-8": `{"messageKey":"` + "\xff" + `"}`,
-		"twice": `{"messageKey":"a","messageKey":"b"}`, "twice in another case": `{"messageKey":"a","MESSAGEKEY":"b"}`,
-		"twice within": withContents(messengerMessage, `{"type":"native","nativePayload":{"a":1,"a":2}}`),
+		"empty": "", "no object": `[]`, "cut off": messengerMessage[:100], "trailing": messengerMessage + "{}",
+		"not UTF-8":             `{"messageKey":"` + "\xff" + `"}`,
+		"twice":                 `{"messageKey":"a","messageKey":"b"}`,
+		"twice in another case": `{"messageKey":"a","MESSAGEKEY":"b"}`,
+		"twice within":          withContents(messengerMessage, `{"type":"native","nativePayload":{"a":1,"a":2}}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := ott.DecodeSend(strings.NewReader(body))
@@ -277,8 +364,11 @@ func TestDecodeSendMalformed(t *testing.T) {
 // Whatever is sent, DecodeSend refuses it or makes a message of it that a platform can be sent.
 func FuzzDecodeSend(f *testing.F) {
 	for _, seed := range []string{
-		messengerMessage, lineMessage, `{}`, withContents(lineMessage, `{"type":"native","nativePayload":{"type":"sticker"}},{"type":"image","url":"https://example.com"}`),
-		withKeys(messengerMessage, `[{"messagingType":"MESSAGE_TAG"},{"tag":"t"}]`), `{"messageKey":1,"from":[],"to":1,"message":{"contents":1}}`,
+		messengerMessage, lineMessage, `{}`,
+		withContents(lineMessage,
+			`{"type":"native","nativePayload":{"type":"sticker"}},{"type":"image","url":"https://example.com"}`),
+		withKeys(messengerMessage, `[{"messagingType":"MESSAGE_TAG"},{"tag":"t"}]`),
+		`{"messageKey":1,"from":[],"to":1,"message":{"contents":1}}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -301,9 +391,17 @@ func FuzzDecodeSend(f *testing.F) {
 		assert.NotEmpty(t, m.SenderID)
 		assert.NotEmpty(t, m.OttID+m.UserReference)
 		assert.GreaterOrEqual(t, m.Validity, time.Minute)
-		assert.NotEmpty(t, m.Contents)
-		for _, content := range m.Contents {
-			assert.NotEmpty(t, content.Text+content.URL+content.AttachmentID+string(content.NativePayload))
+		assert.NotEmpty(t, m.Parts)
+		for _, part := range m.Parts {
+			assert.NotEmpty(t, part.Text+part.URL+part.AttachmentID+string(part.NativePayload))
 		}
+		kept, err := ott.EncodeMessage(m)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(kept), len(body)+64, "what ott.MaxBody counts on")
+		read, err := ott.DecodeMessage(kept)
+		require.NoError(t, err)
+		again, err := ott.EncodeMessage(read)
+		require.NoError(t, err)
+		assert.Equal(t, string(kept), string(again))
 	})
 }

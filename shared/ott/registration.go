@@ -1,4 +1,5 @@
-// Package ott is the OTT API: Messenger pages and LINE channels that a partner registers (contract.md §1, seeds 000 and 001).
+// Package ott is what the OTT API is about: Messenger pages and LINE channels that a partner registers, and messages to
+// people (docs/contract.md §1, seeds 000 and 001). It decodes and checks them, and imports nothing of AWS.
 package ott
 
 import (
@@ -47,6 +48,12 @@ const (
 	maxSecret = 3072 // three of them, each character escaped to six bytes, fit the 64 KiB of a secret
 )
 
+// IsPropertyID reports whether an id can have been registered. What cannot is not asked for: DynamoDB would refuse a
+// key that is too long.
+func IsPropertyID(id string) bool {
+	return id != "" && utf8.ValidString(id) && utf8.RuneCountInString(id) <= maxName
+}
+
 type registrationBody struct {
 	OttPlatformName       jsonbody.Value                          `json:"ottPlatformName"`
 	OttPlatformAttributes jsonbody.Object[registrationAttributes] `json:"ottPlatformAttributes"`
@@ -70,7 +77,7 @@ type registrationAttributes struct {
 }
 
 // DecodeRegistration reads the body of POST /ott/v1/registration. It returns a fault Malformed, or Invalid with every
-// fault in the order of contract.md §1: the attributes that every platform has, ottPlatformName and
+// fault in the order of docs/contract.md §1: the attributes that every platform has, ottPlatformName and
 // ottPlatformAttributes, the platform's own attributes in the order of seed 000.
 func DecodeRegistration(body io.Reader) (Registration, Credentials, error) {
 	var b registrationBody
@@ -134,8 +141,8 @@ func (c *checker) secret(name string, v jsonbody.Value) secret.Text {
 	return secret.NewText(c.text(name, v, maxSecret))
 }
 
-// flag takes 0, 1, true and false: the seed's tables say integer, its examples have booleans. Any other number or text is
-// a wrong value; an object or array is of a wrong type.
+// flag takes 0, 1, true and false: the seed's tables say integer, its examples have booleans. Any other number or text
+// is a wrong value; an object or array is of a wrong type.
 func (c *checker) flag(name string, v jsonbody.Value) bool {
 	switch {
 	case v.Missing():

@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -12,7 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/ott"
+	"carillon/shared/clock"
+	"carillon/shared/ott/store"
 )
 
 const (
@@ -33,16 +35,17 @@ func ask(t *testing.T, method, path string, headers map[string]string) reply {
 
 func pagePath(pageID string) string { return "/ott/v1/registration/messenger/" + pageID }
 
-func registrations() *ott.RegistrationStore {
-	return ott.NewRegistrationStore(bundle.DynamoDB(), *table("registrations"), bundle.SecretsManager(), bundle.Demo.AWS.Stack+"/ott/")
+func registrations() *store.Registrations {
+	return store.NewRegistrations(bundle.DynamoDB(), *table("registrations"), bundle.SecretsManager(), bundle.Demo.AWS.Stack+"/ott/",
+		clock.System{}, slog.New(slog.DiscardHandler))
 }
 
 // orphansOf are the secrets of a page that no registration names, as `carillon ott sweep` finds them an hour later.
-func orphansOf(t *testing.T, pageID string) []ott.Orphan {
+func orphansOf(t *testing.T, pageID string) []store.Orphan {
 	t.Helper()
 	survey, err := registrations().Orphans(t.Context(), time.Now().Add(time.Hour), func(int) {})
 	require.NoError(t, err)
-	var orphans []ott.Orphan
+	var orphans []store.Orphan
 	for _, orphan := range survey.Orphans {
 		if orphan.Property == "messenger#"+pageID {
 			orphans = append(orphans, orphan)

@@ -161,7 +161,7 @@ func (n note) leaseEnds(t *testing.T, id string) {
 func (n note) comesAgain(t *testing.T, id string, times int) {
 	t.Helper()
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "OutboundQueue"))
-	body, err := json.Marshal(outbound.Message{Tenant: demoBrand, OttRequestID: id})
+	body, err := json.Marshal(outbound.Job{Tenant: demoBrand, OttRequestID: id})
 	require.NoError(t, err)
 	var event events.SQSEvent
 	for i := range times {
@@ -208,8 +208,8 @@ func TestSendKilledBetweenTwoSteps(t *testing.T) {
 		{name: "before the sender is looked up", item: func() *fault { return &fault{operation: "GetItem", answer: killed(ottSend)} }},
 		{name: "before the transaction", item: func() *fault { return &fault{operation: "TransactWriteItems", answer: killed(ottSend)} }},
 		{name: "between transaction and queue", item: func() *fault { return &fault{operation: "TransactWriteItems", after: kill} }, durable: true},
-		{name: "before the queue", queue: func() *fault { return &fault{operation: "SendMessage", answer: killed(ottSend)} }, durable: true},
-		{name: "between queue and record", queue: func() *fault { return &fault{operation: "SendMessage", after: kill} }, durable: true},
+		{name: "before the queue", queue: func() *fault { return &fault{operation: "SendMessageBatch", answer: killed(ottSend)} }, durable: true},
+		{name: "between queue and record", queue: func() *fault { return &fault{operation: "SendMessageBatch", after: kill} }, durable: true},
 		{name: "before the record", item: func() *fault { return &fault{operation: "UpdateItem", answer: killed(ottSend)} }, durable: true},
 		{name: "between record and answer", item: func() *fault { return &fault{operation: "UpdateItem", after: kill} }, durable: true},
 	}
@@ -296,9 +296,9 @@ func TestTheOutboundQueueRefusesMessages(t *testing.T) {
 		fault  fault
 		status int
 	}{
-		{"twice", fault{operation: "SendMessage", times: 2, answer: awsError(500, "InternalError")}, http.StatusCreated},
-		{"and loses its answer", fault{operation: "SendMessage", after: func() {}}, http.StatusCreated}, // so it has two
-		{"on and on", fault{operation: "SendMessage", times: -1, answer: awsError(500, "InternalError")}, http.StatusServiceUnavailable},
+		{"twice", fault{operation: "SendMessageBatch", times: 2, answer: awsError(500, "InternalError")}, http.StatusCreated},
+		{"and loses its answer", fault{operation: "SendMessageBatch", after: func() {}}, http.StatusCreated}, // so it has two
+		{"on and on", fault{operation: "SendMessageBatch", times: -1, answer: awsError(500, "InternalError")}, http.StatusServiceUnavailable},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

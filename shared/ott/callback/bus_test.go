@@ -1,31 +1,36 @@
 package callback_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
+	"carillon/shared/ott/api"
 	"carillon/shared/ott/callback"
+	"carillon/shared/ott/otttest"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
 )
 
-func TestMain(m *testing.M) { emulatortest.Main(m) }
+func TestMain(m *testing.M) {
+	lambdacontext.FunctionName = "ott-callback" // the dimension of the metrics
+	emulatortest.Main(m)
+}
 
 // entry is one of PutEvents on the wire.
 type entry struct {
@@ -42,11 +47,12 @@ func (e entry) size() int {
 	return size
 }
 
-// bus is EventBridge with its limits, which moto does not have: it refuses a call that is too large, and what the test says.
+// bus is EventBridge with its limits, which moto does not have: it refuses a call that is too large, and what the test
+// says.
 type bus struct {
 	client *eventbridge.Client
-	// answer decides about a call, by its number from 0: a status other than 200 fails it, else there is a code, or "", for
-	// each entry.
+	// answer decides about a call, by its number from 0: a status other than 200 fails it, else there is a code, or "",
+	// for each entry.
 	answer func(call int, entries []entry) (status int, codes []string)
 
 	mu       sync.Mutex
@@ -116,48 +122,29 @@ func (b *bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(out)
 }
 
-// naps is a clock that does not wait.
-type naps struct {
-	mu    sync.Mutex
-	slept []time.Duration
-	end   context.CancelFunc // called at the first sleep, if there is one
-}
-
-func (n *naps) Sleep(ctx context.Context, d time.Duration) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.slept = append(n.slept, d)
-	if n.end != nil {
-		n.end()
-	}
-	return ctx.Err()
-}
-
 // office is the endpoint with a stack of its own.
 type office struct {
 	*bus
-	clock         *naps
-	registrations *ott.RegistrationStore
+	clock         *clocktest.Clock
+	registrations *store.Registrations
 	serve         func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error)
-	log           *bytes.Buffer
+	log           otttest.Log
 }
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
 	stack := emulatortest.Deploy(t)
 	items, secrets := emulatortest.DynamoDB(), emulatortest.SecretsManager()
-	o := &office{bus: newBus(t), clock: &naps{}, log: &bytes.Buffer{}}
-	o.registrations = ott.NewRegistrationStore(items, stack+"-registrations", secrets, stack+"/ott/")
+	o := &office{bus: newBus(t), clock: clocktest.New()}
+	o.registrations = store.NewRegistrations(items, stack+"-registrations", secrets, stack+"/ott/", o.clock,
+		o.log.Logger())
+	cache := secret.NewCache(secretstore.New(secrets))
 	handler := &callback.Handler{
-		Registrations: o.registrations.RegistrationReader,
-		Credentials:   ott.NewCredentialsReader(secret.NewCache(secretstore.New(secrets))),
+		Registrations: store.NewCredentials(o.registrations.RegistrationReader, cache),
 		Events:        callback.NewPublisher(o.client, "events-of-ott", o.clock),
+		Log:           o.log.Logger(),
 	}
-	log := slog.New(slog.NewJSONHandler(o.log, nil))
-	before := slog.Default()
-	slog.SetDefault(log)
-	t.Cleanup(func() { slog.SetDefault(before) })
-	o.serve = httpapi.Adapt(httpapi.Endpoint{Handler: handler.Serve, EncodeError: ott.EncodeError}, log)
+	o.serve = httpapi.Adapt(httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}, o.log.Logger())
 	return o
 }
 
@@ -168,7 +155,9 @@ func (o *office) register(t *testing.T, r ott.Registration, c ott.Credentials) {
 }
 
 // call sends a request to /ott/v1/callback/{platform}/{id}.
-func (o *office) call(t *testing.T, method, platform, id string, change func(*events.APIGatewayV2HTTPRequest)) events.APIGatewayV2HTTPResponse {
+func (o *office) call(
+	t *testing.T, method, platform, id string, change func(*events.APIGatewayV2HTTPRequest),
+) events.APIGatewayV2HTTPResponse {
 	t.Helper()
 	var event events.APIGatewayV2HTTPRequest
 	event.RequestContext.HTTP.Method = method
@@ -183,7 +172,9 @@ func (o *office) call(t *testing.T, method, platform, id string, change func(*ev
 }
 
 // deliver sends a body, signed as the platform signs.
-func (o *office) deliver(t *testing.T, r ott.Registration, c ott.Credentials, body string) events.APIGatewayV2HTTPResponse {
+func (o *office) deliver(
+	t *testing.T, r ott.Registration, c ott.Credentials, body string,
+) events.APIGatewayV2HTTPResponse {
 	t.Helper()
 	name, value := callback.Sign(r.Platform, c, []byte(body))
 	return o.call(t, http.MethodPost, string(r.Platform), r.PropertyID, func(event *events.APIGatewayV2HTTPRequest) {

@@ -1,6 +1,6 @@
 // Package callback takes what Messenger and LINE tell: it checks who says so and puts each event onto the bundle's
-// EventBridge bus before it answers (contract.md §1, callbacks). It is apart from package ott so that EventBridge's client
-// is in no other function's binary.
+// EventBridge bus before it answers (docs/contract.md §1, callbacks). It is apart from package ott so that
+// EventBridge's client is in no other function's binary.
 package callback
 
 import (
@@ -18,16 +18,22 @@ import (
 	"carillon/shared/ott"
 )
 
-// Handler serves GET and POST /ott/v1/callback/{platform}/{ottPropertyId}. A registration that is not active receives too:
-// the flag is about what is sent.
+// Handler serves GET and POST /ott/v1/callback/{platform}/{ottPropertyId}. A registration that is not active receives
+// too: the flag is about what is sent.
 type Handler struct {
-	Registrations *ott.RegistrationReader
-	Credentials   *ott.CredentialsReader
+	Registrations registrations
 	Events        *Publisher
+	Log           *slog.Logger
 }
 
-// Serve answers Messenger's handshake, or publishes the events of a signed callback and answers 200 without a body. When
-// it answers 5xx, the platform sends the same callback again, and events that were published by then are published again.
+// registrations loads a registration and its credentials; store.Credentials does.
+type registrations interface {
+	Load(ctx context.Context, platform ott.Platform, propertyID string) (ott.StoredRegistration, ott.Credentials, error)
+}
+
+// Serve answers Messenger's handshake, or publishes the events of a signed callback and answers 200 without a body.
+// When it answers 5xx, the platform sends the same callback again, and events that were published by then are published
+// again.
 func (h *Handler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	platform := ott.Platform(r.PathParameter("platform"))
 	if platform != ott.Messenger && platform != ott.LINE {
@@ -35,7 +41,7 @@ func (h *Handler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Respo
 		faults.Add(fault.BadValue, "OttPlatformName is invalid")
 		return nil, faults.Err()
 	}
-	registration, credentials, err := h.Credentials.Load(ctx, h.Registrations, platform, r.PathParameter("ottPropertyId"))
+	registration, credentials, err := h.Registrations.Load(ctx, platform, r.PathParameter("ottPropertyId"))
 	if err != nil {
 		return nil, err
 	}
@@ -66,13 +72,15 @@ func shakeHands(r *httpapi.Request, credentials ott.Credentials) (*httpapi.Respo
 	}, nil
 }
 
-func (h *Handler) receive(ctx context.Context, r *httpapi.Request, registration ott.StoredRegistration, credentials ott.Credentials) (*httpapi.Response, error) {
+func (h *Handler) receive(
+	ctx context.Context, r *httpapi.Request, registration ott.StoredRegistration, credentials ott.Credentials,
+) (*httpapi.Response, error) {
 	raw, err := r.RawBody()
 	if err != nil {
 		return nil, err
 	}
 	if !Verify(registration.Platform, credentials, raw, r.Header) {
-		logRefusal(ctx, registration)
+		h.logRefusal(ctx, registration)
 		return nil, fault.New(fault.Unauthenticated, "")
 	}
 	body, err := r.Body()
@@ -89,10 +97,10 @@ func (h *Handler) receive(ctx context.Context, r *httpapi.Request, registration 
 	return httpapi.Empty(http.StatusOK), nil
 }
 
-// logRefusal writes a line with the metric of an alarm: somebody speaks in the platform's name, or the platform signs with
-// a secret that the registration does not have (any more).
-func logRefusal(ctx context.Context, registration ott.StoredRegistration) {
-	slog.LogAttrs(ctx, slog.LevelWarn, "a callback's signature is missing or wrong",
+// logRefusal writes a line with the metric of an alarm: somebody speaks in the platform's name, or the platform signs
+// with a secret that the registration does not have (any more).
+func (h *Handler) logRefusal(ctx context.Context, registration ott.StoredRegistration) {
+	h.Log.LogAttrs(ctx, slog.LevelWarn, "a callback's signature is missing or wrong",
 		slog.String("tenant", registration.Tenant),
 		slog.String("platform", string(registration.Platform)),
 		slog.String("ottPropertyId", registration.PropertyID),

@@ -20,8 +20,10 @@ import (
 
 // The seeds' own page and channel.
 var (
-	messengerPage = ott.Registration{Platform: ott.Messenger, PropertyID: "1732555047025799", Name: "SFMC Engineers", IsActive: true}
-	pageSecrets   = ott.Credentials{
+	messengerPage = ott.Registration{
+		Platform: ott.Messenger, PropertyID: "1732555047025799", Name: "SFMC Engineers", IsActive: true,
+	}
+	pageSecrets = ott.Credentials{
 		ApplicationSecret: page.ApplicationSecret, PageAccessToken: secret.NewText("someaccesstoken4fasdcruib"),
 		CallbackVerifyToken: secret.NewText("this_is_the_verify_token; & + ü"),
 	}
@@ -42,23 +44,58 @@ func TestContractHandshake(t *testing.T) {
 		status              int
 		body                string
 	}{
-		"hub.mode subscribe and the verify token":  {"messenger", "1732555047025799", "hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=" + token, 200, "1158201444"},
-		"a challenge is answered as it came":       {"messenger", "1732555047025799", "hub.verify_token=" + token + "&hub.challenge=%3Cscript%3E%C3%A9&hub.mode=subscribe", 200, "<script>é"},
-		"another verify token":                     {"messenger", "1732555047025799", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=x", 403, forbidden},
-		"part of the verify token":                 {"messenger", "1732555047025799", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=this_is_the_verify_token", 403, forbidden},
-		"no verify token":                          {"messenger", "1732555047025799", "hub.mode=subscribe&hub.challenge=1", 403, forbidden},
-		"another mode":                             {"messenger", "1732555047025799", "hub.mode=unsubscribe&hub.challenge=1&hub.verify_token=" + token, 403, forbidden},
-		"no mode":                                  {"messenger", "1732555047025799", "hub.challenge=1&hub.verify_token=" + token, 403, forbidden},
-		"no query":                                 {"messenger", "1732555047025799", "", 403, forbidden},
-		"a query that is none":                     {"messenger", "1732555047025799", "hub.mode=%zz", 403, forbidden},
-		"an unknown page":                          {"messenger", "1", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=" + token, 404, unknown},
-		"a channel's id with Messenger's path":     {"messenger", "1234567890", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=", 404, unknown},
-		"LINE shakes no hands":                     {"line", "1234567890", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=", 404, `{"message":"LINE sends its callbacks by POST","errorcode":30003,"documentation":""}`},
-		"a platform that is none":                  {"telegram", "1732555047025799", "hub.mode=subscribe", 400, `{"message":"Please fix the following errors","errorcode":10006,"documentation":"","validationErrors":[{"message":"OttPlatformName is invalid","errorcode":10005,"documentation":""}]}`},
-		"a platform with part of a property's key": {"messenger#1732555047025799", "", "hub.mode=subscribe", 400, `{"message":"Please fix the following errors","errorcode":10006,"documentation":"","validationErrors":[{"message":"OttPlatformName is invalid","errorcode":10005,"documentation":""}]}`},
+		"hub.mode subscribe and the verify token": {
+			"messenger", "1732555047025799", "hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=" + token,
+			200, "1158201444",
+		},
+		"a challenge is answered as it came": {
+			"messenger", "1732555047025799",
+			"hub.verify_token=" + token + "&hub.challenge=%3Cscript%3E%C3%A9&hub.mode=subscribe", 200, "<script>é",
+		},
+		"another verify token": {
+			"messenger", "1732555047025799", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=x", 403, forbidden,
+		},
+		"part of the verify token": {
+			"messenger", "1732555047025799",
+			"hub.mode=subscribe&hub.challenge=1&hub.verify_token=this_is_the_verify_token", 403, forbidden,
+		},
+		"no verify token": {
+			"messenger", "1732555047025799", "hub.mode=subscribe&hub.challenge=1", 403, forbidden,
+		},
+		"another mode": {
+			"messenger", "1732555047025799", "hub.mode=unsubscribe&hub.challenge=1&hub.verify_token=" + token, 403,
+			forbidden,
+		},
+		"no mode": {
+			"messenger", "1732555047025799", "hub.challenge=1&hub.verify_token=" + token, 403, forbidden,
+		},
+		"no query":             {"messenger", "1732555047025799", "", 403, forbidden},
+		"a query that is none": {"messenger", "1732555047025799", "hub.mode=%zz", 403, forbidden},
+		"an unknown page": {
+			"messenger", "1", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=" + token, 404, unknown,
+		},
+		"a channel's id with Messenger's path": {
+			"messenger", "1234567890", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=", 404, unknown,
+		},
+		"LINE shakes no hands": {
+			"line", "1234567890", "hub.mode=subscribe&hub.challenge=1&hub.verify_token=", 404,
+			`{"message":"LINE sends its callbacks by POST","errorcode":30003,"documentation":""}`,
+		},
+		"a platform that is none": {
+			"telegram", "1732555047025799", "hub.mode=subscribe", 400,
+			`{"message":"Please fix the following errors","errorcode":10006,"documentation":"",` +
+				`"validationErrors":[{"message":"OttPlatformName is invalid","errorcode":10005,"documentation":""}]}`,
+		},
+		"a platform with part of a property's key": {
+			"messenger#1732555047025799", "", "hub.mode=subscribe", 400,
+			`{"message":"Please fix the following errors","errorcode":10006,"documentation":"",` +
+				`"validationErrors":[{"message":"OttPlatformName is invalid","errorcode":10005,"documentation":""}]}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer := o.call(t, http.MethodGet, test.platform, test.id, func(event *events.APIGatewayV2HTTPRequest) { event.RawQueryString = test.query })
+			answer := o.call(t, http.MethodGet, test.platform, test.id, func(event *events.APIGatewayV2HTTPRequest) {
+				event.RawQueryString = test.query
+			})
 			assert.Equal(t, test.status, answer.StatusCode)
 			assert.Equal(t, test.body, answer.Body)
 			if test.status == http.StatusOK {
@@ -76,8 +113,10 @@ func TestContractSignedEventsAreOnTheBusBeforeThe200(t *testing.T) {
 	o := newOffice(t)
 	o.register(t, messengerPage, pageSecrets)
 	o.register(t, lineChannel, channel)
-	answer := o.deliver(t, messengerPage, pageSecrets, `{"object":"page","entry":[{"id":"1732555047025799","time":1770739100,`+
-		`"messaging":[`+messengerMessage+`,`+messengerPostback+`]},{"time":1770739000,"changes":[`+messengerChange+`]}]}`)
+	answer := o.deliver(t, messengerPage, pageSecrets, `{"object":"page","entry":[{"id":"1732555047025799",`+
+		`"time":1770739100,`+
+		`"messaging":[`+messengerMessage+`,`+messengerPostback+`]},{"time":1770739000,`+
+		`"changes":[`+messengerChange+`]}]}`)
 	assert.Equal(t, http.StatusOK, answer.StatusCode, answer.Body)
 	assert.Empty(t, answer.Body)
 	answer = o.deliver(t, lineChannel, channel, `{"destination":"U1","events":[`+lineMessage+`,`+lineFollow+`]}`)
@@ -88,9 +127,18 @@ func TestContractSignedEventsAreOnTheBusBeforeThe200(t *testing.T) {
 		return `{"tenant":"tenant-1","platform":"` + platform + `","ottPropertyId":"` + id + `","event":` + event + `}`
 	}
 	assert.Equal(t, []entry{
-		{"events-of-ott", "carillon.ott", "Messenger Event", on("messenger", "1732555047025799", messengerMessage), "1770739100.123"},
-		{"events-of-ott", "carillon.ott", "Messenger Event", on("messenger", "1732555047025799", strings.ReplaceAll(messengerPostback, ", ", ",")), "1770739100.124"},
-		{"events-of-ott", "carillon.ott", "Messenger Event", on("messenger", "1732555047025799", messengerChange), "1770739000"},
+		{
+			"events-of-ott", "carillon.ott", "Messenger Event", on("messenger", "1732555047025799", messengerMessage),
+			"1770739100.123",
+		},
+		{
+			"events-of-ott", "carillon.ott", "Messenger Event",
+			on("messenger", "1732555047025799", strings.ReplaceAll(messengerPostback, ", ", ",")), "1770739100.124",
+		},
+		{
+			"events-of-ott", "carillon.ott", "Messenger Event", on("messenger", "1732555047025799", messengerChange),
+			"1770739000",
+		},
 		{"events-of-ott", "carillon.ott", "LINE Event", on("line", "1234567890", lineMessage), "1770739100.125"},
 		{"events-of-ott", "carillon.ott", "LINE Event", on("line", "1234567890", lineFollow), ""},
 	}, o.accepted, "numbers and texts are as the platform wrote them")
@@ -113,12 +161,21 @@ func TestContractSignatureMissingOrWrong(t *testing.T) {
 		kept, signed ott.Credentials
 		change       func(*events.APIGatewayV2HTTPRequest)
 	}{
-		"Messenger: missing":        {messengerPage, pageSecrets, pageSecrets, func(event *events.APIGatewayV2HTTPRequest) { event.Headers = nil }},
+		"Messenger: missing": {
+			messengerPage, pageSecrets, pageSecrets,
+			func(event *events.APIGatewayV2HTTPRequest) { event.Headers = nil },
+		},
 		"Messenger: another secret": {messengerPage, pageSecrets, rotated, nil},
-		"Messenger: another body":   {messengerPage, pageSecrets, pageSecrets, func(event *events.APIGatewayV2HTTPRequest) { event.Body += " " }},
-		"Messenger: no body":        {messengerPage, pageSecrets, pageSecrets, func(event *events.APIGatewayV2HTTPRequest) { event.Body = "" }},
-		"LINE: missing":             {lineChannel, channel, channel, func(event *events.APIGatewayV2HTTPRequest) { event.Headers = nil }},
-		"LINE: another secret":      {lineChannel, channel, rotated, nil},
+		"Messenger: another body": {
+			messengerPage, pageSecrets, pageSecrets, func(event *events.APIGatewayV2HTTPRequest) { event.Body += " " },
+		},
+		"Messenger: no body": {
+			messengerPage, pageSecrets, pageSecrets, func(event *events.APIGatewayV2HTTPRequest) { event.Body = "" },
+		},
+		"LINE: missing": {
+			lineChannel, channel, channel, func(event *events.APIGatewayV2HTTPRequest) { event.Headers = nil },
+		},
+		"LINE: another secret": {lineChannel, channel, rotated, nil},
 		"LINE: the channel secret, where there is a customer connect secret": {lineChannel, connect, channel, nil},
 		"LINE: Messenger's signature": {lineChannel, channel, channel, func(event *events.APIGatewayV2HTTPRequest) {
 			event.Headers = map[string]string{"x-hub-signature-256": pageSignature}
@@ -127,7 +184,8 @@ func TestContractSignatureMissingOrWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := newOffice(t)
 			o.register(t, test.registration, test.kept)
-			answer := o.call(t, http.MethodPost, string(test.registration.Platform), test.registration.PropertyID, func(event *events.APIGatewayV2HTTPRequest) {
+			platform, id := string(test.registration.Platform), test.registration.PropertyID
+			answer := o.call(t, http.MethodPost, platform, id, func(event *events.APIGatewayV2HTTPRequest) {
 				name, value := callback.Sign(test.registration.Platform, test.signed, []byte(body))
 				event.Headers[name], event.Body = value, body
 				if test.change != nil {
@@ -138,11 +196,12 @@ func TestContractSignatureMissingOrWrong(t *testing.T) {
 			assert.Equal(t, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, answer.Body)
 			assert.Empty(t, o.calls, "nothing is published")
 			log := o.log.String()
-			assert.Contains(t, log, `"refusedSignatures":1,"function":`)
-			assert.Contains(t, log, `"_aws":{"Timestamp":`)
-			assert.Contains(t, log, `"CloudWatchMetrics":[{"Namespace":"Carillon","Dimensions":[["function"]],"Metrics":[{"Name":"refusedSignatures","Unit":"Count"}]}]`)
-			assert.Contains(t, log, `"tenant":"tenant-1","platform":"`+string(test.registration.Platform)+`","ottPropertyId":"`+test.registration.PropertyID+`"`)
-			for _, s := range []secret.Text{test.kept.ApplicationSecret, test.kept.ChannelSecret, test.kept.CustomerConnectSecret, test.kept.CallbackVerifyToken, test.kept.PageAccessToken} {
+			o.log.Metric(t, "refusedSignatures", 1)
+			assert.Contains(t, log, `"tenant":"tenant-1","platform":"`+platform+`","ottPropertyId":"`+id+`"`)
+			for _, s := range []secret.Text{
+				test.kept.ApplicationSecret, test.kept.ChannelSecret, test.kept.CustomerConnectSecret,
+				test.kept.CallbackVerifyToken, test.kept.PageAccessToken,
+			} {
 				if !s.IsZero() {
 					assert.NotContains(t, log, s.Reveal())
 				}
@@ -155,10 +214,14 @@ func TestContractSignatureMissingOrWrong(t *testing.T) {
 func TestContractUnknownRegistration(t *testing.T) {
 	o := newOffice(t)
 	o.register(t, messengerPage, pageSecrets)
-	for _, r := range []ott.Registration{{Platform: ott.Messenger, PropertyID: "1"}, {Platform: ott.LINE, PropertyID: messengerPage.PropertyID}, {Platform: ott.LINE, PropertyID: strings.Repeat("1", 5000)}} {
+	for _, r := range []ott.Registration{
+		{Platform: ott.Messenger, PropertyID: "1"}, {Platform: ott.LINE, PropertyID: messengerPage.PropertyID},
+		{Platform: ott.LINE, PropertyID: strings.Repeat("1", 5000)},
+	} {
 		answer := o.deliver(t, r, pageSecrets, pageBody)
 		assert.Equal(t, http.StatusNotFound, answer.StatusCode)
-		assert.Equal(t, `{"message":"The registration does not exist","errorcode":30003,"documentation":""}`, answer.Body)
+		assert.Equal(t, `{"message":"The registration does not exist","errorcode":30003,"documentation":""}`,
+			answer.Body)
 	}
 }
 
@@ -194,21 +257,68 @@ func TestContractRawBody(t *testing.T) {
 		event  events.APIGatewayV2HTTPRequest
 		status int
 	}{
-		"as it is":                           {events.APIGatewayV2HTTPRequest{Body: text, Headers: map[string]string{"x-line-signature": signature(text)}}, 200},
-		"the header in other case":           {events.APIGatewayV2HTTPRequest{Body: text, Headers: map[string]string{"X-Line-Signature": signature(text)}}, 200},
-		"base64":                             {events.APIGatewayV2HTTPRequest{Body: base64ed([]byte(text)), IsBase64Encoded: true, Headers: map[string]string{"x-line-signature": signature(text)}}, 200},
-		"gzip, signed as it travelled":       {events.APIGatewayV2HTTPRequest{Body: base64ed(zipped.Bytes()), IsBase64Encoded: true, Headers: map[string]string{"content-encoding": "gzip", "x-line-signature": signature(zipped.String())}}, 200},
-		"gzip, signed as it was before":      {events.APIGatewayV2HTTPRequest{Body: base64ed(zipped.Bytes()), IsBase64Encoded: true, Headers: map[string]string{"content-encoding": "gzip", "x-line-signature": signature(text)}}, 401},
-		"base64, and the signature is of it": {events.APIGatewayV2HTTPRequest{Body: base64ed([]byte(text)), IsBase64Encoded: true, Headers: map[string]string{"x-line-signature": signature(base64ed([]byte(text)))}}, 401},
-		"broken base64":                      {events.APIGatewayV2HTTPRequest{Body: "*", IsBase64Encoded: true, Headers: map[string]string{"x-line-signature": signature("*")}}, 400},
-		"an encoding that we do not know":    {events.APIGatewayV2HTTPRequest{Body: text, Headers: map[string]string{"content-encoding": "br", "x-line-signature": signature(text)}}, 415},
-		"it says gzip and is none":           {events.APIGatewayV2HTTPRequest{Body: text, Headers: map[string]string{"content-encoding": "gzip", "x-line-signature": signature(text)}}, 400},
+		"as it is": {
+			events.APIGatewayV2HTTPRequest{Body: text, Headers: map[string]string{"x-line-signature": signature(text)}},
+			200,
+		},
+		"the header in other case": {
+			events.APIGatewayV2HTTPRequest{Body: text, Headers: map[string]string{"X-Line-Signature": signature(text)}},
+			200,
+		},
+		"base64": {
+			events.APIGatewayV2HTTPRequest{
+				Body: base64ed([]byte(text)), IsBase64Encoded: true,
+				Headers: map[string]string{"x-line-signature": signature(text)},
+			},
+			200,
+		},
+		"gzip, signed as it travelled": {
+			events.APIGatewayV2HTTPRequest{
+				Body: base64ed(zipped.Bytes()), IsBase64Encoded: true,
+				Headers: map[string]string{"content-encoding": "gzip", "x-line-signature": signature(zipped.String())},
+			},
+			200,
+		},
+		"gzip, signed as it was before": {
+			events.APIGatewayV2HTTPRequest{
+				Body: base64ed(zipped.Bytes()), IsBase64Encoded: true,
+				Headers: map[string]string{"content-encoding": "gzip", "x-line-signature": signature(text)},
+			},
+			401,
+		},
+		"base64, and the signature is of it": {
+			events.APIGatewayV2HTTPRequest{
+				Body: base64ed([]byte(text)), IsBase64Encoded: true,
+				Headers: map[string]string{"x-line-signature": signature(base64ed([]byte(text)))},
+			},
+			401,
+		},
+		"broken base64": {
+			events.APIGatewayV2HTTPRequest{
+				Body: "*", IsBase64Encoded: true, Headers: map[string]string{"x-line-signature": signature("*")},
+			},
+			400,
+		},
+		"an encoding that we do not know": {
+			events.APIGatewayV2HTTPRequest{
+				Body: text, Headers: map[string]string{"content-encoding": "br", "x-line-signature": signature(text)},
+			},
+			415,
+		},
+		"it says gzip and is none": {
+			events.APIGatewayV2HTTPRequest{
+				Body: text, Headers: map[string]string{"content-encoding": "gzip", "x-line-signature": signature(text)},
+			},
+			400,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOffice(t)
 			o.register(t, lineChannel, channel)
-			answer := o.call(t, http.MethodPost, "line", lineChannel.PropertyID, func(event *events.APIGatewayV2HTTPRequest) {
-				event.Body, event.IsBase64Encoded, event.Headers = test.event.Body, test.event.IsBase64Encoded, test.event.Headers
+			id := lineChannel.PropertyID
+			answer := o.call(t, http.MethodPost, "line", id, func(event *events.APIGatewayV2HTTPRequest) {
+				event.Body, event.IsBase64Encoded, event.Headers = test.event.Body, test.event.IsBase64Encoded,
+					test.event.Headers
 			})
 			assert.Equal(t, test.status, answer.StatusCode, answer.Body)
 			if test.status == http.StatusOK {

@@ -20,9 +20,9 @@ type Event struct {
 	Time time.Time      // when it happened; zero if the platform does not say
 }
 
-// DecodeEvents reads the events in the body of a platform's callback, in their order. There may be none: that is how LINE
-// tries an endpoint. It returns a fault Malformed for what is not the platform's JSON, or TooLarge if a list in it holds
-// more than 1,000 elements, which is the most that Messenger sends at once.
+// DecodeEvents reads the events in the body of a platform's callback, in their order. There may be none: that is how
+// LINE tries an endpoint. It returns a fault Malformed for what is not the platform's JSON, or TooLarge if a list in it
+// holds more than 1,000 elements, which is the most that Messenger sends at once.
 func DecodeEvents(platform ott.Platform, body io.Reader) ([]Event, error) {
 	text, err := io.ReadAll(body)
 	if err != nil {
@@ -135,8 +135,8 @@ func timed(name string, array jsonbody.Array[jsontext.Value], otherwise jsonbody
 	return events, nil
 }
 
-// moment reads a time: milliseconds, or seconds, which Messenger writes at changes. Their size tells them apart, from 2001
-// to 2286. Anything else is no time, so that EventBridge gets none that it might refuse.
+// moment reads a time: milliseconds, or seconds, which Messenger writes at changes. Their size tells them apart, from
+// 2001 to 2286. Anything else is no time, so that EventBridge gets none that it might refuse.
 func moment(v jsonbody.Value) time.Time {
 	n, err := strconv.ParseInt(v.Text, 10, 64)
 	switch {

@@ -18,11 +18,15 @@ import (
 
 // The platforms' own samples, shortened.
 const (
-	messengerMessage  = `{"sender":{"id":"6000000000000001"},"recipient":{"id":"1732555047025799"},"timestamp":1770739100123,"message":{"mid":"m_1","text":"Hola \ud83d\ude00 \/ é"}}`
-	messengerPostback = `{"sender":{"user_ref":"u"}, "timestamp":"1770739100124", "postback":{"payload":"A","big":12345678901234567890, "price":1.10}}`
-	messengerChange   = `{"field":"feed","value":{"item":"post","created_time":1770739000}}`
-	lineMessage       = `{"type":"message","message":{"type":"text","id":"325708","text":"Hello, world"},"webhookEventId":"01FZ74A0TDDPYRVKNK77XKC3ZR",` +
-		`"deliveryContext":{"isRedelivery":false},"timestamp":1770739100125,"source":{"type":"user","userId":"U4af4980629"},"replyToken":"b60d432864f44d079f6d8efe86cf404b","mode":"active"}`
+	messengerMessage = `{"sender":{"id":"6000000000000001"},"recipient":{"id":"1732555047025799"},` +
+		`"timestamp":1770739100123,"message":{"mid":"m_1","text":"Hola \ud83d\ude00 \/ é"}}`
+	messengerPostback = `{"sender":{"user_ref":"u"}, "timestamp":"1770739100124", "postback":{"payload":"A",` +
+		`"big":12345678901234567890, "price":1.10}}`
+	messengerChange = `{"field":"feed","value":{"item":"post","created_time":1770739000}}`
+	lineMessage     = `{"type":"message","message":{"type":"text","id":"325708","text":"Hello, world"},` +
+		`"webhookEventId":"01FZ74A0TDDPYRVKNK77XKC3ZR",` +
+		`"deliveryContext":{"isRedelivery":false},"timestamp":1770739100125,"source":{"type":"user",` +
+		`"userId":"U4af4980629"},"replyToken":"b60d432864f44d079f6d8efe86cf404b","mode":"active"}`
 	lineFollow = `{"type":"follow"}`
 )
 
@@ -34,33 +38,45 @@ func TestDecodeEvents(t *testing.T) {
 		want     []callback.Event
 	}{
 		"Messenger: a message": {
-			ott.Messenger, `{"object":"page","entry":[{"id":"1732555047025799","time":1770739100999,"messaging":[` + messengerMessage + `]}]}`,
+			ott.Messenger, `{"object":"page","entry":[{"id":"1732555047025799","time":1770739100999,"messaging":[` +
+				messengerMessage + `]}]}`,
 			[]callback.Event{{JSON: []byte(messengerMessage), Time: at(1770739100123)}},
 		},
 		"Messenger: entries, messaging, standby and changes, one event each": {
-			ott.Messenger, `{"object":"page","entry":[{"messaging":[` + messengerMessage + `,` + messengerPostback + `]},` +
+			ott.Messenger, `{"object":"page","entry":[{"messaging":[` + messengerMessage + `,` + messengerPostback +
+				`]},` +
 				`{"time":1770739000,"changes":[` + messengerChange + `],"standby":[{"a":1}]}]}`,
 			[]callback.Event{
-				{JSON: []byte(messengerMessage), Time: at(1770739100123)}, {JSON: []byte(messengerPostback), Time: at(1770739100124)},
-				{JSON: []byte(`{"a":1}`), Time: at(1770739000000)}, {JSON: []byte(messengerChange), Time: at(1770739000000)},
+				{JSON: []byte(messengerMessage), Time: at(1770739100123)},
+				{JSON: []byte(messengerPostback), Time: at(1770739100124)},
+				{JSON: []byte(`{"a":1}`), Time: at(1770739000000)},
+				{JSON: []byte(messengerChange), Time: at(1770739000000)},
 			},
 		},
 		"Messenger: an entry that says what changed, not how": {
 			ott.Messenger, `{"object":"page","entry":[{"id":"1","time":1770739000,"changed_fields":["feed"]}]}`,
-			[]callback.Event{{JSON: []byte(`{"id":"1","time":1770739000,"changed_fields":["feed"]}`), Time: at(1770739000000)}},
+			[]callback.Event{
+				{JSON: []byte(`{"id":"1","time":1770739000,"changed_fields":["feed"]}`), Time: at(1770739000000)},
+			},
 		},
-		"Messenger: nothing":          {ott.Messenger, `{"entry":[]}`, nil},
-		"Messenger: an empty entry":   {ott.Messenger, `{"entry":[{"messaging":[],"standby":null}]}`, nil},
-		"Messenger: half a character": {ott.Messenger, `{"entry":[{"messaging":[{"text":"\ud83d"}]}]}`, []callback.Event{{JSON: []byte(`{"text":"\ud83d"}`)}}},
+		"Messenger: nothing":        {ott.Messenger, `{"entry":[]}`, nil},
+		"Messenger: an empty entry": {ott.Messenger, `{"entry":[{"messaging":[],"standby":null}]}`, nil},
+		"Messenger: half a character": {
+			ott.Messenger, `{"entry":[{"messaging":[{"text":"\ud83d"}]}]}`,
+			[]callback.Event{{JSON: []byte(`{"text":"\ud83d"}`)}},
+		},
 		"LINE: two events": {
 			ott.LINE, `{"destination":"U1","events":[` + lineMessage + `,` + lineFollow + `]}`,
 			[]callback.Event{{JSON: []byte(lineMessage), Time: at(1770739100125)}, {JSON: []byte(lineFollow)}},
 		},
 		"LINE: an empty list is its own check": {ott.LINE, `{"destination":"U1","events":[]}`, nil},
 		"LINE: times that are none": {
-			ott.LINE, `{"events":[{"timestamp":null},{"timestamp":17707391001234},{"timestamp":-170739100123},{"timestamp":1.770739100123e12},{"timestamp":{}}]}`,
+			ott.LINE,
+			`{"events":[{"timestamp":null},{"timestamp":17707391001234},{"timestamp":-170739100123},` +
+				`{"timestamp":1.770739100123e12},{"timestamp":{}}]}`,
 			[]callback.Event{
-				{JSON: []byte(`{"timestamp":null}`)}, {JSON: []byte(`{"timestamp":17707391001234}`)}, {JSON: []byte(`{"timestamp":-170739100123}`)},
+				{JSON: []byte(`{"timestamp":null}`)}, {JSON: []byte(`{"timestamp":17707391001234}`)},
+				{JSON: []byte(`{"timestamp":-170739100123}`)},
 				{JSON: []byte(`{"timestamp":1.770739100123e12}`)}, {JSON: []byte(`{"timestamp":{}}`)},
 			},
 		},
@@ -101,7 +117,9 @@ func TestDecodeEventsRefuses(t *testing.T) {
 		"Messenger: an entry is none":  {ott.Messenger, `{"entry":[1]}`, fault.Malformed},
 		"Messenger: messaging is none": {ott.Messenger, `{"entry":[{"messaging":{}}]}`, fault.Malformed},
 		"Messenger: an event is none":  {ott.Messenger, `{"entry":[{"standby":[[]]}]}`, fault.Malformed},
-		"Messenger: too many":          {ott.Messenger, `{"entry":[{"messaging":[` + thousand + `,{}]}]}`, fault.TooLarge},
+		"Messenger: too many": {
+			ott.Messenger, `{"entry":[{"messaging":[` + thousand + `,{}]}]}`, fault.TooLarge,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := callback.DecodeEvents(test.platform, strings.NewReader(test.body))
@@ -114,8 +132,11 @@ func TestDecodeEventsRefuses(t *testing.T) {
 }
 
 func FuzzDecodeEvents(f *testing.F) {
-	for _, event := range []string{messengerMessage, messengerPostback, messengerChange, lineMessage, lineFollow, `{"text":"\ud83d"}`} {
-		f.Add(fmt.Appendf(nil, `{"entry":[{"time":1770739000,"messaging":[%s]},{"changes":[%[1]s]}],"events":[%[1]s]}`, event))
+	for _, event := range []string{
+		messengerMessage, messengerPostback, messengerChange, lineMessage, lineFollow, `{"text":"\ud83d"}`,
+	} {
+		f.Add(fmt.Appendf(nil,
+			`{"entry":[{"time":1770739000,"messaging":[%s]},{"changes":[%[1]s]}],"events":[%[1]s]}`, event))
 	}
 	f.Add([]byte(`{"entry":[],"events":[]}`))
 	f.Add([]byte(`{"entry":[{"time":"0000000001","changes":[{}]}],"events":[{"timestamp":"0000000000001"}]}`))
@@ -130,7 +151,8 @@ func FuzzDecodeEvents(f *testing.F) {
 				assert.True(t, json.Valid(event.JSON))
 				assert.Contains(t, string(body), string(event.JSON), "an event is what the platform wrote")
 				if !event.Time.IsZero() {
-					assert.WithinRange(t, event.Time, time.Date(2001, 9, 9, 0, 0, 0, 0, time.UTC), time.Date(2287, 1, 1, 0, 0, 0, 0, time.UTC))
+					assert.WithinRange(t, event.Time, time.Date(2001, 9, 9, 0, 0, 0, 0, time.UTC),
+						time.Date(2287, 1, 1, 0, 0, 0, 0, time.UTC))
 				}
 			}
 		}

@@ -3,7 +3,6 @@ package callback
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,6 +12,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/errgroup"
 
+	"carillon/shared/backoff"
+	"carillon/shared/clock"
+	"carillon/shared/environment"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 )
@@ -25,32 +27,32 @@ const (
 	bytesPerCall   = 1 << 18 // and their sizes together must be less
 	timeSize       = 14      // what a time counts as, in bytes
 	callsAtOnce    = 4
-	// maxTries is how often an entry is sent that EventBridge takes the call for but not the entry. Calls that fail as such
-	// are repeated by the SDK.
-	maxTries   = 6
-	minBackoff = 50 * time.Millisecond
+	// maxTries is how often an entry is sent that EventBridge takes the call for but not the entry. Calls that fail as
+	// such are repeated by the SDK.
+	maxTries = 6
 )
 
-// Clock lets time pass. clock.System is the real one.
-type Clock interface {
-	// Sleep waits for d, or returns the context's error.
-	Sleep(ctx context.Context, d time.Duration) error
-}
+var refusedEntries = backoff.Policy{Min: 50 * time.Millisecond, Max: 2 * time.Second}
 
 // Publisher puts events onto an EventBridge bus.
 type Publisher struct {
 	client *eventbridge.Client
 	bus    string
-	clock  Clock
+	clock  clock.Clock
 }
 
 // NewPublisher returns a publisher to the bus of that name.
-func NewPublisher(client *eventbridge.Client, bus string, clock Clock) *Publisher {
+func NewPublisher(client *eventbridge.Client, bus string, clock clock.Clock) *Publisher {
 	return &Publisher{client: client, bus: bus, clock: clock}
 }
 
-// detail is an event on the bus. The source is carillon.ott, the detail type "Messenger Event" or "LINE Event", the time
-// the event's own.
+// OpenPublisher returns a publisher to the bus that EVENT_BUS names.
+func OpenPublisher(env *environment.Variables, config aws.Config) *Publisher {
+	return NewPublisher(eventbridge.NewFromConfig(config), env.String("EVENT_BUS"), clock.System{})
+}
+
+// detail is an event on the bus. The source is carillon.ott, the detail type "Messenger Event" or "LINE Event", the
+// time the event's own.
 type detail struct {
 	Tenant        string         `json:"tenant"`
 	Platform      ott.Platform   `json:"platform"`
@@ -58,10 +60,10 @@ type detail struct {
 	Event         jsontext.Value `json:"event"`
 }
 
-// Publish puts a registration's events onto the bus, each at least once: what EventBridge refuses for the moment is sent
-// again until ctx ends, six times at most. If it returns an error, some of the events may be on the bus nevertheless. It
-// returns a fault TooLarge, with nothing published, for an event that no call can hold (256 KB); Unavailable if EventBridge
-// does not take an event at present; or EventBridge's error.
+// Publish puts a registration's events onto the bus, each at least once: what EventBridge refuses for the moment is
+// sent again until ctx ends, six times at most. If it returns an error, some of the events may be on the bus
+// nevertheless. It returns a fault TooLarge, with nothing published, for an event that no call can hold (256 KB);
+// Unavailable if EventBridge does not take an event at present; or EventBridge's error.
 func (p *Publisher) Publish(ctx context.Context, r ott.StoredRegistration, events []Event) error {
 	calls, err := p.calls(r, events)
 	if err != nil {
@@ -150,10 +152,11 @@ func (p *Publisher) put(ctx context.Context, entries []types.PutEventsRequestEnt
 		case final:
 			return fmt.Errorf("callback: EventBridge refused %d of %d events: %s", len(refused), len(entries), reason)
 		case try == maxTries:
-			return fault.Wrap(fault.Unavailable, fmt.Errorf("EventBridge refused %d events %d times: %s", len(refused), try, reason))
+			return fault.Wrap(fault.Unavailable,
+				fmt.Errorf("EventBridge refused %d events %d times: %s", len(refused), try, reason))
 		}
 		entries = refused
-		if err := p.clock.Sleep(ctx, backoff(try)); err != nil {
+		if err := refusedEntries.Sleep(ctx, p.clock, try); err != nil {
 			return err
 		}
 	}
@@ -161,7 +164,9 @@ func (p *Publisher) put(ctx context.Context, entries []types.PutEventsRequestEnt
 
 // refusals returns the entries that EventBridge did not take, the code that it gave for one of them, and whether asking
 // again is in vain.
-func refusals(entries []types.PutEventsRequestEntry, results []types.PutEventsResultEntry) (refused []types.PutEventsRequestEntry, reason string, final bool) {
+func refusals(
+	entries []types.PutEventsRequestEntry, results []types.PutEventsResultEntry,
+) (refused []types.PutEventsRequestEntry, reason string, final bool) {
 	for i, result := range results {
 		code := aws.ToString(result.ErrorCode)
 		if code == "" {
@@ -175,10 +180,4 @@ func refusals(entries []types.PutEventsRequestEntry, results []types.PutEventsRe
 		final = final || !passing
 	}
 	return refused, reason, final
-}
-
-// backoff is the wait after a try: doubled each time, with jitter.
-func backoff(try int) time.Duration {
-	d := minBackoff << (try - 1)
-	return d/2 + rand.N(d/2+1)
 }

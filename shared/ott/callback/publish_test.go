@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/shared/clock"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
@@ -45,7 +46,8 @@ func details(entries []entry) []string {
 func TestEventsGoInCallsThatEventBridgeTakes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		b := newBus(t)
-		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 2000), rapid.IntRange(20_000, 261_000)), 0, 40).Draw(rt, "sizes")
+		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 2000), rapid.IntRange(20_000, 261_000)), 0,
+			40).Draw(rt, "sizes")
 		var events []callback.Event
 		var want []string
 		for i, size := range sizes {
@@ -55,16 +57,19 @@ func TestEventsGoInCallsThatEventBridgeTakes(t *testing.T) {
 			}
 			events, want = append(events, event), append(want, detailOf(event))
 		}
-		require.NoError(rt, callback.NewPublisher(b.client, "bus", &naps{}).Publish(t.Context(), property, events))
+		require.NoError(rt,
+			callback.NewPublisher(b.client, "bus", clocktest.New()).Publish(t.Context(), property, events))
 		assert.ElementsMatch(rt, want, details(b.accepted), "each once: the bus refuses what is too large")
 	})
 }
 
 func TestEventOfTheLargestSize(t *testing.T) {
 	b := newBus(t)
-	publisher := callback.NewPublisher(b.client, "bus", &naps{})
+	publisher := callback.NewPublisher(b.client, "bus", clocktest.New())
 	rest := len(detailOf(callback.Event{JSON: []byte(`{"":1}`)})) + len("carillon.ott") + len("LINE Event") + 14
-	largest := callback.Event{JSON: []byte(`{"` + strings.Repeat("a", 256*1024-1-rest) + `":1}`), Time: time.UnixMilli(1770739100123)}
+	largest := callback.Event{
+		JSON: []byte(`{"` + strings.Repeat("a", 256*1024-1-rest) + `":1}`), Time: time.UnixMilli(1770739100123),
+	}
 	require.NoError(t, publisher.Publish(t.Context(), property, []callback.Event{largest}))
 	assert.Equal(t, 256*1024-1, b.accepted[0].size())
 
@@ -75,7 +80,7 @@ func TestEventOfTheLargestSize(t *testing.T) {
 }
 
 func TestFailedEntriesAreSentAgain(t *testing.T) {
-	b, clock := newBus(t), &naps{}
+	b, clock := newBus(t), clocktest.New()
 	b.answer = func(call int, entries []entry) (int, []string) {
 		codes := make([]string, len(entries))
 		for i := range codes {
@@ -96,8 +101,8 @@ func TestFailedEntriesAreSentAgain(t *testing.T) {
 		sent = append(sent, len(call))
 	}
 	assert.Equal(t, []int{9, 4, 2, 1}, sent, "what was taken is not sent again")
-	require.Len(t, clock.slept, 3)
-	for i, slept := range clock.slept {
+	require.Len(t, clock.Slept(), 3)
+	for i, slept := range clock.Slept() {
 		assert.GreaterOrEqual(t, slept, 25*time.Millisecond<<i)
 		assert.LessOrEqual(t, slept, 50*time.Millisecond<<i)
 	}
@@ -117,13 +122,20 @@ func TestContractCallbackThatCannotBePublished(t *testing.T) {
 		status int
 		calls  int
 	}{
-		"throttled for too long":           {all("ThrottlingException"), http.StatusServiceUnavailable, 6},
-		"failing for too long":             {all("InternalFailure"), http.StatusServiceUnavailable, 6},
-		"an entry is refused for good":     {all("NotAuthorizedForSourceException"), http.StatusInternalServerError, 1},
-		"a malformed detail":               {all("MalformedDetail"), http.StatusInternalServerError, 1},
-		"the call fails":                   {func(int, []entry) (int, []string) { return http.StatusServiceUnavailable, nil }, http.StatusServiceUnavailable, 1},
-		"the call is refused":              {func(int, []entry) (int, []string) { return http.StatusBadRequest, nil }, http.StatusInternalServerError, 1},
-		"an answer for none of the events": {func(int, []entry) (int, []string) { return http.StatusOK, []string{} }, http.StatusInternalServerError, 1},
+		"throttled for too long":       {all("ThrottlingException"), http.StatusServiceUnavailable, 6},
+		"failing for too long":         {all("InternalFailure"), http.StatusServiceUnavailable, 6},
+		"an entry is refused for good": {all("NotAuthorizedForSourceException"), http.StatusInternalServerError, 1},
+		"a malformed detail":           {all("MalformedDetail"), http.StatusInternalServerError, 1},
+		"the call fails": {
+			func(int, []entry) (int, []string) { return http.StatusServiceUnavailable, nil },
+			http.StatusServiceUnavailable, 1,
+		},
+		"the call is refused": {
+			func(int, []entry) (int, []string) { return http.StatusBadRequest, nil }, http.StatusInternalServerError, 1,
+		},
+		"an answer for none of the events": {
+			func(int, []entry) (int, []string) { return http.StatusOK, []string{} }, http.StatusInternalServerError, 1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOffice(t)
@@ -132,25 +144,40 @@ func TestContractCallbackThatCannotBePublished(t *testing.T) {
 			answer := o.deliver(t, lineChannel, channel, `{"events":[`+lineMessage+`,`+lineFollow+`]}`)
 			assert.Equal(t, test.status, answer.StatusCode)
 			assert.Contains(t, []string{
-				`{"message":"Internal Server Error","errorcode":0,"documentation":""}`, `{"message":"Service Unavailable","errorcode":0,"documentation":""}`,
+				`{"message":"Internal Server Error","errorcode":0,"documentation":""}`,
+				`{"message":"Service Unavailable","errorcode":0,"documentation":""}`,
 			}, answer.Body)
 			assert.Len(t, o.calls, test.calls)
 			assert.Contains(t, o.log.String(), `"serverErrors":1`)
 			assert.NotContains(t, o.log.String(), "Hello, world")
 
 			o.answer = nil // and then it is sent again
-			require.Equal(t, http.StatusOK, o.deliver(t, lineChannel, channel, `{"events":[`+lineMessage+`,`+lineFollow+`]}`).StatusCode)
-			assert.Subset(t, details(o.accepted), []string{detailOf(callback.Event{JSON: []byte(lineMessage)}), detailOf(callback.Event{JSON: []byte(lineFollow)})})
+			require.Equal(t, http.StatusOK,
+				o.deliver(t, lineChannel, channel, `{"events":[`+lineMessage+`,`+lineFollow+`]}`).StatusCode)
+			assert.Subset(t, details(o.accepted), []string{
+				detailOf(callback.Event{JSON: []byte(lineMessage)}), detailOf(callback.Event{JSON: []byte(lineFollow)}),
+			})
 		})
 	}
 }
 
+// ending is a clock at whose first sleep the request's time is over.
+type ending struct {
+	*clocktest.Clock
+	end context.CancelFunc
+}
+
+// Sleep implements clock.Clock.
+func (e ending) Sleep(ctx context.Context, d time.Duration) error {
+	e.end()
+	return e.Clock.Sleep(ctx, d)
+}
+
 func TestPublishingEndsWithTheRequestsTime(t *testing.T) {
-	b, clock := newBus(t), &naps{}
+	b := newBus(t)
 	b.answer = func(int, []entry) (int, []string) { return http.StatusOK, []string{"ThrottlingException"} }
 	ctx, cancel := context.WithCancel(t.Context())
-	clock.end = cancel
-	err := callback.NewPublisher(b.client, "bus", clock).Publish(ctx, property, numbered(1))
+	err := callback.NewPublisher(b.client, "bus", ending{clocktest.New(), cancel}).Publish(ctx, property, numbered(1))
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Len(t, b.calls, 1)
 }

@@ -19,7 +19,7 @@ const (
 
 // Sign returns the header by which a platform signs a callback with this body, its name in lower case: HMAC-SHA256 over
 // the bytes of the body, with Messenger's application secret as hex, or with LINE's customer connect secret, else its
-// channel secret, as base64 (contract.md §1, callbacks).
+// channel secret, as base64 (docs/contract.md §1, callbacks).
 func Sign(platform ott.Platform, credentials ott.Credentials, body []byte) (name, value string) {
 	sum := sign(signingSecret(platform, credentials), body)
 	if platform == ott.Messenger {
@@ -28,8 +28,8 @@ func Sign(platform ott.Platform, credentials ott.Credentials, body []byte) (name
 	return lineHeader, base64.StdEncoding.EncodeToString(sum)
 }
 
-// Verify reports whether a request carries the platform's signature of this body. header returns a request's header by its
-// name in lower case, or "". It takes as long for a signature that is nearly right as for one that is not.
+// Verify reports whether a request carries the platform's signature of this body. header returns a request's header by
+// its name in lower case, or "". It takes as long for a signature that is nearly right as for one that is not.
 func Verify(platform ott.Platform, credentials ott.Credentials, body []byte, header func(name string) string) bool {
 	if signingSecret(platform, credentials).IsZero() {
 		return false // anybody could sign with it

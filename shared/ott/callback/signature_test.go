@@ -46,9 +46,15 @@ func TestSign(t *testing.T) {
 		header      string
 		want        string
 	}{
-		"Messenger: hex with the application secret":                 {ott.Messenger, page, pageBody, "x-hub-signature-256", pageSignature},
-		"LINE: base64 with the channel secret":                       {ott.LINE, channel, channelBody, "x-line-signature", channelSignature},
-		"LINE: with the customer connect secret, where there is one": {ott.LINE, connect, channelBody, "x-line-signature", connectSignature},
+		"Messenger: hex with the application secret": {
+			ott.Messenger, page, pageBody, "x-hub-signature-256", pageSignature,
+		},
+		"LINE: base64 with the channel secret": {
+			ott.LINE, channel, channelBody, "x-line-signature", channelSignature,
+		},
+		"LINE: with the customer connect secret, where there is one": {
+			ott.LINE, connect, channelBody, "x-line-signature", connectSignature,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			gotName, got := callback.Sign(test.platform, test.credentials, []byte(test.body))
@@ -67,30 +73,61 @@ func TestVerifyRefuses(t *testing.T) {
 		name, value string
 		body        string
 	}{
-		"Messenger: no header":                    {ott.Messenger, page, "", "", pageBody},
-		"Messenger: an empty header":              {ott.Messenger, page, "x-hub-signature-256", "", pageBody},
-		"Messenger: no prefix":                    {ott.Messenger, page, "x-hub-signature-256", digits, pageBody},
-		"Messenger: the prefix alone":             {ott.Messenger, page, "x-hub-signature-256", "sha256=", pageBody},
-		"Messenger: the prefix of the old header": {ott.Messenger, page, "x-hub-signature-256", "sha1=" + digits, pageBody},
-		"Messenger: the old header":               {ott.Messenger, page, "x-hub-signature", pageSignature, pageBody},
-		"Messenger: a shorter signature":          {ott.Messenger, page, "x-hub-signature-256", pageSignature[:len(pageSignature)-2], pageBody},
-		"Messenger: a longer signature":           {ott.Messenger, page, "x-hub-signature-256", pageSignature + "00", pageBody},
-		"Messenger: two signatures":               {ott.Messenger, page, "x-hub-signature-256", pageSignature + "," + pageSignature, pageBody},
-		"Messenger: one digit wrong":              {ott.Messenger, page, "x-hub-signature-256", flipped(pageSignature), pageBody},
-		"Messenger: no hex":                       {ott.Messenger, page, "x-hub-signature-256", "sha256=" + strings.Repeat("zz", 32), pageBody},
-		"Messenger: another body":                 {ott.Messenger, page, "x-hub-signature-256", pageSignature, pageBody + " "},
-		"Messenger: no secret to check with":      {ott.Messenger, ott.Credentials{}, "x-hub-signature-256", signedWithNothing(ott.Messenger), pageBody},
-		"LINE: no header":                         {ott.LINE, channel, "", "", channelBody},
-		"LINE: Messenger's header":                {ott.LINE, channel, "x-hub-signature-256", pageSignature, channelBody},
-		"LINE: hex":                               {ott.LINE, channel, "x-line-signature", asHex(channelSignature), channelBody},
-		"LINE: a character more":                  {ott.LINE, channel, "x-line-signature", channelSignature + "A", channelBody},
-		"LINE: a line break":                      {ott.LINE, channel, "x-line-signature", channelSignature + "\n", channelBody},
-		"LINE: another body":                      {ott.LINE, channel, "x-line-signature", channelSignature, channelBody + "\n"},
-		"LINE: the channel secret, where there is a customer connect secret": {ott.LINE, connect, "x-line-signature", channelSignature, channelBody},
-		"LINE: no secret to check with":                                      {ott.LINE, ott.Credentials{}, "x-line-signature", signedWithNothing(ott.LINE), pageBody},
+		"Messenger: no header":        {ott.Messenger, page, "", "", pageBody},
+		"Messenger: an empty header":  {ott.Messenger, page, "x-hub-signature-256", "", pageBody},
+		"Messenger: no prefix":        {ott.Messenger, page, "x-hub-signature-256", digits, pageBody},
+		"Messenger: the prefix alone": {ott.Messenger, page, "x-hub-signature-256", "sha256=", pageBody},
+		"Messenger: the prefix of the old header": {
+			ott.Messenger, page, "x-hub-signature-256", "sha1=" + digits, pageBody,
+		},
+		"Messenger: the old header": {ott.Messenger, page, "x-hub-signature", pageSignature, pageBody},
+		"Messenger: a shorter signature": {
+			ott.Messenger, page, "x-hub-signature-256", pageSignature[:len(pageSignature)-2], pageBody,
+		},
+		"Messenger: a longer signature": {
+			ott.Messenger, page, "x-hub-signature-256", pageSignature + "00", pageBody,
+		},
+		"Messenger: two signatures": {
+			ott.Messenger, page, "x-hub-signature-256", pageSignature + "," + pageSignature, pageBody,
+		},
+		"Messenger: one digit wrong": {
+			ott.Messenger, page, "x-hub-signature-256", flipped(pageSignature), pageBody,
+		},
+		"Messenger: no hex": {
+			ott.Messenger, page, "x-hub-signature-256", "sha256=" + strings.Repeat("zz", 32), pageBody,
+		},
+		"Messenger: another body": {
+			ott.Messenger, page, "x-hub-signature-256", pageSignature, pageBody + " ",
+		},
+		"Messenger: no secret to check with": {
+			ott.Messenger, ott.Credentials{}, "x-hub-signature-256", signedWithNothing(ott.Messenger), pageBody,
+		},
+		"LINE: no header": {ott.LINE, channel, "", "", channelBody},
+		"LINE: Messenger's header": {
+			ott.LINE, channel, "x-hub-signature-256", pageSignature, channelBody,
+		},
+		"LINE: hex": {
+			ott.LINE, channel, "x-line-signature", asHex(channelSignature), channelBody,
+		},
+		"LINE: a character more": {
+			ott.LINE, channel, "x-line-signature", channelSignature + "A", channelBody,
+		},
+		"LINE: a line break": {
+			ott.LINE, channel, "x-line-signature", channelSignature + "\n", channelBody,
+		},
+		"LINE: another body": {
+			ott.LINE, channel, "x-line-signature", channelSignature, channelBody + "\n",
+		},
+		"LINE: the channel secret, where there is a customer connect secret": {
+			ott.LINE, connect, "x-line-signature", channelSignature, channelBody,
+		},
+		"LINE: no secret to check with": {
+			ott.LINE, ott.Credentials{}, "x-line-signature", signedWithNothing(ott.LINE), pageBody,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.False(t, callback.Verify(test.platform, test.credentials, []byte(test.body), header(test.name, test.value)))
+			assert.False(t,
+				callback.Verify(test.platform, test.credentials, []byte(test.body), header(test.name, test.value)))
 		})
 	}
 }
@@ -123,13 +160,19 @@ func TestOnlyTheWholeBodyAndTheRightSecretVerify(t *testing.T) {
 		other := rapid.SliceOf(rapid.Byte()).Draw(t, "other body")
 		key, otherKey := rapid.StringN(1, -1, 64).Draw(t, "key"), rapid.StringN(1, -1, 64).Draw(t, "other key")
 		for platform, credentials := range map[ott.Platform]func(key string) ott.Credentials{
-			ott.Messenger: func(key string) ott.Credentials { return ott.Credentials{ApplicationSecret: secret.NewText(key)} },
-			ott.LINE:      func(key string) ott.Credentials { return ott.Credentials{ChannelSecret: secret.NewText(key)} },
+			ott.Messenger: func(key string) ott.Credentials {
+				return ott.Credentials{ApplicationSecret: secret.NewText(key)}
+			},
+			ott.LINE: func(key string) ott.Credentials {
+				return ott.Credentials{ChannelSecret: secret.NewText(key)}
+			},
 		} {
 			signed := header(callback.Sign(platform, credentials(key), body))
 			assert.True(t, callback.Verify(platform, credentials(key), body, signed))
 			assert.Equal(t, string(body) == string(other), callback.Verify(platform, credentials(key), other, signed))
-			if len(key) < 64 && len(otherKey) < 64 && strings.TrimRight(key, "\x00") != strings.TrimRight(otherKey, "\x00") { // HMAC pads keys with zeros
+			// HMAC pads keys with zeros
+			if len(key) < 64 && len(otherKey) < 64 &&
+				strings.TrimRight(key, "\x00") != strings.TrimRight(otherKey, "\x00") {
 				assert.False(t, callback.Verify(platform, credentials(otherKey), body, signed))
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/ott/deliver"
 )
 
@@ -20,9 +21,12 @@ type answering struct {
 
 // RoundTrip implements http.RoundTripper.
 func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
-	response := &http.Response{StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(a.body)), Request: r}
+	response := &http.Response{
+		StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(a.body)), Request: r,
+	}
 	if strings.HasSuffix(r.URL.Path, "/token") {
-		response.StatusCode, response.Body = 200, io.NopCloser(strings.NewReader(`{"access_token":"line-token-0123456789","expires_in":900}`))
+		response.StatusCode, response.Body = 200,
+			io.NopCloser(strings.NewReader(`{"access_token":"line-token-0123456789","expires_in":900}`))
 	}
 	return response, nil
 }
@@ -30,9 +34,12 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 // Whatever a platform answers, a message is sent, refused or to be sent again, and the reason holds no secret.
 func FuzzAnswers(f *testing.F) {
 	for _, seed := range []string{
-		`{"error":{"message":"(#100) No matching user found","code":100,"error_subcode":2018001,"is_transient":false}}`, `{"error":{"code":4}}`,
-		`{"message":"The request body has 1 error(s)","details":[{"message":"May not be empty","property":"messages[0].text"}]}`,
-		`{"error":{"message":"` + pageAccessToken + " " + applicationSecret + `","code":190}}`, `{"message":"line-token-0123456789 ` + channelSecret + `"}`, `[]`, ``, `{"error":1}`,
+		`{"error":{"message":"(#100) No matching user found","code":100,"error_subcode":2018001,"is_transient":false}}`,
+		`{"error":{"code":4}}`,
+		`{"message":"The request body has 1 error(s)","details":[{"message":"May not be empty",` +
+			`"property":"messages[0].text"}]}`,
+		`{"error":{"message":"` + pageAccessToken + " " + applicationSecret +
+			`","code":190}}`, `{"message":"line-token-0123456789 ` + channelSecret + `"}`, `[]`, ``, `{"error":1}`,
 	} {
 		f.Add(400, seed)
 	}
@@ -44,8 +51,10 @@ func FuzzAnswers(f *testing.F) {
 		}
 		transport := answering{status, body}
 		for _, err := range []error{
-			deliver.NewMessenger(transport).Send(t.Context(), messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))),
-			deliver.NewLINE(transport, newClock()).Send(t.Context(), lineText(t)),
+			deliver.NewMessenger(transport, clocktest.New()).Send(t.Context(),
+				messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`,
+					`{"messagingType":"UPDATE"}`)))),
+			deliver.NewLINE(transport, clocktest.New()).Send(t.Context(), lineText(t)),
 		} {
 			var refused *deliver.Refused
 			var again *deliver.Again
@@ -54,7 +63,9 @@ func FuzzAnswers(f *testing.F) {
 				continue
 			}
 			assert.NotEqual(t, errors.As(err, &refused), errors.As(err, &again), "one of the two: %v", err)
-			for _, hidden := range []string{pageAccessToken, applicationSecret, channelSecret, "line-token-0123456789"} {
+			for _, hidden := range []string{
+				pageAccessToken, applicationSecret, channelSecret, "line-token-0123456789",
+			} {
 				assert.NotContains(t, err.Error(), hidden)
 			}
 		}

@@ -11,31 +11,33 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/line/line-bot-sdk-go/v8/linebot/messaging_api"
 
+	"carillon/shared/clock"
 	"carillon/shared/ott"
 )
 
 // LINE sends messages by LINE's Messaging API. It is safe for concurrent use.
 //
 // A push carries the message's id as its retry key, so LINE takes it once however often it is sent, for the 24 hours
-// that LINE remembers a key. A reply has no such key: if one ends without an answer it is sent again, LINE refuses the used reply
-// token, and the push that follows may be a second copy. Nothing is lost.
+// that LINE remembers a key. A reply has no such key: if one ends without an answer it is sent again, LINE refuses the
+// used reply token, and the push that follows may be a second copy. Nothing is lost.
 type LINE struct {
 	client *http.Client
 	tokens *lineTokens
+	clock  clock.Clock
 }
 
 // NewLINE returns a client that sends by a transport, such as PublicTransport's. The clock tells when a token is over.
-func NewLINE(transport http.RoundTripper, clock Clock) *LINE {
+func NewLINE(transport http.RoundTripper, clock clock.Clock) *LINE {
 	client := newClient(transport)
-	return &LINE{client: client, tokens: newLINETokens(client, clock)}
+	return &LINE{client: client, tokens: newLINETokens(client, clock), clock: clock}
 }
 
 // Send sends a message: as a reply if it has a reply token, and if LINE refuses that, or there is none, as a push. It
 // returns an error that is *Refused or *Again.
 func (s *LINE) Send(ctx context.Context, d Delivery) error {
-	messages := make([]messaging_api.MessageInterface, len(d.Message.Contents))
-	for i, content := range d.Message.Contents {
-		messages[i] = lineMessage(content)
+	messages := make([]messaging_api.MessageInterface, len(d.Message.Parts))
+	for i, part := range d.Message.Parts {
+		messages[i] = lineMessage(part)
 	}
 	quiet := d.Message.NotificationType == ott.NotifySilent || d.Message.NotificationType == ott.NotifyNot
 	if d.Message.UserReference != "" {
@@ -45,8 +47,7 @@ func (s *LINE) Send(ctx context.Context, d Delivery) error {
 			})
 			return response, err
 		})
-		var refused *Refused
-		if !errors.As(err, &refused) {
+		if _, refused := errors.AsType[*Refused](err); !refused {
 			return err
 		}
 	}
@@ -62,7 +63,9 @@ func (s *LINE) Send(ctx context.Context, d Delivery) error {
 }
 
 // call makes a call with the channel's token, and once more with a new one if LINE does not know the first any more.
-func (s *LINE) call(ctx context.Context, d Delivery, send func(*messaging_api.MessagingApiAPI) (*http.Response, error)) error {
+func (s *LINE) call(
+	ctx context.Context, d Delivery, send func(*messaging_api.MessagingApiAPI) (*http.Response, error),
+) error {
 	for first := true; ; first = false {
 		token, err := s.tokens.get(ctx, d)
 		if err != nil {
@@ -76,13 +79,13 @@ func (s *LINE) call(ctx context.Context, d Delivery, send func(*messaging_api.Me
 		switch {
 		case response == nil:
 			return broken("LINE", err)
-		case err == nil || response.StatusCode >= 200 && response.StatusCode <= 299: // whatever its body is
+		case err == nil || isSuccess(response): // whatever its body is
 			return nil
 		case response.StatusCode == http.StatusUnauthorized && first:
 			s.tokens.drop(d, token)
 			continue
 		}
-		return refusal("LINE", response, lineError(response), token, d.Credentials.ChannelSecret)
+		return refusal("LINE", response, lineError(response), s.clock.Now(), token, d.Credentials.ChannelSecret)
 	}
 }
 
@@ -95,22 +98,22 @@ func (nativeMessage) GetType() string { return "" }
 // MarshalJSON implements json.Marshaler.
 func (m nativeMessage) MarshalJSON() ([]byte, error) { return m.payload, nil }
 
-func lineMessage(c ott.Content) messaging_api.MessageInterface {
-	preview := c.AltURL
+func lineMessage(p ott.Part) messaging_api.MessageInterface {
+	preview := p.AltURL
 	if preview == "" {
-		preview = c.URL
+		preview = p.URL
 	}
-	switch c.Type {
-	case ott.ImageContent:
-		return &messaging_api.ImageMessage{OriginalContentUrl: c.URL, PreviewImageUrl: preview}
-	case ott.VideoContent:
-		return &messaging_api.VideoMessage{OriginalContentUrl: c.URL, PreviewImageUrl: preview}
-	case ott.AudioContent:
-		return &messaging_api.AudioMessage{OriginalContentUrl: c.URL, Duration: c.Duration}
-	case ott.NativeContent:
-		return nativeMessage{payload: c.NativePayload}
+	switch p.Type {
+	case ott.ImagePart:
+		return &messaging_api.ImageMessage{OriginalContentUrl: p.URL, PreviewImageUrl: preview}
+	case ott.VideoPart:
+		return &messaging_api.VideoMessage{OriginalContentUrl: p.URL, PreviewImageUrl: preview}
+	case ott.AudioPart:
+		return &messaging_api.AudioMessage{OriginalContentUrl: p.URL, Duration: p.Duration}
+	case ott.NativePart:
+		return nativeMessage{payload: p.NativePayload}
 	default:
-		return &messaging_api.TextMessage{Text: c.Text}
+		return &messaging_api.TextMessage{Text: p.Text}
 	}
 }
 

@@ -14,15 +14,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/ott/deliver"
 	"carillon/shared/secret"
 )
 
-// lineAPI answers as LINE does: it grants tokens for 15 minutes to who knows the channel's secret, takes what comes with one,
-// each retry key and each reply token once.
+// lineAPI answers as LINE does: it grants tokens for 15 minutes to who knows the channel's secret, takes what comes
+// with one, each retry key and each reply token once.
 type lineAPI struct {
 	*platforms
-	clock *clock
+	clock *clocktest.Clock
 
 	mu     sync.Mutex
 	tokens map[string]time.Time // until when
@@ -33,7 +34,7 @@ type lineAPI struct {
 
 func newLINEAPI(t *testing.T) *lineAPI {
 	t.Helper()
-	api := &lineAPI{clock: newClock(), tokens: map[string]time.Time{}, keys: map[string]bool{}}
+	api := &lineAPI{clock: clocktest.New(), tokens: map[string]time.Time{}, keys: map[string]bool{}}
 	api.platforms = newPlatforms(t, api.serve)
 	return api
 }
@@ -54,8 +55,10 @@ func (l *lineAPI) serve(_ int, w http.ResponseWriter, r *http.Request, body stri
 	}
 	if r.URL.Path == "/oauth2/v3/token" {
 		form, err := url.ParseQuery(body)
-		if err != nil || form.Get("grant_type") != "client_credentials" || form.Get("client_id") != "23493453984234345" || form.Get("client_secret") != channelSecret {
-			refuse(400, `{"error":"invalid_client","error_description":"invalid client_secret `+form.Get("client_secret")+`"}`)
+		if err != nil || form.Get("grant_type") != "client_credentials" ||
+			form.Get("client_id") != "23493453984234345" || form.Get("client_secret") != channelSecret {
+			refuse(400,
+				`{"error":"invalid_client","error_description":"invalid client_secret `+form.Get("client_secret")+`"}`)
 			return
 		}
 		token := fmt.Sprintf("line-token-%d-%s", len(l.tokens), strings.Repeat("t", 20))
@@ -65,7 +68,9 @@ func (l *lineAPI) serve(_ int, w http.ResponseWriter, r *http.Request, body stri
 	}
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if until, known := l.tokens[token]; !known || !l.clock.Now().Before(until) {
-		refuse(401, `{"message":"Authentication failed. Confirm that the access token in the authorization header is valid: `+token+`"}`)
+		refuse(401,
+			`{"message":"Authentication failed. Confirm that the access token in the authorization header is `+
+				`valid: `+token+`"}`)
 		return
 	}
 	switch key := r.Header.Get("X-Line-Retry-Key"); r.URL.Path {
@@ -124,22 +129,61 @@ func TestLINERequests(t *testing.T) {
 		content, keys, messages string
 		quiet                   bool
 	}{
-		"text":                  {`{"type":"text","text":"<Hello> & \"é\""}`, ``, `[{"type":"text","text":"<Hello> & \"é\""}]`, false},
-		"image":                 {`{"type":"image","url":"https://example.com/a.jpg","altUrl":"https://example.com/b.jpg"}`, ``, `[{"type":"image","originalContentUrl":"https://example.com/a.jpg","previewImageUrl":"https://example.com/b.jpg"}]`, false},
-		"image without preview": {`{"type":"image","url":"https://example.com/a.jpg"}`, ``, `[{"type":"image","originalContentUrl":"https://example.com/a.jpg","previewImageUrl":"https://example.com/a.jpg"}]`, false},
-		"video":                 {`{"type":"video","url":"https://example.com/a.mp4","altUrl":"https://example.com/b.jpg"}`, ``, `[{"type":"video","originalContentUrl":"https://example.com/a.mp4","previewImageUrl":"https://example.com/b.jpg"}]`, false},
-		"audio":                 {`{"type":"audio","url":"https://example.com/a.m4a","duration":13141}`, ``, `[{"type":"audio","originalContentUrl":"https://example.com/a.m4a","duration":13141}]`, false},
-		"native as it is":       {`{"type":"native","nativePayload":{"type":"sticker","packageId":"446","n":12345678901234567890.50,"html":"<b>&","Z":{"a":[]}}}`, ``, `[{"type":"sticker","packageId":"446","n":12345678901234567890.50,"html":"<b>&","Z":{"a":[]}}]`, false},
-		"five":                  {`{"type":"text","text":"1"},{"type":"native","nativePayload":{"type":"x"}},{"type":"text","text":"3"},{"type":"text","text":"4"},{"type":"text","text":"5"}`, ``, `[{"type":"text","text":"1"},{"type":"x"},{"type":"text","text":"3"},{"type":"text","text":"4"},{"type":"text","text":"5"}]`, false},
-		"SILENT_PUSH":           {`{"type":"text","text":"t"}`, `{"notificationType":"SILENT_PUSH"}`, `[{"type":"text","text":"t"}]`, true},
-		"NO_PUSH":               {`{"type":"text","text":"t"}`, `{"notificationType":"NO_PUSH"}`, `[{"type":"text","text":"t"}]`, true},
-		"REGULAR":               {`{"type":"text","text":"t"}`, `{"notificationType":"REGULAR"}`, `[{"type":"text","text":"t"}]`, false},
+		"text": {
+			`{"type":"text","text":"<Hello> & \"é\""}`, ``, `[{"type":"text","text":"<Hello> & \"é\""}]`, false,
+		},
+		"image": {
+			`{"type":"image","url":"https://example.com/a.jpg","altUrl":"https://example.com/b.jpg"}`, ``,
+			`[{"type":"image","originalContentUrl":"https://example.com/a.jpg",` +
+				`"previewImageUrl":"https://example.com/b.jpg"}]`,
+			false,
+		},
+		"image without preview": {
+			`{"type":"image","url":"https://example.com/a.jpg"}`, ``,
+			`[{"type":"image","originalContentUrl":"https://example.com/a.jpg",` +
+				`"previewImageUrl":"https://example.com/a.jpg"}]`,
+			false,
+		},
+		"video": {
+			`{"type":"video","url":"https://example.com/a.mp4","altUrl":"https://example.com/b.jpg"}`, ``,
+			`[{"type":"video","originalContentUrl":"https://example.com/a.mp4",` +
+				`"previewImageUrl":"https://example.com/b.jpg"}]`,
+			false,
+		},
+		"audio": {
+			`{"type":"audio","url":"https://example.com/a.m4a","duration":13141}`, ``,
+			`[{"type":"audio","originalContentUrl":"https://example.com/a.m4a","duration":13141}]`, false,
+		},
+		"native as it is": {
+			`{"type":"native","nativePayload":{"type":"sticker","packageId":"446","n":12345678901234567890.50,` +
+				`"html":"<b>&","Z":{"a":[]}}}`,
+			``, `[{"type":"sticker","packageId":"446","n":12345678901234567890.50,"html":"<b>&","Z":{"a":[]}}]`, false,
+		},
+		"five": {
+			`{"type":"text","text":"1"},{"type":"native","nativePayload":{"type":"x"}},{"type":"text","text":"3"},` +
+				`{"type":"text","text":"4"},{"type":"text","text":"5"}`,
+			``,
+			`[{"type":"text","text":"1"},{"type":"x"},{"type":"text","text":"3"},{"type":"text","text":"4"},` +
+				`{"type":"text","text":"5"}]`,
+			false,
+		},
+		"SILENT_PUSH": {
+			`{"type":"text","text":"t"}`, `{"notificationType":"SILENT_PUSH"}`, `[{"type":"text","text":"t"}]`, true,
+		},
+		"NO_PUSH": {
+			`{"type":"text","text":"t"}`, `{"notificationType":"NO_PUSH"}`, `[{"type":"text","text":"t"}]`, true,
+		},
+		"REGULAR": {
+			`{"type":"text","text":"t"}`, `{"notificationType":"REGULAR"}`, `[{"type":"text","text":"t"}]`, false,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			api := newLINEAPI(t)
-			require.NoError(t, api.line(t).Send(t.Context(), lineDelivery(decoded(t, lineRequest(`{"ottId":"U0098560c6da67ea9cab11d4405e3c018"}`, test.content, test.keys)))))
+			require.NoError(t,
+				api.line(t).Send(t.Context(), lineDelivery(decoded(t,
+					lineRequest(`{"ottId":"U0098560c6da67ea9cab11d4405e3c018"}`, test.content, test.keys)))))
 			all := api.all()
 			require.Len(t, all, 2)
 			for _, r := range all {
@@ -150,13 +194,21 @@ func TestLINERequests(t *testing.T) {
 			}
 			assert.Equal(t, "/oauth2/v3/token", all[0].uri)
 			assert.Equal(t, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, all[0].header)
-			assert.Equal(t, "client_id=23493453984234345&client_secret="+channelSecret+"&grant_type=client_credentials", all[0].body)
+			assert.Equal(t,
+				"client_id=23493453984234345&client_secret="+channelSecret+"&grant_type=client_credentials",
+				all[0].body)
 			assert.Equal(t, "/v2/bot/message/push", all[1].uri)
 			assert.Equal(t, http.Header{
-				"Content-Type": {"application/json; charset=UTF-8"}, "X-Line-Retry-Key": {requestID}, "Authorization": {"Bearer line-token-0-tttttttttttttttttttt"},
+				"Content-Type": {"application/json; charset=UTF-8"}, "X-Line-Retry-Key": {requestID},
+				"Authorization": {"Bearer line-token-0-tttttttttttttttttttt"},
 			}, all[1].header)
 			// customAggregationUnits is the SDK's way.
-			assert.JSONEq(t, fmt.Sprintf(`{"to":"U0098560c6da67ea9cab11d4405e3c018","messages":%s,"notificationDisabled":%t,"customAggregationUnits":null}`, test.messages, test.quiet), all[1].body)
+			assert.JSONEq(t,
+				fmt.Sprintf(
+					`{"to":"U0098560c6da67ea9cab11d4405e3c018","messages":%s,"notificationDisabled":%t,`+
+						`"customAggregationUnits":null}`,
+					test.messages, test.quiet),
+				all[1].body)
 			if strings.Contains(test.messages, "12345678901234567890.50") {
 				assert.Contains(t, all[1].body, `"n":12345678901234567890.50`, "digit by digit")
 			}
@@ -164,17 +216,20 @@ func TestLINERequests(t *testing.T) {
 	}
 }
 
-// contract.md §1: a userReference is a reply token, tried first, push to ottId if LINE refuses it.
+// docs/contract.md §1: a userReference is a reply token, tried first, push to ottId if LINE refuses it.
 func TestLINEReplyToken(t *testing.T) {
 	t.Parallel()
 	api := newLINEAPI(t)
 	api.reply = "reply-token"
 	line := api.line(t)
-	d := lineDelivery(decoded(t, lineRequest(`{"ottId":"U1","userReference":"reply-token"}`, `{"type":"text","text":"t"}`, `{"notificationType":"NO_PUSH"}`)))
+	d := lineDelivery(decoded(t,
+		lineRequest(`{"ottId":"U1","userReference":"reply-token"}`, `{"type":"text","text":"t"}`,
+			`{"notificationType":"NO_PUSH"}`)))
 	require.NoError(t, line.Send(t.Context(), d))
 	assert.Equal(t, "token reply", api.paths())
 	r := api.all()[1]
-	assert.JSONEq(t, `{"replyToken":"reply-token","messages":[{"type":"text","text":"t"}],"notificationDisabled":true}`, r.body)
+	assert.JSONEq(t,
+		`{"replyToken":"reply-token","messages":[{"type":"text","text":"t"}],"notificationDisabled":true}`, r.body)
 	assert.Empty(t, r.header.Get("X-Line-Retry-Key"))
 
 	require.NoError(t, line.Send(t.Context(), d), "the token is used up")
@@ -218,10 +273,10 @@ func TestLINEToken(t *testing.T) {
 	minted := func() int { return strings.Count(api.paths(), "token") }
 	assert.Equal(t, 1, minted(), "fifty at once")
 
-	api.clock.pass(14*time.Minute - time.Second)
+	api.clock.Advance(14*time.Minute - time.Second)
 	require.NoError(t, send(lineText(t)))
 	assert.Equal(t, 1, minted(), "while it lives")
-	api.clock.pass(time.Second)
+	api.clock.Advance(time.Second)
 	require.NoError(t, send(lineText(t)))
 	assert.Equal(t, 2, minted(), "a minute before its end")
 
@@ -236,13 +291,16 @@ func TestLINEToken(t *testing.T) {
 	again.Registration.SecretName = "carillon/ott/line/2"
 	require.NoError(t, send(again))
 	assert.Equal(t, 4, minted(), "the channel was registered again")
-	again.Registration.SecretName, again.Credentials.ChannelSecret = "carillon/ott/line/3", secret.NewText("old-secret-0123456789")
-	assertOutcome(t, send(again), "LINE's token endpoint answered 400: invalid_client; invalid client_secret REDACTED", "", 0)
+	again.Registration.SecretName, again.Credentials.ChannelSecret = "carillon/ott/line/3",
+		secret.NewText("old-secret-0123456789")
+	assertOutcome(t, send(again),
+		"LINE's token endpoint answered 400: invalid_client; invalid client_secret REDACTED", "", 0)
 }
 
 func TestLINEAnswers(t *testing.T) {
 	t.Parallel()
-	const details = `{"message":"The request body has 2 error(s)","details":[{"message":"May not be empty","property":"messages[0].text"},{"message":"Must be one of…","property":"messages[1].type"}]}`
+	const details = `{"message":"The request body has 2 error(s)","details":[{"message":"May not be empty",` +
+		`"property":"messages[0].text"},{"message":"Must be one of…","property":"messages[1].type"}]}`
 	tests := map[string]struct {
 		path, body     string
 		status         int
@@ -251,18 +309,45 @@ func TestLINEAnswers(t *testing.T) {
 		after          time.Duration
 		paths          string
 	}{
-		"push refused":             {"push", details, 400, nil, "LINE answered 400: The request body has 2 error(s); messages[0].text: May not be empty; messages[1].type: Must be one of…", "", 0, "token push"},
-		"push forbidden":           {"push", `{"message":"Not available"}`, 403, nil, "LINE answered 403: Not available", "", 0, "token push"},
-		"push redirected":          {"push", ``, 307, []string{"Location", "/v2/bot/message/push2"}, "LINE answered 307", "", 0, "token push"},
-		"limit reached":            {"push", `{"message":"You have reached your monthly limit."}`, 429, []string{"Retry-After", "60"}, "", "LINE answered 429: You have reached your monthly limit.", time.Minute, "token push"},
-		"push fails":               {"push", `oops`, 500, nil, "", "LINE answered 500", 0, "token push"},
-		"push answers garbage":     {"push", `oops`, 200, nil, "", "", 0, "token push"},
-		"no known token":           {"push", `{"message":"Authentication failed: line-token-1-tttttttttttttttttttt"}`, 401, nil, "LINE answered 401: Authentication failed: REDACTED", "", 0, "token push token push"},
-		"token fails":              {"token", ``, 503, []string{"Retry-After", "3"}, "", "LINE's token endpoint answered 503", 3 * time.Second, "token"},
-		"token is none":            {"token", `{}`, 200, nil, "", "LINE answered something else than a token", 0, "token"},
-		"token is garbage":         {"token", `oops`, 200, nil, "", "LINE answered something else than a token", 0, "token"},
-		"token endpoint redirects": {"token", ``, 302, []string{"Location", "http://169.254.169.254/"}, "LINE's token endpoint answered 302", "", 0, "token"},
-		"too large":                {"push", strings.Repeat("x", 1<<20), 400, nil, "LINE answered 400", "", 0, "token push"},
+		"push refused": {
+			"push", details, 400, nil,
+			"LINE answered 400: The request body has 2 error(s); messages[0].text: May not be empty; " +
+				"messages[1].type: Must be one of…",
+			"", 0, "token push",
+		},
+		"push forbidden": {
+			"push", `{"message":"Not available"}`, 403, nil, "LINE answered 403: Not available", "", 0, "token push",
+		},
+		"push redirected": {
+			"push", ``, 307, []string{"Location", "/v2/bot/message/push2"}, "LINE answered 307", "", 0, "token push",
+		},
+		"limit reached": {
+			"push", `{"message":"You have reached your monthly limit."}`, 429, []string{"Retry-After", "60"}, "",
+			"LINE answered 429: You have reached your monthly limit.", time.Minute, "token push",
+		},
+		"push fails":           {"push", `oops`, 500, nil, "", "LINE answered 500", 0, "token push"},
+		"push answers garbage": {"push", `oops`, 200, nil, "", "", 0, "token push"},
+		"no known token": {
+			"push", `{"message":"Authentication failed: line-token-1-tttttttttttttttttttt"}`, 401, nil,
+			"LINE answered 401: Authentication failed: REDACTED", "", 0, "token push token push",
+		},
+		"token fails": {
+			"token", ``, 503, []string{"Retry-After", "3"}, "", "LINE's token endpoint answered 503", 3 * time.Second,
+			"token",
+		},
+		"token is none": {
+			"token", `{}`, 200, nil, "", "LINE answered something else than a token", 0, "token",
+		},
+		"token is garbage": {
+			"token", `oops`, 200, nil, "", "LINE answered something else than a token", 0, "token",
+		},
+		"token endpoint redirects": {
+			"token", ``, 302, []string{"Location", "http://169.254.169.254/"}, "LINE's token endpoint answered 302", "",
+			0, "token",
+		},
+		"too large": {
+			"push", strings.Repeat("x", 1<<20), 400, nil, "LINE answered 400", "", 0, "token push",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/line/line-bot-sdk-go/v8/linebot/channel_access_token"
-	"golang.org/x/sync/singleflight"
 
+	"carillon/shared/cache"
+	"carillon/shared/clock"
 	"carillon/shared/secret"
 )
 
@@ -22,86 +21,65 @@ const (
 )
 
 // lineTokens are the stateless tokens of channels, by the secret that holds a registration's credentials: whoever
-// registers a channel again gets tokens of the new credentials. LINE grants as many as one asks for, each for 15 minutes.
+// registers a channel again gets tokens of the new credentials. LINE grants as many as one asks for, each for 15
+// minutes.
 type lineTokens struct {
 	client *http.Client
-	clock  Clock
-	flight singleflight.Group
-
-	mu     sync.Mutex
-	tokens *simplelru.LRU[string, lineToken]
+	clock  clock.Clock
+	kept   *cache.Cache[lineToken]
 }
 
 type lineToken struct {
-	value secret.Text
-	until time.Time
+	value    secret.Text
+	lifetime time.Duration
 }
 
-func newLINETokens(client *http.Client, clock Clock) *lineTokens {
-	tokens, err := simplelru.NewLRU[string, lineToken](maxTokens, nil)
-	if err != nil {
-		panic(err) // only for a limit below 1
-	}
-	return &lineTokens{client: client, clock: clock, tokens: tokens}
+func newLINETokens(client *http.Client, clock clock.Clock) *lineTokens {
+	return &lineTokens{client: client, clock: clock, kept: cache.New(cache.Options[lineToken]{
+		Limit:       maxTokens,
+		Keep:        func(t lineToken) time.Duration { return t.lifetime - tokenMargin },
+		ReadTimeout: callTimeout,
+		Clock:       clock,
+	})}
 }
 
-// get returns the channel's token, minted once for all who ask at the same time. It returns an error that is *Refused or *Again.
+// get returns the channel's token, minted once for all who ask at the same time. It returns an error that is *Refused
+// or *Again.
 func (t *lineTokens) get(ctx context.Context, d Delivery) (secret.Text, error) {
-	name := d.Registration.SecretName
-	if kept, ok := t.kept(name); ok {
-		return kept, nil
+	token, err := t.kept.Get(ctx, d.Registration.SecretName, cache.AnyAge,
+		func(ctx context.Context) (lineToken, error) { return t.mint(ctx, d) })
+	_, isRefused := errors.AsType[*Refused](err)
+	_, isAgain := errors.AsType[*Again](err)
+	if err != nil && !isRefused && !isAgain { // ctx's
+		return secret.Text{}, broken("LINE", err)
 	}
-	result := t.flight.DoChan(name, func() (any, error) {
-		if kept, ok := t.kept(name); ok { // minted since it was looked for
-			return kept, nil
-		}
-		// Not the caller's context: the others who wait must not fail with it. The client's time-out bounds it.
-		return t.mint(context.WithoutCancel(ctx), d)
-	})
-	select {
-	case <-ctx.Done():
-		return secret.Text{}, broken("LINE", ctx.Err())
-	case r := <-result:
-		value, _ := r.Val.(secret.Text)
-		return value, r.Err
-	}
-}
-
-func (t *lineTokens) kept(name string) (secret.Text, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	kept, known := t.tokens.Get(name)
-	return kept.value, known && t.clock.Now().Before(kept.until)
+	return token.value, err
 }
 
 // drop forgets a token that LINE refuses, unless a newer one has taken its place.
-func (t *lineTokens) drop(d Delivery, token secret.Text) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if kept, known := t.tokens.Get(d.Registration.SecretName); known && kept.value.Reveal() == token.Reveal() {
-		t.tokens.Remove(d.Registration.SecretName)
-	}
+func (t *lineTokens) drop(d Delivery, refused secret.Text) {
+	t.kept.Drop(d.Registration.SecretName, func(kept lineToken) bool { return kept.value.Reveal() == refused.Reveal() })
 }
 
-func (t *lineTokens) mint(ctx context.Context, d Delivery) (secret.Text, error) {
+func (t *lineTokens) mint(ctx context.Context, d Delivery) (lineToken, error) {
 	api, err := channel_access_token.NewChannelAccessTokenAPI(channel_access_token.WithHTTPClient(t.client))
 	if err != nil {
-		return secret.Text{}, err
+		return lineToken{}, &Again{Cause: err} // of its own address, which is right
 	}
-	asked := t.clock.Now()
-	response, granted, err := api.WithContext(ctx).IssueStatelessChannelTokenWithHttpInfo( //nolint:bodyclose // wholeAnswers has closed it
+	//nolint:bodyclose // wholeAnswers has closed it
+	response, granted, err := api.WithContext(ctx).IssueStatelessChannelTokenWithHttpInfo(
 		"client_credentials", "", "", d.Registration.PropertyID, d.Credentials.ChannelSecret.Reveal())
 	switch {
 	case response == nil:
-		return secret.Text{}, broken("LINE", err)
-	case err != nil && response.StatusCode >= 200 && response.StatusCode <= 299, err == nil && granted.AccessToken == "":
-		return secret.Text{}, &Again{Cause: errors.New("LINE answered something else than a token")}
+		return lineToken{}, broken("LINE", err)
+	case err != nil && isSuccess(response), err == nil && granted.AccessToken == "":
+		return lineToken{}, &Again{Cause: errors.New("LINE answered something else than a token")}
 	case err != nil:
-		return secret.Text{}, refusal("LINE's token endpoint", response, lineError(response), d.Credentials.ChannelSecret)
+		return lineToken{}, refusal("LINE's token endpoint", response, lineError(response), t.clock.Now(),
+			d.Credentials.ChannelSecret)
 	}
-	value := secret.NewText(granted.AccessToken)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.tokens.Add(d.Registration.SecretName, lineToken{value: value, until: asked.Add(time.Duration(granted.ExpiresIn)*time.Second - tokenMargin)})
-	return value, nil
+	return lineToken{
+		value:    secret.NewText(granted.AccessToken),
+		lifetime: time.Duration(granted.ExpiresIn) * time.Second,
+	}, nil
 }

@@ -18,20 +18,27 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"carillon/shared/clock"
 	"carillon/shared/httpclient"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
 )
 
-// Messenger sends messages by Messenger's Send API, which is at the registration's endpointUrl. It is safe for concurrent use.
+// Messenger sends messages by Messenger's Send API, which is at the registration's endpointUrl. It is safe for
+// concurrent use.
 //
 // The Send API knows no idempotency key. If a call ends without an answer, or the process dies before the answer is
-// recorded, the message is sent again though Messenger may have taken it: nothing is lost, and a second copy is possible.
-type Messenger struct{ client *http.Client }
+// recorded, the message is sent again though Messenger may have taken it: nothing is lost, and a second copy is
+// possible.
+type Messenger struct {
+	client *http.Client
+	clock  clock.Clock
+}
 
-// NewMessenger returns a client that sends by a transport, such as PublicTransport's.
-func NewMessenger(transport http.RoundTripper) *Messenger {
-	return &Messenger{client: newClient(transport)}
+// NewMessenger returns a client that sends by a transport, such as PublicTransport's. The clock tells what a time in
+// Retry-After is from now.
+func NewMessenger(transport http.RoundTripper, clock clock.Clock) *Messenger {
+	return &Messenger{client: newClient(transport), clock: clock}
 }
 
 type messengerBody struct {
@@ -53,8 +60,8 @@ type messengerText struct {
 
 type messengerAttachment struct {
 	Attachment struct {
-		Type    ott.ContentType `json:"type"`
-		Payload any             `json:"payload"`
+		Type    ott.PartType `json:"type"`
+		Payload any          `json:"payload"`
 	} `json:"attachment"`
 }
 
@@ -95,10 +102,10 @@ func (s *Messenger) Send(ctx context.Context, d Delivery) error {
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer, _ := io.ReadAll(response.Body) // wholeAnswers has read it
-	if response.StatusCode >= 200 && response.StatusCode <= 299 {
+	if isSuccess(response) {
 		return nil
 	}
-	return graphRefusal(response, answer, token, proof, d.Credentials.ApplicationSecret)
+	return graphRefusal(response, answer, s.clock.Now(), token, proof, d.Credentials.ApplicationSecret)
 }
 
 // appsecretProof shows Graph that the caller holds the application's secret as well as the token.
@@ -109,7 +116,7 @@ func appsecretProof(token, applicationSecret secret.Text) string {
 }
 
 func messengerMessage(m ott.Message) ([]byte, error) {
-	if len(m.Contents) != 1 {
+	if len(m.Parts) != 1 {
 		return nil, errors.New("a Messenger message has one content")
 	}
 	recipient := messengerRecipient{ID: m.OttID}
@@ -118,22 +125,22 @@ func messengerMessage(m ott.Message) ([]byte, error) {
 	}
 	return json.Marshal(messengerBody{
 		Recipient: recipient, MessagingType: m.MessagingType, Tag: m.Tag, NotificationType: m.NotificationType,
-		Message: messengerContent(m.Contents[0]),
+		Message: messengerPart(m.Parts[0]),
 	}, jsontext.PreserveRawStrings(true))
 }
 
-func messengerContent(c ott.Content) any {
-	switch c.Type {
-	case ott.NativeContent:
-		return c.NativePayload
-	case ott.TextContent:
-		return messengerText{Text: c.Text}
+func messengerPart(p ott.Part) any {
+	switch p.Type {
+	case ott.NativePart:
+		return p.NativePayload
+	case ott.TextPart:
+		return messengerText{Text: p.Text}
 	}
 	var m messengerAttachment
-	m.Attachment.Type = c.Type
-	m.Attachment.Payload = messengerURL{URL: c.URL, IsReusable: c.IsReusable}
-	if c.AttachmentID != "" {
-		m.Attachment.Payload = messengerAttachmentID{AttachmentID: c.AttachmentID}
+	m.Attachment.Type = p.Type
+	m.Attachment.Payload = messengerURL{URL: p.URL, IsReusable: p.IsReusable}
+	if p.AttachmentID != "" {
+		m.Attachment.Payload = messengerAttachmentID{AttachmentID: p.AttachmentID}
 	}
 	return m
 }
@@ -148,25 +155,27 @@ type graphError struct {
 	} `json:"error"`
 }
 
-// transientCodes are Graph's errors that go by: unknown, service down, and limits of calls by app, user, page, rate and page's messages.
+// transientCodes are Graph's errors that go by: unknown, service down, and limits of calls by app, user, page, rate and
+// page's messages.
 var transientCodes = []int64{1, 2, 4, 17, 32, 613, 80006}
 
 // graphRefusal tells the errors that go by, whatever their status is, from those that do not.
-func graphRefusal(response *http.Response, answer []byte, hidden ...secret.Text) error {
+func graphRefusal(response *http.Response, answer []byte, now time.Time, hidden ...secret.Text) error {
 	var body graphError
 	said := ""
 	// Only what can be read of an answer that is not Graph's.
-	if json.Unmarshal(answer, &body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) == nil && body.Error.Message != "" {
+	err := json.Unmarshal(answer, &body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if err == nil && body.Error.Message != "" {
 		said = strings.TrimSpace(body.Error.Message) + fmt.Sprintf(" (code %d", body.Error.Code)
 		if body.Error.Subcode != 0 {
 			said += fmt.Sprintf(", subcode %d", body.Error.Subcode)
 		}
 		said += ")"
 	}
-	err := refusal("Messenger", response, said, hidden...)
-	var refused *Refused
-	if errors.As(err, &refused) && (body.Error.IsTransient || slices.Contains(transientCodes, body.Error.Code)) {
-		return &Again{After: httpclient.RetryAfter(response.Header, time.Now()), Cause: errors.New(refused.Reason)}
+	err = refusal("Messenger", response, said, now, hidden...)
+	passing := body.Error.IsTransient || slices.Contains(transientCodes, body.Error.Code)
+	if refused, ok := errors.AsType[*Refused](err); ok && passing {
+		return &Again{After: httpclient.RetryAfter(response.Header, now), Cause: errors.New(refused.Reason)}
 	}
 	return err
 }

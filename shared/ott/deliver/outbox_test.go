@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -18,24 +19,30 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/ott"
 	"carillon/shared/ott/deliver"
+	"carillon/shared/ott/otttest"
 	"carillon/shared/ott/outbound"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
 )
 
-func TestMain(m *testing.M) { emulatortest.Main(m) }
+func TestMain(m *testing.M) {
+	lambdacontext.FunctionName = "ott-deliver" // the dimension of the metrics
+	emulatortest.Main(m)
+}
 
-// queue is SQS between a test and the emulator: it keeps what is sent, with its delay.
-type queue struct {
+// outboundQueue is SQS between a test and the emulator: it keeps what is sent, with its delay.
+type outboundQueue struct {
 	mu    sync.Mutex
 	sent  []string
 	fails bool
 }
 
 // take returns what was sent since the last time, as the bodies of messages and their delays.
-func (q *queue) take() []string {
+func (q *outboundQueue) take() []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	sent := q.sent
@@ -46,11 +53,13 @@ func (q *queue) take() []string {
 // outbox is ott-deliver on a stack of its own: its tables, its queue, and the platforms.
 type outbox struct {
 	t             *testing.T
-	clock         *clock
+	clock         *clocktest.Clock
 	platforms     *platforms
-	messages      *ott.MessageStore
-	registrations *ott.RegistrationStore
-	queue         *queue
+	log           otttest.Log
+	table         string // of messages
+	messages      *store.Messages
+	registrations *store.Registrations
+	queue         *outboundQueue
 	deliverer     *deliver.Deliverer
 }
 
@@ -59,15 +68,19 @@ func newOutbox(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.R
 	return newOutboxOn(t, emulatortest.DynamoDB(), answer)
 }
 
-func newOutboxOn(t *testing.T, items *dynamodb.Client, answer func(n int, w http.ResponseWriter, r *http.Request, body string)) *outbox {
+func newOutboxOn(
+	t *testing.T, items *dynamodb.Client, answer func(n int, w http.ResponseWriter, r *http.Request, body string),
+) *outbox {
 	t.Helper()
 	stack := emulatortest.Deploy(t)
-	o := &outbox{t: t, clock: newClock(), platforms: newPlatforms(t, answer), queue: new(queue)}
+	o := &outbox{t: t, clock: clocktest.New(), platforms: newPlatforms(t, answer), queue: new(outboundQueue)}
 	secrets := emulatortest.SecretsManager()
-	o.messages = ott.NewMessageStore(emulatortest.DynamoDB(), stack+"-messages")
-	o.registrations = ott.NewRegistrationStore(emulatortest.DynamoDB(), stack+"-registrations", secrets, stack+"/ott/")
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation != "SendMessage" {
+	o.table = stack + "-messages"
+	o.messages = store.NewMessages(emulatortest.DynamoDB(), o.table, o.clock)
+	o.registrations = store.NewRegistrations(emulatortest.DynamoDB(), stack+"-registrations", secrets, stack+"/ott/",
+		o.clock, o.log.Logger())
+	between := func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "SendMessageBatch" {
 			return false
 		}
 		o.queue.mu.Lock()
@@ -78,20 +91,37 @@ func newOutboxOn(t *testing.T, items *dynamodb.Client, answer func(n int, w http
 		}
 		o.queue.sent = append(o.queue.sent, call.Body)
 		return false
+	}
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), between)
+	client := sqs.New(emulatortest.SQS().Options(), func(opts *sqs.Options) {
+		opts.BaseEndpoint, opts.Retryer = &endpoint, aws.NopRetryer{}
 	})
-	client := sqs.New(emulatortest.SQS().Options(), func(opts *sqs.Options) { opts.BaseEndpoint, opts.Retryer = &endpoint, aws.NopRetryer{} })
 	created, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(stack + "-outbound")})
 	require.NoError(t, err)
-	o.deliverer = deliver.New(ott.NewMessageStore(items, stack+"-messages"), ott.NewRegistrationReader(items, stack+"-registrations"),
-		ott.NewCredentialsReader(secret.NewCache(secretstore.New(secrets))), outbound.NewQueue(client, *created.QueueUrl), o.platforms.transport(t), o.clock)
+	registrations := store.NewRegistrationReader(items, stack+"-registrations")
+	o.deliverer = &deliver.Deliverer{
+		Messages:      store.NewMessages(items, o.table, o.clock),
+		Registrations: registrations,
+		Credentials:   store.NewCredentials(registrations, secret.NewCache(secretstore.New(secrets))),
+		Outbox:        outbound.NewQueue(client, *created.QueueUrl, o.clock),
+		Platforms:     deliver.Platforms(o.platforms.transport(t), o.clock),
+		Clock:         o.clock,
+		Log:           o.log.Logger(),
+	}
 	return o
 }
 
 // register registers a page or channel of acme's, with credentials that no other registering has.
 func (o *outbox) register(platform ott.Platform, change func(*ott.Registration)) ott.Credentials {
 	o.t.Helper()
-	r := ott.Registration{Platform: platform, PropertyID: "1732555047025799", EndpointURL: "https://graph.facebook.com/v2.6/me/messages", IsActive: true}
-	credentials := ott.Credentials{PageAccessToken: secret.NewText("token-" + uuid.NewString()), ApplicationSecret: secret.NewText("application-" + uuid.NewString())}
+	r := ott.Registration{
+		Platform: platform, PropertyID: "1732555047025799", EndpointURL: "https://graph.facebook.com/v2.6/me/messages",
+		IsActive: true,
+	}
+	credentials := ott.Credentials{
+		PageAccessToken:   secret.NewText("token-" + uuid.NewString()),
+		ApplicationSecret: secret.NewText("application-" + uuid.NewString()),
+	}
 	if platform == ott.LINE {
 		r.PropertyID, credentials = "23493453984234345", ott.Credentials{ChannelSecret: secret.NewText(channelSecret)}
 	}
@@ -106,9 +136,16 @@ func (o *outbox) register(platform ott.Platform, change func(*ott.Registration))
 func (o *outbox) accept(body string) string {
 	o.t.Helper()
 	id := uuid.NewString()
-	_, err := o.messages.Put(o.t.Context(), "acme", id, ott.Message{Key: id}, ott.SendBody{Kept: []byte(body)}, o.clock.Now())
-	require.NoError(o.t, err)
+	o.put(id, decoded(o.t, body), body)
 	return id
+}
+
+// put makes a message durable now, whatever its body is.
+func (o *outbox) put(id string, message ott.Message, body string) {
+	o.t.Helper()
+	message.Key = id
+	_, err := o.messages.Put(o.t.Context(), "acme", id, message, ott.SendBody{Kept: []byte(body)}, o.clock.Now())
+	require.NoError(o.t, err)
 }
 
 func messengerHello() string {
@@ -120,7 +157,9 @@ func (o *outbox) deliver(ids ...string) int {
 	o.t.Helper()
 	var event events.SQSEvent
 	for _, id := range ids {
-		event.Records = append(event.Records, events.SQSMessage{MessageId: id, Body: fmt.Sprintf(`{"tenant":"acme","ottRequestId":%q}`, id)})
+		event.Records = append(event.Records, events.SQSMessage{
+			MessageId: id, Body: fmt.Sprintf(`{"tenant":"acme","ottRequestId":%q}`, id),
+		})
 	}
 	response, err := o.deliverer.Handle(o.t.Context(), event)
 	require.NoError(o.t, err)

@@ -33,8 +33,7 @@ func (a *Again) Unwrap() error { return a.Cause }
 // broken is the outcome of a call without an answer: Again, unless the address is one that is not called. url.Error is
 // taken off: it quotes the URL, which may hold a token.
 func broken(platform string, err error) error {
-	var called *url.Error
-	if errors.As(err, &called) {
+	if called, ok := errors.AsType[*url.Error](err); ok {
 		err = called.Err
 	}
 	if errors.Is(err, errNotPublic) {
@@ -45,17 +44,25 @@ func broken(platform string, err error) error {
 
 // refusal is the outcome of an answer that is not 2xx: Again for a status that means another time, else Refused. What
 // the platform says is quoted without the secrets that it may quote.
-func refusal(platform string, response *http.Response, said string, hidden ...secret.Text) error {
+func refusal(
+	platform string, response *http.Response, said string, now time.Time, hidden ...secret.Text,
+) error {
 	reason := fmt.Sprintf("%s answered %d", platform, response.StatusCode)
 	if said != "" {
 		reason += ": " + redact(said, hidden)
 	}
 	switch status := response.StatusCode; {
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
-		return &Again{After: httpclient.RetryAfter(response.Header, time.Now()), Cause: errors.New(reason)}
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests,
+		status >= http.StatusInternalServerError:
+		return &Again{After: httpclient.RetryAfter(response.Header, now), Cause: errors.New(reason)}
 	default:
 		return &Refused{Reason: reason}
 	}
+}
+
+// isSuccess reports whether a platform took what it was sent.
+func isSuccess(response *http.Response) bool {
+	return response.StatusCode >= 200 && response.StatusCode <= 299
 }
 
 // minQuoted is how much of the beginning of a secret counts as the secret, for a platform that shortens what it quotes.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,7 +58,7 @@ func (p *platforms) all() []received {
 // transport carries every request to the server.
 func (p *platforms) transport(t *testing.T) http.RoundTripper {
 	t.Helper()
-	transport, err := deliver.Transport(p.URL)
+	transport, err := deliver.StandInTransport(p.URL)
 	require.NoError(t, err)
 	return transport
 }
@@ -75,26 +74,6 @@ func status(code int, body string, headers ...string) func(int, http.ResponseWri
 	}
 }
 
-// clock is a clock that a test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Now().UTC().Truncate(time.Millisecond)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 const requestID = "6f1f9d0e-4a57-4b8c-9e0d-2f6a1c3b5d7e"
 
 // What no log line, reason or error may show.
@@ -108,10 +87,16 @@ func messengerDelivery(message ott.Message) deliver.Delivery {
 	return deliver.Delivery{
 		OttRequestID: requestID, Message: message,
 		Registration: ott.StoredRegistration{
-			Registration: ott.Registration{Platform: ott.Messenger, PropertyID: "1732555047025799", EndpointURL: "https://graph.facebook.com/v2.6/me/messages", IsActive: true},
-			Tenant:       "acme", SecretName: "carillon/ott/messenger/1",
+			Registration: ott.Registration{
+				Platform: ott.Messenger, PropertyID: "1732555047025799",
+				EndpointURL: "https://graph.facebook.com/v2.6/me/messages", IsActive: true,
+			},
+			Tenant: "acme", SecretName: "carillon/ott/messenger/1",
 		},
-		Credentials: ott.Credentials{PageAccessToken: secret.NewText(pageAccessToken), ApplicationSecret: secret.NewText(applicationSecret), CallbackVerifyToken: secret.NewText("verify")},
+		Credentials: ott.Credentials{
+			PageAccessToken: secret.NewText(pageAccessToken), ApplicationSecret: secret.NewText(applicationSecret),
+			CallbackVerifyToken: secret.NewText("verify"),
+		},
 	}
 }
 
@@ -119,14 +104,17 @@ func lineDelivery(message ott.Message) deliver.Delivery {
 	return deliver.Delivery{
 		OttRequestID: requestID, Message: message,
 		Registration: ott.StoredRegistration{
-			Registration: ott.Registration{Platform: ott.LINE, PropertyID: "23493453984234345", EndpointURL: "https://example.com/", IsActive: true},
-			Tenant:       "acme", SecretName: "carillon/ott/line/1",
+			Registration: ott.Registration{
+				Platform: ott.LINE, PropertyID: "23493453984234345", EndpointURL: "https://example.com/",
+				IsActive: true,
+			},
+			Tenant: "acme", SecretName: "carillon/ott/line/1",
 		},
 		Credentials: ott.Credentials{ChannelSecret: secret.NewText(channelSecret)},
 	}
 }
 
-// decoded reads the Message of a request, which is how one comes to a platform.
+// decoded reads the Message of a request.
 func decoded(t *testing.T, body string) ott.Message {
 	t.Helper()
 	message, faults, err := ott.DecodeSend(strings.NewReader(body))

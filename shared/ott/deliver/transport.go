@@ -12,7 +12,9 @@ import (
 	"syscall"
 	"time"
 
+	"carillon/shared/environment"
 	"carillon/shared/hostname"
+	"carillon/shared/httpclient"
 	"carillon/shared/ott"
 )
 
@@ -23,13 +25,16 @@ const (
 	maxAnswer   = 64 << 10 // bytes that are read of an answer
 )
 
-// Transport returns what carries requests to the platforms: PublicTransport, or for the local run, which names a
-// stand-in, StandInTransport. It returns an error if the stand-in's URL is not http on this machine.
-func Transport(standInURL string) (http.RoundTripper, error) {
-	if standInURL == "" {
-		return PublicTransport(nil), nil
+// OpenTransport returns what carries requests to the platforms: PublicTransport, or where PLATFORM_STANDIN_URL names a
+// stand-in, as the local run alone does, a transport to that. It tells env if that URL is not http on this machine.
+func OpenTransport(env *environment.Variables) http.RoundTripper {
+	address := env.Optional("PLATFORM_STANDIN_URL")
+	if address == "" {
+		return PublicTransport(nil)
 	}
-	return StandInTransport(standInURL)
+	transport, err := StandInTransport(address)
+	env.Reject("PLATFORM_STANDIN_URL", err)
+	return transport
 }
 
 // errNotPublic is what a dial fails with whose address is not public.
@@ -65,7 +70,7 @@ func PublicTransport(resolver *net.Resolver) *http.Transport {
 func StandInTransport(address string) (http.RoundTripper, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" || !hostname.IsThisMachine(u.Hostname()) {
-		return nil, errors.New("PLATFORM_STANDIN_URL must be http on this machine")
+		return nil, errors.New("is not http on this machine")
 	}
 	return &standIn{host: u.Host, transport: &http.Transport{MaxIdleConnsPerHost: 10}}, nil
 }
@@ -83,12 +88,13 @@ func (s *standIn) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.transport.RoundTrip(redirected)
 }
 
-// newClient returns a client that follows no redirect, for it may lead anywhere, and reads a bounded part of each answer.
+// newClient returns a client that follows no redirect, for it may lead anywhere, and reads a bounded part of each
+// answer.
 func newClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{
 		Timeout:       callTimeout,
 		Transport:     wholeAnswers{transport},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: httpclient.NoRedirect,
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/clock/clocktest"
+	"carillon/shared/environment"
 	"carillon/shared/ott/deliver"
 )
 
@@ -56,7 +58,8 @@ func (s *nameServer) change(addresses ...string) {
 	s.addresses = addresses
 }
 
-// answer writes a DNS answer (RFC 1035 §4.1): the header, the question as it came, a record for each address of the type asked for.
+// answer writes a DNS answer (RFC 1035 §4.1): the header, the question as it came, a record for each address of the
+// type asked for.
 func (s *nameServer) answer(query []byte) []byte {
 	end := 12
 	for query[end] != 0 {
@@ -104,19 +107,26 @@ func TestNothingButThePublicInternetIsDialled(t *testing.T) {
 	port, connections := target(t)
 	resolver := newNameServer(t, "127.0.0.1", "::1") // what libraries make of names that look like numbers
 	for _, host := range []string{
-		"127.0.0.1", "localhost", "localhost.", "LOCALHOST", "sub.localhost", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "0.0.0.0",
+		"127.0.0.1", "localhost", "localhost.", "LOCALHOST", "sub.localhost", "10.0.0.1", "172.16.0.1", "192.168.1.1",
+		"100.64.0.1", "0.0.0.0",
 		"169.254.169.254", "169.254.170.2", "168.63.129.16", "224.0.0.1", "255.255.255.255",
-		"2130706433", "017700000001", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "127.1", "127.0.1", "0", "127.0.0.1.", "169.254.169.254.",
-		"[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::127.0.0.1]",
-		"[64:ff9b::7f00:1]", "[64:ff9b::169.254.169.254]", "[2002:7f00:1::]", "[fe80::1]", "[fe80::1%25lo]", "[fc00::1]", "[fd00:ec2::254]", "[fec0::1]", "[ff02::1]",
-		"metadata.google.internal", "instance-data", "rebind.example.com", "user:pass@127.0.0.1", "public.example.com@127.0.0.1",
+		"2130706433", "017700000001", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "127.1", "127.0.1", "0", "127.0.0.1.",
+		"169.254.169.254.",
+		"[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:169.254.169.254]",
+		"[::ffff:a9fe:a9fe]", "[::127.0.0.1]",
+		"[64:ff9b::7f00:1]", "[64:ff9b::169.254.169.254]", "[2002:7f00:1::]", "[fe80::1]", "[fe80::1%25lo]",
+		"[fc00::1]", "[fd00:ec2::254]", "[fec0::1]", "[ff02::1]",
+		"metadata.google.internal", "instance-data", "rebind.example.com", "user:pass@127.0.0.1",
+		"public.example.com@127.0.0.1",
 	} {
-		d := messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))
+		d := messengerDelivery(decoded(t,
+			messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))
 		d.Registration.EndpointURL = "https://" + host + ":" + port + "/"
-		err := deliver.NewMessenger(deliver.PublicTransport(resolver.Resolver)).Send(t.Context(), d)
+		err := deliver.NewMessenger(deliver.PublicTransport(resolver.Resolver), clocktest.New()).Send(t.Context(), d)
 		require.Error(t, err, host)
 		// The latter of what Go takes neither for an address nor for a name.
-		assert.Regexp(t, "^Messenger was not called: the address is not on the public Internet$|no such host$", err.Error(), host)
+		assert.Regexp(t, "^Messenger was not called: the address is not on the public Internet$|no such host$",
+			err.Error(), host)
 	}
 	assert.Zero(t, connections.Load())
 }
@@ -126,14 +136,16 @@ func TestDNSThatChangesItsMind(t *testing.T) {
 	t.Parallel()
 	port, connections := target(t)
 	for name, later := range map[string][]string{
-		"loopback": {"127.0.0.1"}, "loopback, IPv6": {"::1"}, "IPv4-mapped": {"::ffff:127.0.0.1"}, "metadata": {"169.254.169.254"}, "several": {"10.0.0.1", "127.0.0.1", "::1"},
+		"loopback": {"127.0.0.1"}, "loopback, IPv6": {"::1"}, "IPv4-mapped": {"::ffff:127.0.0.1"},
+		"metadata": {"169.254.169.254"}, "several": {"10.0.0.1", "127.0.0.1", "::1"},
 	} {
 		resolver := newNameServer(t, "93.184.215.14")
 		looked, err := resolver.LookupHost(t.Context(), "rebind.example.com.")
 		require.NoError(t, err)
 		require.Equal(t, []string{"93.184.215.14"}, looked, name)
 		resolver.change(later...)
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://rebind.example.com.:"+port+"/", http.NoBody)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+			"https://rebind.example.com.:"+port+"/", http.NoBody)
 		require.NoError(t, err)
 		_, err = deliver.PublicTransport(resolver.Resolver).RoundTrip(request)
 		assert.ErrorContains(t, err, "the address is not on the public Internet", name)
@@ -149,26 +161,34 @@ func TestNoProxyIsUsed(t *testing.T) {
 }
 
 func TestTransportOfTheLocalRun(t *testing.T) {
-	t.Parallel()
+	open := func(address string) (http.RoundTripper, error) {
+		t.Setenv("PLATFORM_STANDIN_URL", address)
+		env := new(environment.Variables)
+		transport := deliver.OpenTransport(env)
+		return transport, env.Err()
+	}
 	for address, right := range map[string]bool{
-		"": true, "http://127.0.0.1:8080": true, "http://[::1]:8080": true, "http://localhost:8080": true, "http://host.docker.internal:8080": true,
-		"https://127.0.0.1:8080": false, "http://192.168.1.1": false, "http://example.com": false, "http://localhost.example.com": false, "127.0.0.1:8080": false,
+		"": true, "http://127.0.0.1:8080": true, "http://[::1]:8080": true, "http://localhost:8080": true,
+		"http://host.docker.internal:8080": true,
+		"https://127.0.0.1:8080":           false, "http://192.168.1.1": false, "http://example.com": false,
+		"http://localhost.example.com": false, "127.0.0.1:8080": false,
 		"http://": false, "://": false, "ftp://127.0.0.1": false,
 	} {
-		transport, err := deliver.Transport(address)
+		transport, err := open(address)
 		if right {
 			assert.NoError(t, err, address)
 			assert.NotNil(t, transport, address)
 		} else {
-			assert.Error(t, err, address)
+			assert.ErrorContains(t, err, "PLATFORM_STANDIN_URL: is not http on this machine", address)
 		}
 	}
-	public, err := deliver.Transport("")
+	public, err := open("")
 	require.NoError(t, err)
 	assert.IsType(t, &http.Transport{}, public, "no stand-in unless it is asked for")
 
 	p := newPlatforms(t, status(200, ""))
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://graph.example.com:8443/a%2Fb?c=d%20e&f", strings.NewReader("body"))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"https://graph.example.com:8443/a%2Fb?c=d%20e&f", strings.NewReader("body"))
 	require.NoError(t, err)
 	response, err := p.transport(t).RoundTrip(request)
 	require.NoError(t, err)
@@ -176,5 +196,6 @@ func TestTransportOfTheLocalRun(t *testing.T) {
 	assert.Equal(t, "graph.example.com:8443", p.all()[0].host)
 	assert.Equal(t, "/a%2Fb?c=d%20e&f", p.all()[0].uri)
 	assert.Equal(t, "body", p.all()[0].body)
-	assert.Equal(t, "https://graph.example.com:8443/a%2Fb?c=d%20e&f", request.URL.String(), "the request stays as it is")
+	assert.Equal(t, "https://graph.example.com:8443/a%2Fb?c=d%20e&f", request.URL.String(),
+		"the request stays as it is")
 }

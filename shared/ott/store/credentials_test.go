@@ -1,7 +1,8 @@
-package ott_test
+package store_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,47 +17,67 @@ import (
 	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
+	"carillon/shared/ott/otttest"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
 )
 
 func TestGetIsWhatWasPut(t *testing.T) {
 	r := newRegistry(t)
-	for version, seed := range map[string]string{"version-1": seedMessenger, "version-2": seedLINE} {
+	for version, seed := range map[string]string{"version-1": otttest.SeedMessenger, "version-2": otttest.SeedLINE} {
 		registration, credentials := decoded(t, seed)
 		require.NoError(t, r.Put(t.Context(), "tenant-1", version, registration, credentials))
 		stored, err := r.Get(t.Context(), registration.Platform, registration.PropertyID)
 		require.NoError(t, err)
-		assert.Equal(t, ott.StoredRegistration{Registration: registration, Tenant: "tenant-1", SecretName: r.prefix + string(registration.Platform) + "/" + version}, stored)
+		assert.Equal(t,
+			ott.StoredRegistration{
+				Registration: registration, Tenant: "tenant-1",
+				SecretName: r.Prefix + string(registration.Platform) + "/" + version,
+			},
+			stored)
 	}
 	for _, id := range []string{"", "1", strings.Repeat("1", 4000), "\xff"} {
 		_, err := r.Get(t.Context(), ott.LINE, id)
 		assert.True(t, fault.Is(err, fault.NotFound), "%v", err)
 	}
-	reader := ott.NewRegistrationReader(r.items, "no-such-table")
+	reader := store.NewRegistrationReader(r.Items, "no-such-table")
 	_, err := reader.Get(t.Context(), ott.LINE, "1")
 	require.Error(t, err)
 	assert.False(t, fault.Is(err, fault.NotFound))
 }
 
 // reader reads credentials as a function does, by way of an endpoint.
-func (r *registry) reader(endpoint string) *ott.CredentialsReader {
-	return ott.NewCredentialsReader(secret.NewCache(secretstore.New(emulatortest.SecretsManagerAt(endpoint))))
+func (r *registry) reader(endpoint string) *store.Credentials {
+	return store.NewCredentials(r.RegistrationReader,
+		secret.NewCache(secretstore.New(emulatortest.SecretsManagerAt(endpoint))))
+}
+
+func assertCredentials(t *testing.T, want, got ott.Credentials) {
+	t.Helper()
+	for name, pair := range map[string][2]secret.Text{
+		"applicationSecret":     {want.ApplicationSecret, got.ApplicationSecret},
+		"pageAccessToken":       {want.PageAccessToken, got.PageAccessToken},
+		"callbackVerifyToken":   {want.CallbackVerifyToken, got.CallbackVerifyToken},
+		"channelSecret":         {want.ChannelSecret, got.ChannelSecret},
+		"customerConnectSecret": {want.CustomerConnectSecret, got.CustomerConnectSecret},
+	} {
+		assert.Equal(t, pair[0].Reveal(), pair[1].Reveal(), name)
+	}
 }
 
 func TestLoadIsWhatWasPut(t *testing.T) {
 	r := newRegistry(t)
 	reader := r.reader(emulatortest.AWSEndpoint())
-	for version, seed := range map[string]string{"version-1": seedMessenger, "version-2": seedLINE} {
+	for version, seed := range map[string]string{"version-1": otttest.SeedMessenger, "version-2": otttest.SeedLINE} {
 		registration, credentials := decoded(t, seed)
 		require.NoError(t, r.Put(t.Context(), "tenant-1", version, registration, credentials))
-		stored, kept, err := reader.Load(t.Context(), r.RegistrationReader, registration.Platform, registration.PropertyID)
+		stored, kept, err := reader.Load(t.Context(), registration.Platform, registration.PropertyID)
 		require.NoError(t, err)
 		assert.Equal(t, registration, stored.Registration)
-		assertCredentials(t, kept, credentials.ApplicationSecret.Reveal(), credentials.PageAccessToken.Reveal(), credentials.CallbackVerifyToken.Reveal(),
-			credentials.ChannelSecret.Reveal(), credentials.CustomerConnectSecret.Reveal())
+		assertCredentials(t, credentials, kept)
 	}
-	_, _, err := reader.Load(t.Context(), r.RegistrationReader, ott.LINE, "1")
+	_, _, err := reader.Load(t.Context(), ott.LINE, "1")
 	assert.True(t, fault.Is(err, fault.NotFound), "%v", err)
 }
 
@@ -65,27 +86,31 @@ func TestLoadFollowsAnOverride(t *testing.T) {
 	r, id := registered(t)
 	reader := r.reader(emulatortest.AWSEndpoint())
 	load := func() string {
-		registration, credentials, err := reader.Load(t.Context(), r.RegistrationReader, ott.LINE, id)
+		registration, credentials, err := reader.Load(t.Context(), ott.LINE, id)
 		require.NoError(t, err)
 		return registration.Name + " " + credentials.ChannelSecret.Reveal()
 	}
 	assert.Equal(t, "SFMC Engineers 03d537gg656gvkbe9b430f002e9c4517", load())
-	registration, _ := decoded(t, seedLINE)
+	registration, _ := decoded(t, otttest.SeedLINE)
 	registration.Name = "Renamed"
-	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-2", registration, ott.Credentials{ChannelSecret: secret.NewText("new")}))
+	require.NoError(t,
+		r.Put(t.Context(), "tenant-1", "version-2", registration,
+			ott.Credentials{ChannelSecret: secret.NewText("new")}))
 	assert.Equal(t, "Renamed new", load())
 	require.NoError(t, r.Delete(t.Context(), "tenant-1", ott.LINE, id))
-	_, _, err := reader.Load(t.Context(), r.RegistrationReader, ott.LINE, id)
+	_, _, err := reader.Load(t.Context(), ott.LINE, id)
 	assert.True(t, fault.Is(err, fault.NotFound), "%v", err)
 }
 
 // Between the item and its secret others register the property again, or delete it.
 func TestLoadOvertaken(t *testing.T) {
-	registration, _ := decoded(t, seedLINE)
+	registration, _ := decoded(t, otttest.SeedLINE)
 	override := func(t *testing.T, r *registry, version string) {
 		one := registration
 		one.Name = version
-		assert.NoError(t, r.Put(t.Context(), "tenant-1", version, one, ott.Credentials{ChannelSecret: secret.NewText("secret of " + version)}))
+		assert.NoError(t,
+			r.Put(t.Context(), "tenant-1", version, one, ott.Credentials{ChannelSecret: secret.NewText("secret of " +
+				version)}))
 	}
 	tests := map[string]struct {
 		meanwhile func(t *testing.T, r *registry, call int)
@@ -113,12 +138,13 @@ func TestLoadOvertaken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, id := registered(t)
 			call := 0 // Load reads one secret at a time
-			reader := r.reader(emulatortest.Between(t, emulatortest.AWSEndpoint(), func(http.ResponseWriter, emulatortest.Call) bool {
+			between := func(http.ResponseWriter, emulatortest.Call) bool {
 				call++
 				test.meanwhile(t, r, call)
 				return false
-			}))
-			stored, credentials, err := reader.Load(t.Context(), r.RegistrationReader, ott.LINE, id)
+			}
+			reader := r.reader(emulatortest.Between(t, emulatortest.AWSEndpoint(), between))
+			stored, credentials, err := reader.Load(t.Context(), ott.LINE, id)
 			if test.code != "" {
 				assert.True(t, fault.Is(err, test.code), "%v", err)
 				return
@@ -130,7 +156,7 @@ func TestLoadOvertaken(t *testing.T) {
 	}
 }
 
-// secretsFunc is a Secrets that a test makes up.
+// secretsFunc is a secret.Reader that a test makes up.
 type secretsFunc func() (secret.Version, error)
 
 func (f secretsFunc) Get(context.Context, string, secret.Stage, time.Duration) (secret.Version, error) {
@@ -138,14 +164,15 @@ func (f secretsFunc) Get(context.Context, string, secret.Stage, time.Duration) (
 }
 
 func TestCredentialsThatCannotBeRead(t *testing.T) {
-	busy := ott.NewCredentialsReader(secretsFunc(func() (secret.Version, error) { return secret.Version{}, secret.ErrBusy }))
+	busy := store.NewCredentials(nil,
+		secretsFunc(func() (secret.Version, error) { return secret.Version{}, secret.ErrBusy }))
 	_, err := busy.Get(t.Context(), "name")
-	var failure *fault.Error
-	require.ErrorAs(t, err, &failure)
+	failure, ok := errors.AsType[*fault.Error](err)
+	require.True(t, ok, "%v", err)
 	assert.Equal(t, fault.Unavailable, failure.Code)
 	assert.Equal(t, time.Second, failure.RetryAfter)
 
-	broken := ott.NewCredentialsReader(secretsFunc(func() (secret.Version, error) {
+	broken := store.NewCredentials(nil, secretsFunc(func() (secret.Version, error) {
 		return secret.Version{Value: secret.NewText(`{"channelSecret":hunter2`)}, nil
 	}))
 	_, err = broken.Get(t.Context(), "name")
@@ -156,8 +183,10 @@ func TestCredentialsThatCannotBeRead(t *testing.T) {
 // A secret that was deleted by hand does not make a registration answer NotFound: it is there.
 func TestLoadOfARegistrationWhoseSecretIsGone(t *testing.T) {
 	r, id := registered(t)
-	_, err := r.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(dynamo.GetString(r.all()[0], "secretName"))})
+	_, err := r.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
+		SecretId: aws.String(dynamo.GetString(r.All()[0], "secretName")),
+	})
 	require.NoError(t, err)
-	_, _, err = r.reader(emulatortest.AWSEndpoint()).Load(t.Context(), r.RegistrationReader, ott.LINE, id)
+	_, _, err = r.reader(emulatortest.AWSEndpoint()).Load(t.Context(), ott.LINE, id)
 	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
 }

@@ -1,4 +1,4 @@
-package ott
+package api
 
 import (
 	"bytes"
@@ -11,30 +11,24 @@ import (
 
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/ott"
 )
 
-// maxKept is how much of a body is kept, in bytes: a DynamoDB item holds 400 KB.
-const maxKept = 256 << 10
-
-// SendBody is the body of a POST /ott/v1/send.
-type SendBody struct {
-	Kept []byte   // JSON: as sent, or if that is too large, without the members of the outermost object that the API does not know
-	Hash [32]byte // of all of it as sent
-}
-
-// readSend reads a message. It returns DecodeSend's faults, or TooLarge for a message that cannot be kept.
-func readSend(r *httpapi.Request) (Message, fault.Violations, SendBody, error) {
-	refuse := func(err error) (Message, fault.Violations, SendBody, error) { return Message{}, nil, SendBody{}, err }
+// readSend reads a message. It returns ott.DecodeSend's faults, or TooLarge for a message that cannot be kept.
+func readSend(r *httpapi.Request) (ott.Message, fault.Violations, ott.SendBody, error) {
+	refuse := func(err error) (ott.Message, fault.Violations, ott.SendBody, error) {
+		return ott.Message{}, nil, ott.SendBody{}, err
+	}
 	reader, err := r.Body()
 	if err != nil {
 		return refuse(err)
 	}
 	hash, kept := sha256.New(), new(beginning)
-	message, faults, err := DecodeSend(io.TeeReader(reader, io.MultiWriter(hash, kept)))
+	message, faults, err := ott.DecodeSend(io.TeeReader(reader, io.MultiWriter(hash, kept)))
 	if err != nil {
 		return refuse(err)
 	}
-	body := SendBody{Kept: kept.bytes, Hash: [32]byte(hash.Sum(nil))}
+	body := ott.SendBody{Kept: kept.bytes, Hash: [32]byte(hash.Sum(nil))}
 	if kept.whole() {
 		return message, faults, body, nil
 	}
@@ -44,31 +38,35 @@ func readSend(r *httpapi.Request) (Message, fault.Violations, SendBody, error) {
 	if body.Kept, err = copyMembers(reader, isSendMember); err != nil {
 		return refuse(err)
 	}
-	if len(body.Kept) > maxKept {
+	if len(body.Kept) > ott.MaxBody {
 		return refuse(fault.New(fault.TooLarge, "the message is larger than 256 KiB"))
 	}
 	return message, faults, body, nil
 }
 
-// beginning keeps what is written to it up to maxKept bytes and one more, which tells that there was more.
+// beginning keeps what is written to it up to ott.MaxBody bytes and one more, which tells that there was more.
 type beginning struct{ bytes []byte }
 
 // Write implements io.Writer.
 func (b *beginning) Write(p []byte) (int, error) {
-	b.bytes = append(b.bytes, p[:min(len(p), maxKept+1-len(b.bytes))]...)
+	b.bytes = append(b.bytes, p[:min(len(p), ott.MaxBody+1-len(b.bytes))]...)
 	return len(p), nil
 }
 
-func (b *beginning) whole() bool { return len(b.bytes) <= maxKept }
+func (b *beginning) whole() bool { return len(b.bytes) <= ott.MaxBody }
 
-// isSendMember reports whether a member of the outermost object is one that sendBody reads.
+// isSendMember reports whether a member of the outermost object is one that ott.DecodeSend reads.
 func isSendMember(name string) bool {
 	known := []string{"messagekey", "messagegroupkey", "from", "to", "message", "validityperiod"}
-	return slices.Contains(known, strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))) // as jsonbody.AnyCase compares
+	// As jsonbody.AnyCase compares.
+	return slices.Contains(known, strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name)))
 }
 
-// copyMembers copies an object with those members alone whose names are to be kept, and more behind them, name and value in turn.
-func copyMembers(body io.Reader, keep func(name string) bool, more ...jsontext.Token) (jsontext.Value, error) {
+// copyMembers copies an object with those members alone whose names are to be kept, and more behind them, name and
+// value in turn.
+func copyMembers(
+	body io.Reader, keep func(name string) bool, more ...jsontext.Token,
+) (jsontext.Value, error) {
 	var out bytes.Buffer
 	decoder, encoder := jsontext.NewDecoder(body), jsontext.NewEncoder(&out)
 	if _, err := decoder.ReadToken(); err != nil {

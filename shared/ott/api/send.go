@@ -1,4 +1,4 @@
-package ott
+package api
 
 import (
 	"context"
@@ -7,26 +7,38 @@ import (
 	"time"
 
 	"carillon/shared/clientauth"
+	"carillon/shared/clock"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/ott"
 	"carillon/shared/token"
 )
-
-// NotSendable is why a message is refused, or given up, whose sender has no active registration of its tenant's.
-const NotSendable = "Sender Id provided is either unregistered or inactive"
-
-// Outbox takes messages that are to be sent; outbound.Queue does.
-type Outbox interface {
-	// Enqueue says that a message is to be sent, not before delay has passed.
-	Enqueue(ctx context.Context, tenant, ottRequestID string, delay time.Duration) error
-}
 
 // SendHandler serves POST /ott/v1/send.
 type SendHandler struct {
 	Tokens        *token.Authority
-	Registrations *RegistrationReader
-	Messages      *MessageStore
-	Outbox        Outbox
+	Registrations registrations
+	Messages      messages
+	Outbox        outbox
+	Clock         clock.Clock
+	Log           *slog.Logger
+}
+
+// messages makes messages durable; store.Messages does.
+type messages interface {
+	// Put returns the earlier message that a repeat stands for, or a fault Conflict if it is another one.
+	Put(
+		ctx context.Context, tenant, id string, message ott.Message, body ott.SendBody, now time.Time,
+	) (ott.Accepted, error)
+	// Repeated returns that message alone, or a fault NotFound.
+	Repeated(ctx context.Context, tenant, key string, body ott.SendBody, now time.Time) (ott.Accepted, error)
+	MarkQueued(ctx context.Context, tenant, id string, now time.Time) error
+}
+
+// outbox takes messages that are to be sent; outbound.Queue does.
+type outbox interface {
+	// Enqueue says that a message is to be sent, not before delay has passed.
+	Enqueue(ctx context.Context, tenant, ottRequestID string, delay time.Duration) error
 }
 
 type sendAnswer struct {
@@ -34,7 +46,8 @@ type sendAnswer struct {
 }
 
 // Serve takes a message. It answers 201 once the message is durable and in the queue, under the request's own id; a
-// repeat is answered with the id of the first, which it enqueues if the first was not, or if the queue seems to have lost it.
+// repeat is answered with the id of the first, which it enqueues if the first was not, or if the queue seems to have
+// lost it.
 func (h *SendHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTSend)
 	if err != nil {
@@ -55,22 +68,25 @@ func (h *SendHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.R
 		if err := h.Outbox.Enqueue(ctx, grant.Tenant, accepted.OttRequestID, 0); err != nil {
 			return nil, err // the message is durable: a repeat enqueues it
 		}
-		if err := h.Messages.MarkQueued(ctx, grant.Tenant, accepted.OttRequestID, time.Now()); err != nil {
+		if err := h.Messages.MarkQueued(ctx, grant.Tenant, accepted.OttRequestID, h.Clock.Now()); err != nil {
 			// ott-deliver marks it as well.
-			slog.WarnContext(ctx, "a message could not be marked as queued", "ottRequestId", accepted.OttRequestID, "error", err)
+			h.Log.WarnContext(ctx, "a message could not be marked as queued",
+				"ottRequestId", accepted.OttRequestID, "error", err)
 		}
 	}
 	return httpapi.JSON(http.StatusCreated, sendAnswer{OttRequestID: accepted.OttRequestID}), nil
 }
 
-// accept makes a message durable that is right, and whose sender may send. What is durable stands, though its sender may
-// send no more by the time that its repeat comes.
-func (h *SendHandler) accept(ctx context.Context, tenant, id string, message Message, body SendBody, faults fault.Violations) (Accepted, error) {
-	now := time.Now()
+// accept makes a message durable that is right, and whose sender may send. What is durable stands, though its sender
+// may send no more by the time that its repeat comes.
+func (h *SendHandler) accept(
+	ctx context.Context, tenant, id string, message ott.Message, body ott.SendBody, faults fault.Violations,
+) (ott.Accepted, error) {
+	now := h.Clock.Now()
 	if message.Platform != "" && message.SenderID != "" {
 		registration, err := h.Registrations.Get(ctx, message.Platform, message.SenderID)
 		if err != nil && !fault.Is(err, fault.NotFound) {
-			return Accepted{}, err
+			return ott.Accepted{}, err
 		}
 		if err != nil || !registration.MaySend(tenant) {
 			if len(faults) == 0 {
@@ -79,14 +95,11 @@ func (h *SendHandler) accept(ctx context.Context, tenant, id string, message Mes
 					return accepted, err
 				}
 			}
-			faults.Add(fault.BadValue, NotSendable)
+			faults.Add(fault.BadValue, ott.NotSendable)
 		}
 	}
 	if err := faults.Err(); err != nil {
-		return Accepted{}, err
+		return ott.Accepted{}, err
 	}
 	return h.Messages.Put(ctx, tenant, id, message, body, now)
 }
-
-// MaySend reports whether messages of a tenant may go out through a registration.
-func (r StoredRegistration) MaySend(tenant string) bool { return r.Tenant == tenant && r.IsActive }

@@ -1,4 +1,4 @@
-package ott_test
+package store_test
 
 import (
 	"encoding/json"
@@ -19,6 +19,8 @@ import (
 	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/ott"
+	"carillon/shared/ott/otttest"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 )
 
@@ -26,23 +28,26 @@ import (
 func registered(t *testing.T) (r *registry, id string) {
 	t.Helper()
 	r = newRegistry(t)
-	registration, credentials := decoded(t, seedLINE)
+	registration, credentials := decoded(t, otttest.SeedLINE)
 	require.NoError(t, r.Put(t.Context(), "tenant-1", "version-1", registration, credentials))
 	return r, registration.PropertyID
 }
 
 // through is the registry's store by way of other clients.
-func (r *registry) through(items *dynamodb.Client, secretsEndpoint string) *ott.RegistrationStore {
-	return ott.NewRegistrationStore(items, r.table, emulatortest.SecretsManagerAt(secretsEndpoint), r.prefix)
+func (r *registry) through(items *dynamodb.Client, secretsEndpoint string) *store.Registrations {
+	return r.Through(items, emulatortest.SecretsManagerAt(secretsEndpoint))
 }
 
 // onCall is a DynamoDB endpoint that does something of its own at the nth call of an operation.
-func onCall(t *testing.T, operation string, nth int32, do func(w http.ResponseWriter, call emulatortest.Call) (answered bool)) string {
+func onCall(
+	t *testing.T, operation string, nth int32, do func(w http.ResponseWriter, call emulatortest.Call) (answered bool),
+) string {
 	t.Helper()
 	var calls atomic.Int32
-	return emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	between := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		return call.Operation == operation && calls.Add(1) == nth && do(w, call)
-	})
+	}
+	return emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), between)
 }
 
 func lose(w http.ResponseWriter, call emulatortest.Call) bool {
@@ -74,12 +79,12 @@ func TestDeleteThatFailsMidway(t *testing.T) {
 			err := r.through(items, emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id)
 			assert.Equal(t, test.nth < 3, err != nil)
 			if test.stands {
-				r.assertWhole()
+				r.AssertWhole()
 				require.NoError(t, r.Delete(t.Context(), "tenant-1", ott.LINE, id))
 			}
-			assert.Empty(t, r.all())
+			assert.Empty(t, r.All())
 			r.sweep()
-			assert.Empty(t, r.live())
+			assert.Empty(t, r.Live())
 		})
 	}
 }
@@ -88,12 +93,14 @@ func TestDeleteWhenItsSecretCannotBeDeleted(t *testing.T) {
 	for when, left := range map[string]int{"before": 1, "after": 0} {
 		t.Run(when, func(t *testing.T) {
 			r, id := registered(t)
-			store := r.through(r.items, failing(t, emulatortest.AWSEndpoint(), "DeleteSecret", when))
-			require.NoError(t, store.Delete(t.Context(), "tenant-1", ott.LINE, id), "the registration is gone; what is left behind is logged")
-			assert.Empty(t, r.all())
-			assert.Len(t, r.live(), left)
+			registrations := r.through(r.Items, failing(t, emulatortest.AWSEndpoint(), "DeleteSecret", when))
+			require.NoError(t, registrations.Delete(t.Context(), "tenant-1", ott.LINE, id),
+				"the registration is gone; what is left behind is logged")
+			assert.Empty(t, r.All())
+			assert.Len(t, r.Live(), left)
+			assert.Contains(t, r.Log.String(), `"msg":"a deleted registration's secret is left behind"`)
 			r.sweep()
-			assert.Empty(t, r.live())
+			assert.Empty(t, r.Live())
 		})
 	}
 }
@@ -103,14 +110,15 @@ func TestDeleteWhoseAnswerIsLost(t *testing.T) {
 	r, id := registered(t)
 	lost := emulatortest.DynamoDBAt(onCall(t, "DeleteItem", 2, lose)).Options()
 	lost.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = time.Millisecond })
-	require.NoError(t, r.through(dynamodb.New(lost), emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
-	assert.Empty(t, r.all())
-	assert.Empty(t, r.live())
+	require.NoError(t,
+		r.through(dynamodb.New(lost), emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
+	assert.Empty(t, r.All())
+	assert.Empty(t, r.Live())
 }
 
 // What others do between the look-up and the deletion.
 func TestDeleteOvertaken(t *testing.T) {
-	registration, credentials := decoded(t, seedLINE)
+	registration, credentials := decoded(t, otttest.SeedLINE)
 	for name, test := range map[string]struct {
 		meanwhile func(t *testing.T, r *registry)
 		stands    string // whose registration is there in the end
@@ -132,26 +140,29 @@ func TestDeleteOvertaken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, id := registered(t)
-			items := emulatortest.DynamoDBAt(onCall(t, "DeleteItem", 2, func(http.ResponseWriter, emulatortest.Call) bool {
+			overtake := func(http.ResponseWriter, emulatortest.Call) bool {
 				test.meanwhile(t, r)
 				return false
-			}))
-			require.NoError(t, r.through(items, emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
+			}
+			items := emulatortest.DynamoDBAt(onCall(t, "DeleteItem", 2, overtake))
+			require.NoError(t,
+				r.through(items, emulatortest.AWSEndpoint()).Delete(t.Context(), "tenant-1", ott.LINE, id))
 			if test.stands != "" {
-				item, _ := r.assertWhole()
+				item, _ := r.AssertWhole()
 				assert.Equal(t, test.stands, dynamo.GetString(item, "tenant"))
 				return
 			}
-			assert.Empty(t, r.all())
-			assert.Empty(t, r.live())
+			assert.Empty(t, r.All())
+			assert.Empty(t, r.Live())
 		})
 	}
 }
 
-// However 50 overrides and ten deletions race, there is one registration with its own secret, or neither item nor secret.
+// However 50 overrides and ten deletions race, there is one registration with its own secret, or neither item nor
+// secret.
 func TestDeleteRacingOverrides(t *testing.T) {
 	r, id := registered(t)
-	registration, _ := decoded(t, seedLINE)
+	registration, _ := decoded(t, otttest.SeedLINE)
 	var group sync.WaitGroup
 	for i := range 50 {
 		group.Go(func() {
@@ -169,20 +180,21 @@ func TestDeleteRacingOverrides(t *testing.T) {
 		}
 	}
 	group.Wait()
-	if len(r.all()) == 0 {
-		assert.Empty(t, r.live())
+	if len(r.All()) == 0 {
+		assert.Empty(t, r.Live())
 		return
 	}
-	item, kept := r.assertWhole()
-	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"], "name and secret are the same writer's")
+	item, kept := r.AssertWhole()
+	assert.Equal(t, "secret-"+dynamo.GetString(item, "name"), kept["channelSecret"],
+		"name and secret are the same writer's")
 }
 
 // AWS keeps a deleted secret's name for days and refuses to create, write or delete it again, which moto does in part
-// (design.md): a registration, overridden and deleted, can be registered again at once all the same.
+// (docs/design.md): a registration, overridden and deleted, can be registered again at once all the same.
 func TestRegisterAfterDeleteWhereDeletedNamesAreKept(t *testing.T) {
 	r := newRegistry(t)
 	var deleted sync.Map
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	between := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		var secret struct{ SecretID, Name string }
 		assert.NoError(t, json.Unmarshal([]byte(call.Body), &secret))
 		name := secret.SecretID + secret.Name
@@ -191,20 +203,22 @@ func TestRegisterAfterDeleteWhereDeletedNamesAreKept(t *testing.T) {
 		case gone:
 			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 			w.WriteHeader(http.StatusBadRequest)
-			_, _ = w.Write([]byte(`{"__type":"InvalidRequestException","Message":"You can't perform this operation on the secret because it was marked for deletion."}`))
+			_, _ = w.Write([]byte(`{"__type":"InvalidRequestException","Message":"You can't perform this operation ` +
+				`on the secret because it was marked for deletion."}`))
 			return true
 		case call.Operation == "DeleteSecret":
 			deleted.Store(name, true)
 		}
 		return false
-	})
-	store := r.through(r.items, endpoint)
-	registration, credentials := decoded(t, seedMessenger)
+	}
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), between)
+	registrations := r.through(r.Items, endpoint)
+	registration, credentials := decoded(t, otttest.SeedMessenger)
 	for range 3 {
-		require.NoError(t, store.Put(t.Context(), "tenant-1", uuid.NewString(), registration, credentials))
-		require.NoError(t, store.Put(t.Context(), "tenant-1", uuid.NewString(), registration, credentials))
-		r.assertWhole()
-		require.NoError(t, store.Delete(t.Context(), "tenant-1", ott.Messenger, registration.PropertyID))
-		assert.Empty(t, r.live())
+		require.NoError(t, registrations.Put(t.Context(), "tenant-1", uuid.NewString(), registration, credentials))
+		require.NoError(t, registrations.Put(t.Context(), "tenant-1", uuid.NewString(), registration, credentials))
+		r.AssertWhole()
+		require.NoError(t, registrations.Delete(t.Context(), "tenant-1", ott.Messenger, registration.PropertyID))
+		assert.Empty(t, r.Live())
 	}
 }

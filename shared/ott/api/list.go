@@ -1,4 +1,4 @@
-package ott
+package api
 
 import (
 	"context"
@@ -6,53 +6,24 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-
 	"carillon/shared/clientauth"
-	"carillon/shared/dynamo"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/ott"
 	"carillon/shared/token"
 )
 
 // Limits of a page of GET /ott/v1/registration/{platform}: registrations on it, and its number.
 const (
-	DefaultPageSize = 50
-	MaxPageSize     = 1000
+	defaultPageSize = 50
+	maxPageSize     = 1000
 	maxPage         = 1_000_000_000
 )
 
-// maxListBody is how large a list's body may be, in bytes: Lambda takes 6 MB of an answer's JSON, in which the body is a
-// text with its quotes escaped. A thousand registrations are a tenth of that, unless each has the longest names and URL.
+// maxListBody is how large a list's body may be, in bytes: Lambda takes 6 MB of an answer's JSON, in which the body is
+// a text with its quotes escaped. A thousand registrations are a tenth of that, unless each has the longest names and
+// URL.
 const maxListBody = 5 << 20
-
-// List returns a page of a tenant's registrations with a platform, the first being page 1, by property id in the order of
-// its bytes, and how many there are in all. A page past the end is empty. It reads the index tenant-platform, which
-// follows the table within a second as a rule: what was registered or deleted a moment ago can be missing or still there.
-// It reads all of the tenant's registrations to count them, an RCU for each 8 KB (about 20 of them). It returns AWS's error.
-func (r *RegistrationReader) List(ctx context.Context, tenant string, platform Platform, page, pageSize int) (registrations []StoredRegistration, count int, err error) {
-	first := (page - 1) * pageSize
-	pages := dynamodb.NewQueryPaginator(r.items, &dynamodb.QueryInput{
-		TableName:                 aws.String(r.table),
-		IndexName:                 aws.String("tenant-platform"),
-		KeyConditionExpression:    aws.String("tenantPlatform = :tenantPlatform"),
-		ExpressionAttributeValues: dynamo.Item{":tenantPlatform": dynamo.String(tenantPlatform(tenant, platform))},
-	})
-	for pages.HasMorePages() {
-		out, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, 0, err
-		}
-		for _, item := range out.Items {
-			if count >= first && len(registrations) < pageSize {
-				registrations = append(registrations, storedRegistration(item))
-			}
-			count++
-		}
-	}
-	return registrations, count, nil
-}
 
 type listAnswer struct {
 	Count    int                  `json:"count"`
@@ -72,8 +43,9 @@ type link struct {
 	Href string `json:"href"`
 }
 
-// pageLinks links a page with its neighbours, where there are any; the previous page of one past the end is the last one.
-func pageLinks(platform Platform, page, pageSize, count int) links {
+// pageLinks links a page with its neighbours, where there are any; the previous page of one past the end is the last
+// one.
+func pageLinks(platform ott.Platform, page, pageSize, count int) links {
 	to := func(page int) link {
 		return link{fmt.Sprintf("/ott/v1/registration/%s?%%24page=%d&%%24pagesize=%d", platform, page, pageSize)}
 	}
@@ -93,11 +65,18 @@ func pageLinks(platform Platform, page, pageSize, count int) links {
 // ListHandler serves GET /ott/v1/registration/{platform}.
 type ListHandler struct {
 	Tokens        *token.Authority
-	Registrations *RegistrationReader
+	Registrations lister
 }
 
-// Serve answers a page of the tenant's registrations with a platform, as RegistrationReader.List has it: $page (1 if it is
-// left out) of $pagesize (DefaultPageSize) registrations. A page too large for Lambda is refused as a $pagesize that is.
+// lister lists registrations; store.RegistrationReader does.
+type lister interface {
+	List(
+		ctx context.Context, tenant string, platform ott.Platform, page, pageSize int,
+	) (registrations []ott.StoredRegistration, count int, err error)
+}
+
+// Serve answers a page of the tenant's registrations with a platform, as store.RegistrationReader.List has it: $page (1
+// if it is left out) of $pagesize (50) registrations. A page too large for Lambda is refused as a $pagesize that is.
 func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationRead)
 	if err != nil {
@@ -106,7 +85,7 @@ func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.R
 	var faults fault.Violations
 	platform := pathPlatform(r, &faults)
 	page := pageNumber(r.QueryParameter("$page"), 1, maxPage, "Page", &faults)
-	pageSize := pageNumber(r.QueryParameter("$pagesize"), DefaultPageSize, MaxPageSize, "PageSize", &faults)
+	pageSize := pageNumber(r.QueryParameter("$pagesize"), defaultPageSize, maxPageSize, "PageSize", &faults)
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package ott_test
+package store_test
 
 import (
 	"strings"
@@ -12,11 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/ott"
+	"carillon/shared/ott/otttest"
+	"carillon/shared/ott/store"
 )
 
 // orphans looks as if all that there is were old.
-func (r *registry) orphans() ott.Survey {
+func (r *registry) orphans() store.Survey {
 	r.t.Helper()
 	survey, err := r.Orphans(r.t.Context(), time.Now().Add(time.Hour), func(int) {})
 	require.NoError(r.t, err)
@@ -33,18 +34,22 @@ func (r *registry) sweep() {
 // createSecret makes a secret that no registration names.
 func (r *registry) createSecret(name string) {
 	r.t.Helper()
-	_, err := r.secrets.CreateSecret(r.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(name), SecretString: aws.String("{}")})
+	_, err := r.Secrets.CreateSecret(r.t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String(name), SecretString: aws.String("{}"),
+	})
 	require.NoError(r.t, err)
 }
 
 // A crash between secret and item leaves an orphan, and so does one between item and the old secret's deletion.
 func TestOrphans(t *testing.T) {
 	r, id := registered(t)
-	assert.Equal(t, ott.Survey{InUse: 1}, r.orphans())
-	registration, credentials := decoded(t, seedLINE)
+	assert.Equal(t, store.Survey{InUse: 1}, r.orphans())
+	registration, credentials := decoded(t, otttest.SeedLINE)
 	crash := func(operation, version string) {
 		items := emulatortest.DynamoDBAt(failing(t, emulatortest.DynamoDBEndpoint(), operation, "before"))
-		_ = r.through(items, failing(t, emulatortest.AWSEndpoint(), operation, "before")).Put(t.Context(), "tenant-1", version, registration, credentials)
+		_ = r.through(items,
+			failing(t, emulatortest.AWSEndpoint(), operation,
+				"before")).Put(t.Context(), "tenant-1", version, registration, credentials)
 	}
 	crash("UpdateItem", "version-2")
 	crash("DeleteSecret", "version-3") // version-1 stays, and is used no more
@@ -54,7 +59,7 @@ func TestOrphans(t *testing.T) {
 	require.Len(t, survey.Orphans, 2)
 	var names []string
 	for _, orphan := range survey.Orphans {
-		names = append(names, strings.TrimPrefix(orphan.SecretName, r.prefix))
+		names = append(names, strings.TrimPrefix(orphan.SecretName, r.Prefix))
 		assert.Equal(t, "line#"+id, orphan.Property)
 		assert.WithinDuration(t, time.Now(), orphan.CreatedAt, time.Minute)
 	}
@@ -62,25 +67,29 @@ func TestOrphans(t *testing.T) {
 
 	young, err := r.Orphans(t.Context(), time.Now().Add(-time.Hour), func(int) {})
 	require.NoError(t, err)
-	assert.Equal(t, ott.Survey{InUse: 1, Young: 2}, young, "a registering may be under way")
+	assert.Equal(t, store.Survey{InUse: 1, Young: 2}, young, "a registering may be under way")
 
 	r.sweep()
-	assert.Equal(t, ott.Survey{InUse: 1}, r.orphans())
-	_, kept := r.assertWhole()
+	assert.Equal(t, store.Survey{InUse: 1}, r.orphans())
+	_, kept := r.AssertWhole()
 	assert.Equal(t, "03d537gg656gvkbe9b430f002e9c4517", kept["channelSecret"])
 	require.NoError(t, r.DeleteOrphan(t.Context(), survey.Orphans[0]), "deleted already")
-	require.NoError(t, r.DeleteOrphan(t.Context(), ott.Orphan{SecretName: r.prefix + "line/nothing"}))
+	require.NoError(t, r.DeleteOrphan(t.Context(), store.Orphan{SecretName: r.Prefix + "line/nothing"}))
 }
 
-// Only what Put writes can be an orphan: neither other secrets of the stack, nor another stack's, nor a stranger's under the prefix.
+// Only what Put writes can be an orphan: neither other secrets of the stack, nor another stack's, nor a stranger's
+// under the prefix.
 func TestOrphansAreTheStoresOwn(t *testing.T) {
 	r := newRegistry(t)
-	stack := strings.TrimSuffix(r.prefix, "/ott/")
-	for _, name := range []string{stack + "/client/acme-ott", stack + "x/ott/line/1", r.prefix + "hand-made", r.prefix + "line", r.prefix + "telegram/1"} {
+	stack := strings.TrimSuffix(r.Prefix, "/ott/")
+	for _, name := range []string{
+		stack + "/client/acme-ott", stack + "x/ott/line/1", r.Prefix + "hand-made", r.Prefix + "line",
+		r.Prefix + "telegram/1",
+	} {
 		r.createSecret(name)
 	}
-	assert.Equal(t, ott.Survey{}, r.orphans())
-	r.createSecret(r.prefix + "line/1")
+	assert.Equal(t, store.Survey{}, r.orphans())
+	r.createSecret(r.Prefix + "line/1")
 	assert.Len(t, r.orphans().Orphans, 1)
 }
 
@@ -88,7 +97,7 @@ func TestOrphansAreTheStoresOwn(t *testing.T) {
 func TestOrphansOfManyPages(t *testing.T) {
 	r, _ := registered(t)
 	for range 150 {
-		r.createSecret(r.prefix + "messenger/" + uuid.NewString())
+		r.createSecret(r.Prefix + "messenger/" + uuid.NewString())
 	}
 	var read []int
 	survey, err := r.Orphans(t.Context(), time.Now().Add(time.Hour), func(n int) { read = append(read, n) })
@@ -104,7 +113,9 @@ func TestOrphansWhenAWSFails(t *testing.T) {
 		t.Run(operation, func(t *testing.T) {
 			r, _ := registered(t)
 			items := emulatortest.DynamoDBAt(failing(t, emulatortest.DynamoDBEndpoint(), operation, "before"))
-			survey, err := r.through(items, failing(t, emulatortest.AWSEndpoint(), operation, "before")).Orphans(t.Context(), time.Now(), func(int) {})
+			survey, err := r.through(items,
+				failing(t, emulatortest.AWSEndpoint(), operation,
+					"before")).Orphans(t.Context(), time.Now(), func(int) {})
 			require.Error(t, err)
 			assert.Empty(t, survey)
 		})

@@ -1,4 +1,4 @@
-package ott_test
+package api_test
 
 import (
 	"testing"
@@ -17,7 +17,7 @@ import (
 	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
-	"carillon/shared/ott"
+	"carillon/shared/ott/api"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
 	"carillon/shared/token"
@@ -25,7 +25,9 @@ import (
 
 func authenticate(t *testing.T, a *token.Authority, signed string) error {
 	t.Helper()
-	_, err := a.Authenticate(t.Context(), httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{Headers: map[string]string{"authorization": "Bearer " + signed}}))
+	_, err := a.Authenticate(t.Context(), httpapi.NewRequest(t.Context(), events.APIGatewayV2HTTPRequest{
+		Headers: map[string]string{"authorization": "Bearer " + signed},
+	}))
 	return err
 }
 
@@ -45,13 +47,13 @@ func TestClockSkewOfAMinute(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				now := time.Now()
 				forged := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-					"sub": "ott-client", "aud": ott.TokenAudience, "tenant": "tenant-1", "scope": "ott_send",
+					"sub": "ott-client", "aud": "ott", "tenant": "tenant-1", "scope": "ott_send",
 					"iat": now.Add(test.issued).Unix(), "exp": now.Add(test.expires).Unix(),
 				})
 				forged.Header["kid"] = "key-1"
 				signed, err := forged.SignedString([]byte("0123456789abcdef"))
 				require.NoError(t, err)
-				err = authenticate(t, ott.NewAuthority(secret.NewCache(vault{}), keyName), signed)
+				err = authenticate(t, api.NewAuthority(secret.NewCache(vault{}), keyName), signed)
 				if test.fine {
 					assert.NoError(t, err)
 					return
@@ -68,7 +70,7 @@ func TestSigningKeyIsRotated(t *testing.T) {
 	key := emulatortest.Deploy(t) + "/token-signing-key"
 	client := clientauth.Client{ID: "ott-client", Tenant: "tenant-1"}
 	newProcess := func() *token.Authority {
-		return ott.NewAuthority(secret.NewCache(secretstore.New(emulatortest.SecretsManager())), key)
+		return api.NewAuthority(secret.NewCache(secretstore.New(emulatortest.SecretsManager())), key)
 	}
 	issue := func(a *token.Authority) string {
 		signed, err := a.Issue(t.Context(), client, []string{"ott_send"})
@@ -78,7 +80,8 @@ func TestSigningKeyIsRotated(t *testing.T) {
 	long := newProcess()
 	before := issue(long)
 	_, err := emulatortest.SecretsManager().PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
-		SecretId: &key, SecretString: aws.String("another key of thirty-two bytes!"), ClientRequestToken: aws.String(uuid.NewString()),
+		SecretId: &key, SecretString: aws.String("another key of thirty-two bytes!"),
+		ClientRequestToken: aws.String(uuid.NewString()),
 	})
 	require.NoError(t, err)
 	rotated := newProcess()

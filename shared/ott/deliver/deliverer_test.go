@@ -1,10 +1,7 @@
 package deliver_test
 
 import (
-	"bytes"
-	"context"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,14 +10,16 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/dynamo"
 	"carillon/shared/ott"
-	"carillon/shared/ott/outbound"
+	"carillon/shared/queue"
 	"carillon/shared/secret"
 )
 
@@ -60,34 +59,42 @@ func TestDeliverABatch(t *testing.T) {
 	o.register(ott.LINE, nil)
 	var ids []string
 	for range 4 {
-		ids = append(ids, o.accept(messengerHello()), o.accept(lineRequest(`{"ottId":"U1"}`, `{"type":"text","text":"t"}`, ``)))
+		ids = append(ids, o.accept(messengerHello()),
+			o.accept(lineRequest(`{"ottId":"U1"}`, `{"type":"text","text":"t"}`, ``)))
 	}
 	refused := o.accept(strings.Replace(messengerHello(), "hello", "refused", 1))
-	require.Zero(t, o.deliver(append(ids, refused, uuid.NewString())...), "an id that there is not is none to try again")
+	require.Zero(t, o.deliver(append(ids, refused, uuid.NewString())...),
+		"an id that there is not is none to try again")
 	for _, id := range ids {
 		assert.Equal(t, "Sent", o.status(id))
 	}
 	assert.Equal(t, "Error: Messenger answered 400: No (code 100)", o.status(refused))
+	assert.Equal(t, 1, strings.Count(o.log.String(), `"msg":"unknown message"`))
 
 	for _, body := range []string{"", "{}", `{"tenant":"acme"}`, "null"} {
-		response, err := o.deliverer.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{{MessageId: "m", Body: body}}})
+		response, err := o.deliverer.Handle(t.Context(), events.SQSEvent{
+			Records: []events.SQSMessage{{MessageId: "m", Body: body}},
+		})
 		require.NoError(t, err)
 		assert.Len(t, response.BatchItemFailures, 1, "what the queue cannot hold ends as a dead letter: %q", body)
 	}
 }
 
-// contract.md §1: an inactive registration sends nothing. Its state counts when the message is sent.
+// docs/contract.md §1: an inactive registration sends nothing. Its state counts when the message is sent.
 func TestDeliverWithoutARegistration(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*outbox){
 		"deleted meanwhile": func(o *outbox) {
 			require.NoError(t, o.registrations.Delete(t.Context(), "acme", ott.Messenger, "1732555047025799"))
 		},
-		"inactive meanwhile": func(o *outbox) { o.register(ott.Messenger, func(r *ott.Registration) { r.IsActive = false }) },
+		"inactive meanwhile": func(o *outbox) {
+			o.register(ott.Messenger, func(r *ott.Registration) { r.IsActive = false })
+		},
 		"another tenant's by now": func(o *outbox) {
 			require.NoError(t, o.registrations.Delete(t.Context(), "acme", ott.Messenger, "1732555047025799"))
 			require.NoError(t, o.registrations.Put(t.Context(), "globex", uuid.NewString(),
-				ott.Registration{Platform: ott.Messenger, PropertyID: "1732555047025799", EndpointURL: "https://example.com/", IsActive: true}, ott.Credentials{}))
+				ott.Registration{Platform: ott.Messenger, PropertyID: "1732555047025799",
+					EndpointURL: "https://example.com/", IsActive: true}, ott.Credentials{}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,13 +122,13 @@ func TestDeliverUntilItExpires(t *testing.T) {
 		require.Zero(t, o.deliver(id))
 		require.Equal(t, "Queued", o.status(id))
 		delay := o.next(id)
-		assert.LessOrEqual(t, delay, outbound.MaxDelay)
+		assert.LessOrEqual(t, delay, queue.MaxDelay)
 		assert.Positive(t, delay)
 		if o.clock.Now().Add(delay).Before(expiry) {
 			assert.GreaterOrEqual(t, delay, least, "each wait is at least as long as half the last one could be")
 		}
 		least = delay / 2
-		o.clock.pass(delay)
+		o.clock.Advance(delay)
 	}
 	assert.Len(t, o.platforms.all(), tries)
 	assert.Greater(t, tries, 8)
@@ -136,22 +143,23 @@ func TestDeliverAfterAWhile(t *testing.T) {
 	t.Parallel()
 	o := newOutbox(t, func(n int, w http.ResponseWriter, r *http.Request, body string) {
 		answers := []func(int, http.ResponseWriter, *http.Request, string){
-			status(429, "", "Retry-After", "1000"), status(400, `{"error":{"code":613,"message":"calls"}}`), status(200, ""),
+			status(429, "", "Retry-After", "1000"), status(400, `{"error":{"code":613,"message":"calls"}}`),
+			status(200, ""),
 		}
 		answers[n](n, w, r, body)
 	})
 	o.register(ott.Messenger, nil)
 	id := o.accept(messengerHello())
 	require.Zero(t, o.deliver(id))
-	assert.Equal(t, outbound.MaxDelay, o.next(id), "SQS delays no longer")
-	o.clock.pass(outbound.MaxDelay)
+	assert.Equal(t, queue.MaxDelay, o.next(id), "SQS delays no longer")
+	o.clock.Advance(queue.MaxDelay)
 	require.Zero(t, o.deliver(id))
 	assert.Equal(t, 100*time.Second, o.next(id), "the rest of Retry-After")
 	assert.Len(t, o.platforms.all(), 1, "not sooner than Messenger wishes")
-	o.clock.pass(100 * time.Second)
+	o.clock.Advance(100 * time.Second)
 	require.Zero(t, o.deliver(id))
 	assert.LessOrEqual(t, o.next(id), 2*time.Second)
-	o.clock.pass(2 * time.Second)
+	o.clock.Advance(2 * time.Second)
 	require.Zero(t, o.deliver(id))
 	assert.Equal(t, "Sent", o.status(id))
 	assert.Len(t, o.platforms.all(), 3)
@@ -187,7 +195,7 @@ func TestSecretRotationWhileSending(t *testing.T) {
 	rotate = true
 	require.Zero(t, o.deliver(under))
 	assert.Equal(t, "Queued", o.status(under), "refused for the old credentials alone")
-	o.clock.pass(o.next(under))
+	o.clock.Advance(o.next(under))
 	require.Zero(t, o.deliver(under))
 	assert.Equal(t, "Sent", o.status(under))
 
@@ -208,7 +216,7 @@ func TestDeliverAfterACrash(t *testing.T) {
 	require.Zero(t, o.deliver(id))
 	assert.Equal(t, 30*time.Second, o.next(id), "else nothing would bring it back")
 	assert.Empty(t, o.platforms.all())
-	o.clock.pass(30 * time.Second)
+	o.clock.Advance(30 * time.Second)
 	require.Zero(t, o.deliver(id))
 	assert.Equal(t, "Sent", o.status(id))
 }
@@ -232,15 +240,18 @@ func TestDeliverTheSameAtOnce(t *testing.T) {
 func TestDeliverWhileAWSFails(t *testing.T) {
 	t.Parallel()
 	var fail string
-	items := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	failing := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if fail == "" || !strings.Contains(call.Operation+call.Body, fail) {
 			return false
 		}
 		w.WriteHeader(http.StatusInternalServerError)
 		return true
-	}))
+	}
+	items := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), failing))
 	answers := status(200, "")
-	o := newOutboxOn(t, items, func(n int, w http.ResponseWriter, r *http.Request, body string) { answers(n, w, r, body) })
+	o := newOutboxOn(t, items, func(n int, w http.ResponseWriter, r *http.Request, body string) {
+		answers(n, w, r, body)
+	})
 	o.register(ott.Messenger, nil)
 	id := o.accept(messengerHello())
 
@@ -254,13 +265,13 @@ func TestDeliverWhileAWSFails(t *testing.T) {
 	o.queue.fails = true
 	require.Equal(t, 1, o.deliver(id), "the queue, for the next try")
 	o.queue.fails = false
-	o.clock.pass(time.Minute)
+	o.clock.Advance(time.Minute)
 	answers = status(200, "")
 	fail = "sentAt = if_not_exists"
 	require.Equal(t, 1, o.deliver(id), "the record of what was sent")
 	assert.Len(t, o.platforms.all(), 2)
 	fail = ""
-	o.clock.pass(time.Minute)
+	o.clock.Advance(time.Minute)
 	require.Zero(t, o.deliver(id))
 	assert.Equal(t, "Sent", o.status(id))
 	assert.Len(t, o.platforms.all(), 3, "Messenger gets a second copy: it has no idempotency key")
@@ -268,10 +279,7 @@ func TestDeliverWhileAWSFails(t *testing.T) {
 
 // Nothing that is printed, kept or queued shows a credential; each try is a line with its metric.
 func TestDeliverLogs(t *testing.T) {
-	var log bytes.Buffer
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewJSONHandler(&log, nil)))
-	t.Cleanup(func() { slog.SetDefault(before) })
+	t.Parallel()
 	o := newOutbox(t, func(n int, w http.ResponseWriter, r *http.Request, body string) {
 		switch n {
 		case 0:
@@ -283,15 +291,17 @@ func TestDeliverLogs(t *testing.T) {
 	credentials := o.register(ott.Messenger, nil)
 	id := o.accept(messengerHello())
 	require.Zero(t, o.deliver(id))
-	o.clock.pass(time.Minute)
+	o.clock.Advance(time.Minute)
 	require.Zero(t, o.deliver(id))
-	assert.Equal(t, "Error: Messenger answered 400: You sent access_token=REDACTED&appsecret_proof=REDACTED (code 190)", o.status(id))
-	assert.Equal(t, 2, strings.Count(log.String(), `"platformErrors":1`))
-	assert.Contains(t, log.String(), `"Metrics":[{"Name":"platformErrors","Unit":"Count"}`)
+	assert.Equal(t,
+		"Error: Messenger answered 400: You sent access_token=REDACTED&appsecret_proof=REDACTED (code 190)",
+		o.status(id))
+	assert.Equal(t, 2, strings.Count(o.log.String(), `"platformErrors":1`))
+	o.log.Metric(t, "platformErrors", 1)
 	for _, hidden := range []secret.Text{credentials.PageAccessToken, credentials.ApplicationSecret} {
-		assert.NotContains(t, log.String()+o.status(id)+strings.Join(o.queue.take(), ""), hidden.Reveal())
+		assert.NotContains(t, o.log.String()+o.status(id)+strings.Join(o.queue.take(), ""), hidden.Reveal())
 	}
-	assert.NotContains(t, log.String(), "access_token=token")
+	assert.NotContains(t, o.log.String(), "access_token=token")
 }
 
 // A registration whose secret was removed by hand is AWS's trouble, not the message's end.
@@ -301,9 +311,89 @@ func TestDeliverWithoutCredentials(t *testing.T) {
 	o.register(ott.Messenger, nil)
 	r, err := o.registrations.Get(t.Context(), ott.Messenger, "1732555047025799")
 	require.NoError(t, err)
-	_, err = emulatortest.SecretsManager().DeleteSecret(context.WithoutCancel(t.Context()), &secretsmanager.DeleteSecretInput{SecretId: &r.SecretName, ForceDeleteWithoutRecovery: aws.Bool(true)})
+	_, err = emulatortest.SecretsManager().DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
+		SecretId: &r.SecretName, ForceDeleteWithoutRecovery: aws.Bool(true),
+	})
 	require.NoError(t, err)
 	id := o.accept(messengerHello())
 	require.Equal(t, 1, o.deliver(id))
 	assert.Equal(t, "Queued", o.status(id))
+}
+
+// The line of each try is what PlatformErrorsAlarm is made of: it says 0 where all is well, so that the alarm has data.
+func TestPlatformErrorsIsAMetric(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status int
+		errors float64
+	}{"taken": {200, 0}, "refused": {400, 1}, "to be sent again": {503, 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOutbox(t, status(test.status, ""))
+			o.register(ott.Messenger, nil)
+			require.Zero(t, o.deliver(o.accept(messengerHello())))
+			o.log.Metric(t, "platformErrors", test.errors)
+		})
+	}
+}
+
+// What was accepted is sent as it was decoded then, whatever the rules of today say to its body.
+func TestDeliverWhatTodaysRulesWouldRefuse(t *testing.T) {
+	t.Parallel()
+	o := newOutbox(t, status(200, ""))
+	o.register(ott.Messenger, nil)
+	body := strings.NewReplacer(`"RESPONSE"`, `"OF_OLD"`, `"hello"`, `""`).Replace(messengerHello())
+	_, faults, err := ott.DecodeSend(strings.NewReader(body))
+	require.NoError(t, err)
+	require.Len(t, faults, 2, "the rules of today")
+	message := decoded(t, messengerHello())
+	message.MessagingType = "OF_OLD"
+	id := uuid.NewString()
+	o.put(id, message, body)
+	require.Zero(t, o.deliver(id))
+	assert.Equal(t, "Sent", o.status(id))
+	assert.JSONEq(t, `{"recipient":{"id":"1"},"messaging_type":"OF_OLD","message":{"text":"hello"}}`,
+		o.platforms.all()[0].body)
+
+	// Its time is likewise that of its acceptance.
+	id = uuid.NewString()
+	message.Validity = 14 * 24 * time.Hour
+	o.put(id, message, body)
+	o.clock.Advance(message.Validity - time.Millisecond)
+	require.Zero(t, o.deliver(id))
+	assert.Equal(t, "Sent", o.status(id))
+}
+
+// An item as the releases up to November 2026 wrote it has the body alone.
+func TestDeliverAnItemOfTheFormerRelease(t *testing.T) {
+	t.Parallel()
+	o := newOutbox(t, status(200, ""))
+	o.register(ott.Messenger, nil)
+	former := func(body string) (id string) {
+		id = o.accept(messengerHello())
+		_, err := emulatortest.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+			TableName:                 &o.table,
+			Key:                       dynamo.Item{"id": dynamo.String("acme#message#" + id)},
+			UpdateExpression:          aws.String("SET body = :body REMOVE message, validUntil"),
+			ExpressionAttributeValues: dynamo.Item{":body": dynamo.String(body)},
+		})
+		require.NoError(t, err)
+		return id
+	}
+	id := former(messengerHello())
+	require.Zero(t, o.deliver(id))
+	assert.Equal(t, "Sent", o.status(id))
+	assert.JSONEq(t, `{"recipient":{"id":"1"},"messaging_type":"RESPONSE","message":{"text":"hello"}}`,
+		o.platforms.all()[0].body)
+
+	last, late := former(messengerHello()), former(messengerHello())
+	o.clock.Advance(30*time.Minute - time.Millisecond)
+	require.Zero(t, o.deliver(last))
+	assert.Equal(t, "Sent", o.status(last))
+	o.clock.Advance(time.Millisecond)
+	require.Zero(t, o.deliver(late))
+	assert.Equal(t, "Error: expired", o.status(late))
+
+	assert.Equal(t, 1, o.deliver(former(`{}`)), "what it cannot have accepted ends as a dead letter")
+	assert.Len(t, o.platforms.all(), 2)
 }

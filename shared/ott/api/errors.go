@@ -1,4 +1,5 @@
-package ott
+// Package api is the OTT API on the wire: its handlers, its JSON and its error bodies (docs/contract.md §1).
+package api
 
 import (
 	"net/http"
@@ -7,7 +8,7 @@ import (
 	"carillon/shared/httpapi"
 )
 
-// The error codes of contract.md §1.
+// The error codes of docs/contract.md §1.
 const (
 	codeNone       = 0
 	codeWrongType  = 10001
@@ -29,7 +30,7 @@ type errorBody struct {
 	ValidationErrors []errorBody `json:"validationErrors,omitempty"`
 }
 
-// EncodeError maps an error to the OTT API's status and body (contract.md §1, the table of cases).
+// EncodeError maps an error to the OTT API's status and body (docs/contract.md §1, the table of cases).
 func EncodeError(_ *httpapi.Request, err *fault.Error) *httpapi.Response {
 	answer := func(status, code int, constant string) *httpapi.Response {
 		message := err.Message
@@ -65,7 +66,9 @@ func EncodeError(_ *httpapi.Request, err *fault.Error) *httpapi.Response {
 }
 
 func aggregate(violations []fault.Violation) errorBody {
-	codes := map[fault.Code]int{fault.Missing: codeMissing, fault.WrongType: codeWrongType, fault.BadValue: codeBadValue}
+	codes := map[fault.Code]int{
+		fault.Missing: codeMissing, fault.WrongType: codeWrongType, fault.BadValue: codeBadValue,
+	}
 	body := errorBody{Message: aggregateTitle, ErrorCode: codeAggregate}
 	for _, v := range violations {
 		body.ValidationErrors = append(body.ValidationErrors, errorBody{Message: v.Message, ErrorCode: codes[v.Code]})

@@ -1,4 +1,4 @@
-package ott
+package store
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	secretstypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"carillon/shared/dynamo"
+	"carillon/shared/ott"
 )
 
 // Orphan is a secret with credentials that no registration names: what a crash between secret and item leaves behind.
@@ -29,9 +30,10 @@ type Survey struct {
 }
 
 // Orphans looks for secrets that no registration names and that were created before a time. It must be so long ago that
-// no registering is still under way that wrote its secret by then and its item not yet: a minute is ample. Orphans reads
-// the whole table, and says to progress from time to time how many secrets and items it has read. It returns AWS's error.
-func (s *RegistrationStore) Orphans(ctx context.Context, before time.Time, progress func(read int)) (Survey, error) {
+// no registering is still under way that wrote its secret by then and its item not yet: a minute is ample. Orphans
+// reads the whole table, and says to progress from time to time how many secrets and items it has read. It returns
+// AWS's error.
+func (s *Registrations) Orphans(ctx context.Context, before time.Time, progress func(read int)) (Survey, error) {
 	// The secrets first: what is listed here and named by an item written later is too young to be an orphan.
 	secrets, err := s.listSecrets(ctx, progress)
 	if err != nil {
@@ -56,13 +58,14 @@ func (s *RegistrationStore) Orphans(ctx context.Context, before time.Time, progr
 	return survey, nil
 }
 
-// DeleteOrphan deletes a secret that Orphans found. Secrets Manager can restore it for recoveryDays. It returns AWS's error.
-func (s *RegistrationStore) DeleteOrphan(ctx context.Context, orphan Orphan) error {
+// DeleteOrphan deletes a secret that Orphans found. Secrets Manager can restore it for recoveryDays. It returns AWS's
+// error.
+func (s *Registrations) DeleteOrphan(ctx context.Context, orphan Orphan) error {
 	return s.deleteSecret(ctx, orphan.SecretName)
 }
 
 // listSecrets returns all secrets of registrations, as if each were an orphan.
-func (s *RegistrationStore) listSecrets(ctx context.Context, progress func(int)) ([]Orphan, error) {
+func (s *Registrations) listSecrets(ctx context.Context, progress func(int)) ([]Orphan, error) {
 	pages := secretsmanager.NewListSecretsPaginator(s.secrets, &secretsmanager.ListSecretsInput{
 		MaxResults: aws.Int32(100),
 		Filters:    []secretstypes.Filter{{Key: secretstypes.FilterNameStringTypeName, Values: []string{s.prefix}}},
@@ -90,13 +93,13 @@ func (s *RegistrationStore) listSecrets(ctx context.Context, progress func(int))
 
 // isSecretName reports whether Put gives such names. AWS's filter is AWS's to interpret, and what another has put under
 // the prefix is not ours to delete.
-func (s *RegistrationStore) isSecretName(name string) bool {
+func (s *Registrations) isSecretName(name string) bool {
 	rest, ok := strings.CutPrefix(name, s.prefix)
 	platform, version, _ := strings.Cut(rest, "/")
-	return ok && version != "" && (Platform(platform) == Messenger || Platform(platform) == LINE)
+	return ok && version != "" && (ott.Platform(platform) == ott.Messenger || ott.Platform(platform) == ott.LINE)
 }
 
-func (s *RegistrationStore) secretsInUse(ctx context.Context, progress func(int)) (map[string]bool, error) {
+func (s *Registrations) secretsInUse(ctx context.Context, progress func(int)) (map[string]bool, error) {
 	names := map[string]bool{}
 	pages := dynamodb.NewScanPaginator(s.items, &dynamodb.ScanInput{
 		TableName:            aws.String(s.table),

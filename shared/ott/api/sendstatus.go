@@ -1,4 +1,4 @@
-package ott
+package api
 
 import (
 	"bytes"
@@ -12,13 +12,20 @@ import (
 	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/ott"
 	"carillon/shared/token"
 )
 
 // SendStatusHandler serves GET /ott/v1/send/{messageId}.
 type SendStatusHandler struct {
 	Tokens   *token.Authority
-	Messages *MessageStore
+	Messages messageReader
+}
+
+// messageReader reads a message to be shown; store.Messages does.
+type messageReader interface {
+	// Get returns a tenant's message by its ottRequestId or messageKey, or a fault NotFound.
+	Get(ctx context.Context, tenant, messageKeyOrID string) (*ott.StoredMessage, error)
 }
 
 type sendStatus struct {
@@ -45,7 +52,8 @@ func (h *SendStatusHandler) Serve(ctx context.Context, r *httpapi.Request) (*htt
 	if err != nil {
 		return nil, err
 	}
-	body, err := copyMembers(bytes.NewReader(m.Body), func(name string) bool { return !strings.EqualFold(name, "ottRequestId") },
+	body, err := copyMembers(bytes.NewReader(m.Body),
+		func(name string) bool { return !strings.EqualFold(name, "ottRequestId") },
 		jsontext.String("ottRequestId"), jsontext.String(m.OttRequestID))
 	if err != nil {
 		return nil, err
@@ -53,16 +61,21 @@ func (h *SendStatusHandler) Serve(ctx context.Context, r *httpapi.Request) (*htt
 	return httpapi.JSON(http.StatusOK, sendStatus{RequestBody: body, Status: sendEvents(m)}), nil
 }
 
-func sendEvents(m *StoredMessage) []sendEvent {
+func sendEvents(m *ott.StoredMessage) []sendEvent {
 	var events []sendEvent
 	for _, e := range []struct {
 		name   string
 		at     time.Time
 		reason string
-	}{{"Created", m.CreatedAt, ""}, {"Queued", m.QueuedAt, ""}, {"Sent", m.SentAt, ""}, {"Error", m.FailedAt, m.Reason}} {
-		if !e.at.IsZero() {
-			events = append(events, sendEvent{Event: e.name, EventDateTime: e.at.UTC().Format("2006-01-02T15:04:05.000Z07:00"), Reason: e.reason})
+	}{
+		{"Created", m.CreatedAt, ""}, {"Queued", m.QueuedAt, ""}, {"Sent", m.SentAt, ""},
+		{"Error", m.FailedAt, m.Reason},
+	} {
+		if e.at.IsZero() {
+			continue
 		}
+		at := e.at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+		events = append(events, sendEvent{Event: e.name, EventDateTime: at, Reason: e.reason})
 	}
 	return events
 }

@@ -1,4 +1,4 @@
-package ott
+package api
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/ott"
 	"carillon/shared/token"
 )
 
@@ -15,8 +16,8 @@ const apiVersion = "v2.0"
 
 // registrationAnswer is a registration as the API shows it: none of its credentials is a member.
 type registrationAnswer struct {
-	OttPlatformName       Platform `json:"ottPlatformName"`
-	OttPlatformAttributes any      `json:"ottPlatformAttributes"`
+	OttPlatformName       ott.Platform `json:"ottPlatformName"`
+	OttPlatformAttributes any          `json:"ottPlatformAttributes"`
 }
 
 type messengerAnswer struct {
@@ -38,11 +39,12 @@ type lineAnswer struct {
 	APIVersion      string `json:"apiVersion"`
 }
 
-func answerOf(r Registration) registrationAnswer {
-	if r.Platform == LINE {
+func answerOf(r ott.Registration) registrationAnswer {
+	if r.Platform == ott.LINE {
 		return registrationAnswer{r.Platform, lineAnswer{
 			ChannelID: r.PropertyID, ChannelName: r.Name, EndpointURL: r.EndpointURL,
-			IsTransactional: r.IsTransactional, IsTestChannel: r.IsTestChannel, IsActive: r.IsActive, APIVersion: apiVersion,
+			IsTransactional: r.IsTransactional, IsTestChannel: r.IsTestChannel, IsActive: r.IsActive,
+			APIVersion: apiVersion,
 		}}
 	}
 	return registrationAnswer{r.Platform, messengerAnswer{
@@ -54,11 +56,16 @@ func answerOf(r Registration) registrationAnswer {
 // GetHandler serves GET /ott/v1/registration/{platform}/{ottPropertyId}.
 type GetHandler struct {
 	Tokens        *token.Authority
-	Registrations *RegistrationReader
+	Registrations registrations
+}
+
+// registrations reads a registration; store.RegistrationReader does.
+type registrations interface {
+	Get(ctx context.Context, platform ott.Platform, propertyID string) (ott.StoredRegistration, error)
 }
 
 // Serve answers a registration as it is now, without its credentials. One that another tenant holds is answered as one
-// that nobody has (contract.md §1, row "unknown registration"), so that nobody learns who is registered.
+// that nobody has (docs/contract.md §1, row "unknown registration"), so that nobody learns who is registered.
 func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationRead)
 	if err != nil {

@@ -1,4 +1,4 @@
-package ott
+package api
 
 import (
 	"context"
@@ -16,21 +16,9 @@ import (
 	"carillon/shared/token"
 )
 
-// TokenAudience is the audience of this API's tokens.
-const TokenAudience = "ott"
-
-// TokenLifetime is how long a token is valid, and clockSkew how far two clocks may differ.
-const (
-	TokenLifetime = 20 * time.Minute
-	clockSkew     = time.Minute
-)
-
 // knownScopes are the scopes of this API, in the order in which a token lists them.
-var knownScopes = []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend}
-
-// NewAuthority returns what issues and checks this API's tokens, with the signing key of that name.
-func NewAuthority(keys secret.Reader, keyName string) *token.Authority {
-	return &token.Authority{Keys: keys, KeyName: keyName, Audience: TokenAudience, Lifetime: TokenLifetime, Leeway: clockSkew}
+var knownScopes = []string{
+	clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend,
 }
 
 // The faults of POST /v2/token beside those that every API has: error codes of RFC 6749 §5.2.
@@ -39,7 +27,7 @@ const (
 	invalidScope         fault.Code = "invalid_scope"
 )
 
-// TokenHandler serves POST /v2/token: OAuth 2.0 client credentials (RFC 6749 §4.4, contract.md §1).
+// TokenHandler serves POST /v2/token: OAuth 2.0 client credentials (RFC 6749 §4.4, docs/contract.md §1).
 type TokenHandler struct {
 	Clients *clientauth.Authenticator
 	Tokens  *token.Authority
@@ -88,7 +76,8 @@ func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 	}).With("cache-control", "no-store").With("pragma", "no-cache"), nil
 }
 
-// decodeTokenRequest reads a JSON or form body. It returns a fault Malformed, UnsupportedMediaType, Invalid or unsupportedGrantType.
+// decodeTokenRequest reads a JSON or form body. It returns a fault Malformed, UnsupportedMediaType, Invalid or
+// unsupportedGrantType.
 func decodeTokenRequest(r *httpapi.Request) (tokenRequest, error) {
 	var request tokenRequest
 	body, err := r.Body()
@@ -101,7 +90,8 @@ func decodeTokenRequest(r *httpapi.Request) (tokenRequest, error) {
 	case "application/x-www-form-urlencoded":
 		err = decodeTokenForm(body, &request)
 	default:
-		err = fault.New(fault.UnsupportedMediaType, "Content-Type must be application/json or application/x-www-form-urlencoded")
+		err = fault.New(fault.UnsupportedMediaType,
+			"Content-Type must be application/json or application/x-www-form-urlencoded")
 	}
 	if err != nil {
 		return request, err
@@ -146,7 +136,8 @@ func decodeTokenForm(body io.Reader, request *tokenRequest) error {
 		return &fault.Error{Code: fault.Malformed, Message: "the body is not a form", Cause: err}
 	}
 	for name, value := range map[string]*jsonbody.Value{
-		"grant_type": &request.GrantType, "client_id": &request.ClientID, "client_secret": &request.ClientSecret, "scope": &request.Scope,
+		"grant_type": &request.GrantType, "client_id": &request.ClientID, "client_secret": &request.ClientSecret,
+		"scope": &request.Scope,
 	} {
 		switch len(form[name]) {
 		case 0:
@@ -181,25 +172,18 @@ func EncodeTokenError(_ *httpapi.Request, err *fault.Error) *httpapi.Response {
 	case unsupportedGrantType, invalidScope:
 		return answer(http.StatusBadRequest, string(err.Code), "")
 	case fault.Invalid:
-		return answer(http.StatusBadRequest, "invalid_request", joinMessages(err.Violations))
+		return answer(http.StatusBadRequest, "invalid_request", err.Violations.Join(", ", len(err.Violations)))
 	case fault.Malformed:
 		return answer(http.StatusBadRequest, "invalid_request", "the request is malformed")
 	case fault.TooLarge:
 		return answer(http.StatusRequestEntityTooLarge, "invalid_request", "the request body is too large")
 	case fault.UnsupportedMediaType:
-		return answer(http.StatusUnsupportedMediaType, "invalid_request", "the media type or content encoding is not supported")
+		return answer(http.StatusUnsupportedMediaType, "invalid_request",
+			"the media type or content encoding is not supported")
 	case fault.Unavailable:
 		return answer(http.StatusServiceUnavailable, "temporarily_unavailable", "try again later")
 	default:
-		return httpapi.JSON(http.StatusInternalServerError, tokenErrorBody{Error: "server_error", Description: "internal server error"}).
-			With("cache-control", "no-store")
+		body := tokenErrorBody{Error: "server_error", Description: "internal server error"}
+		return httpapi.JSON(http.StatusInternalServerError, body).With("cache-control", "no-store")
 	}
-}
-
-func joinMessages(violations []fault.Violation) string {
-	messages := make([]string, len(violations))
-	for i, v := range violations {
-		messages[i] = v.Message
-	}
-	return strings.Join(messages, ", ")
 }

@@ -1,4 +1,4 @@
-package ott
+package api
 
 import (
 	"context"
@@ -7,16 +7,25 @@ import (
 	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/ott"
 	"carillon/shared/token"
 )
 
 // RegisterHandler serves POST /ott/v1/registration.
 type RegisterHandler struct {
 	Tokens        *token.Authority
-	Registrations *RegistrationStore
+	Registrations registrar
 }
 
-// Serve registers a property, or overrides its registration. It answers 201 without a body once both the registration and its credentials are kept.
+// registrar keeps registrations; store.Registrations does.
+type registrar interface {
+	Put(
+		ctx context.Context, tenant, version string, registration ott.Registration, credentials ott.Credentials,
+	) error
+}
+
+// Serve registers a property, or overrides its registration. It answers 201 without a body once both the registration
+// and its credentials are kept.
 func (h *RegisterHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationWrite)
 	if err != nil {
@@ -29,7 +38,7 @@ func (h *RegisterHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpa
 	if err != nil {
 		return nil, err
 	}
-	registration, credentials, err := DecodeRegistration(body)
+	registration, credentials, err := ott.DecodeRegistration(body)
 	if err != nil {
 		return nil, err
 	}
