@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"carillon/local/lambda"
-	"carillon/local/queue"
+	"carillon/local/eventsource"
 	"carillon/local/schedule"
 	"carillon/local/template"
 )
@@ -19,7 +19,7 @@ const defaultConcurrency = 16
 // background is what invokes functions without a caller: queues and schedules.
 type background struct {
 	urls      map[string]string // of the queues, by logical id
-	mappings  []*queue.Mapping
+	mappings  []*eventsource.Mapping
 	scheduler *schedule.Scheduler
 }
 
@@ -72,7 +72,7 @@ func (b *Bundle) feed(t *template.Template, functions []template.Function) error
 			if !ok {
 				return fmt.Errorf("%s takes messages from %s, which is not in the template", f.LogicalID, m.QueueARN)
 			}
-			b.background.mappings = append(b.background.mappings, queue.Start(queue.Config{
+			b.background.mappings = append(b.background.mappings, eventsource.Start(eventsource.Config{
 				Client: b.SQS(), URL: url, ARN: m.QueueARN, Function: function,
 				BatchSize: m.BatchSize, Concurrency: b.concurrency(m),
 				ReportBatchItemFailures: m.ReportBatchItemFailures, Paused: m.Disabled, Log: b.options.Log,

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carillon/local/emulator"
-	"carillon/local/httpapi"
+	"carillon/local/apigateway"
 	"carillon/local/lambda"
 	"carillon/local/stack"
 	"carillon/local/standin"
@@ -292,7 +292,7 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 	if err != nil {
 		return err
 	}
-	var routes []httpapi.Route
+	var routes []apigateway.Route
 	for _, f := range functions {
 		environment := map[string]string{
 			"AWS_ENDPOINT_URL":             b.emulators.AWS,
@@ -311,10 +311,10 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 		})
 		b.functions[f.LogicalID] = function
 		for _, route := range f.Routes {
-			routes = append(routes, httpapi.Route{Method: route.Method, Path: route.Path, Timeout: route.Timeout, Function: function})
+			routes = append(routes, apigateway.Route{Method: route.Method, Path: route.Path, Timeout: route.Timeout, Function: function})
 		}
 	}
-	api, err := httpapi.New(routes, httpapi.Options{AccountID: accountID, APIID: apiID, Log: b.options.Log})
+	api, err := apigateway.New(routes, apigateway.Options{AccountID: accountID, APIID: apiID, Log: b.options.Log})
 	if err != nil {
 		return err
 	}
