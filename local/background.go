@@ -7,8 +7,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"carillon/local/lambda"
 	"carillon/local/eventsource"
+	"carillon/local/lambda"
 	"carillon/local/schedule"
 	"carillon/local/template"
 )

@@ -17,6 +17,7 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/provision"
+	"carillon/shared/stackname"
 )
 
 const (
@@ -51,7 +52,7 @@ func parse(t *testing.T, file string) provision.Content {
 // newTable makes a content table of its own for a test.
 func newTable(t *testing.T) string {
 	t.Helper()
-	return provision.ContentTable(emulatortest.Deploy(t))
+	return stackname.ContentTable(emulatortest.Deploy(t))
 }
 
 func apply(t *testing.T, table, file string) provision.Summary {
@@ -262,6 +263,6 @@ func TestApplyContentSendsAgainWhatIsLeftUnprocessed(t *testing.T) {
 }
 
 func TestApplyContentOnAStackThatIsNotThere(t *testing.T) {
-	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), provision.ContentTable(emulatortest.StackName()), parse(t, full))
+	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), stackname.ContentTable(emulatortest.StackName()), parse(t, full))
 	assert.ErrorIs(t, err, provision.ErrNoStack)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/shared/clientauth"
+	"carillon/shared/stackname"
 )
 
 // KnownScopes names every scope, for a message or a help text.
@@ -115,9 +116,6 @@ func NewClients(sm *secretsmanager.Client, stack string) *Clients {
 	return &Clients{sm: sm, stack: stack}
 }
 
-// Prefix begins the name of every client's secret.
-func (c *Clients) Prefix() string { return c.stack + "/client/" }
-
 // record is a client's secret as the functions read it.
 type record struct {
 	Secret string   `json:"secret"`
@@ -135,12 +133,12 @@ type summary struct {
 // nothing shows again. A client that was removed a moment ago can be added at once; its former secrets
 // stay dead. Errors: Faults when the client is not valid, ErrExists, whatever AWS says otherwise.
 func (c *Clients) Add(ctx context.Context, client Client) (string, error) {
-	if err := errors.Join(CheckStack(c.stack), client.Check()); err != nil {
+	if err := errors.Join(stackname.Check(c.stack), client.Check()); err != nil {
 		return "", err
 	}
 	secret := newSecret()
 	in := &secretsmanager.CreateSecretInput{
-		Name:               aws.String(c.Prefix() + client.ID),
+		Name:               aws.String(stackname.ClientSecret(c.stack, client.ID)),
 		ClientRequestToken: aws.String(uuid.NewString()),
 		Description:        aws.String(marshal(summary{client.Tenant, client.Scopes})),
 		SecretString:       aws.String(marshal(record{secret, client.Tenant, client.Scopes})),
@@ -191,12 +189,12 @@ func (c *Clients) dying(ctx context.Context, name string, refusal error) (bool, 
 
 // List returns the stack's clients by id. Errors: whatever AWS says.
 func (c *Clients) List(ctx context.Context) ([]ClientInfo, error) {
-	if err := CheckStack(c.stack); err != nil {
+	if err := stackname.Check(c.stack); err != nil {
 		return nil, err
 	}
 	pages := secretsmanager.NewListSecretsPaginator(c.sm, &secretsmanager.ListSecretsInput{
 		MaxResults: aws.Int32(100),
-		Filters:    []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{c.Prefix()}}},
+		Filters:    []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{stackname.ClientSecretPrefix(c.stack)}}},
 	})
 	clients := []ClientInfo{}
 	for pages.HasMorePages() {
@@ -206,7 +204,7 @@ func (c *Clients) List(ctx context.Context) ([]ClientInfo, error) {
 		}
 		for _, entry := range page.SecretList {
 			// The filter is AWS's to interpret; another stack's clients must never slip in.
-			id, ok := strings.CutPrefix(aws.ToString(entry.Name), c.Prefix())
+			id, ok := strings.CutPrefix(aws.ToString(entry.Name), stackname.ClientSecretPrefix(c.stack))
 			if !ok || entry.DeletedDate != nil {
 				continue
 			}
@@ -264,10 +262,10 @@ func (c *Clients) rotated(ctx context.Context, name string, stages map[string][]
 // until now becomes the previous version, which the functions accept for the rest of their rotation window;
 // the one before that dies at once. Errors: ErrNotFound, whatever AWS says otherwise.
 func (c *Clients) Rotate(ctx context.Context, id string) (string, error) {
-	if err := errors.Join(CheckStack(c.stack), checkID(id).orNil()); err != nil {
+	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return "", err
 	}
-	name := c.Prefix() + id
+	name := stackname.ClientSecret(c.stack, id)
 	out, err := c.sm.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
 	if err != nil {
 		return "", c.missing(ctx, id, err)
@@ -292,10 +290,10 @@ func (c *Clients) Rotate(ctx context.Context, id string) (string, error) {
 // Rotated returns when the client's current secret replaced the one before, zero if it never did.
 // Errors: ErrNotFound, whatever AWS says otherwise.
 func (c *Clients) Rotated(ctx context.Context, id string) (time.Time, error) {
-	if err := errors.Join(CheckStack(c.stack), checkID(id).orNil()); err != nil {
+	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return time.Time{}, err
 	}
-	name := c.Prefix() + id
+	name := stackname.ClientSecret(c.stack, id)
 	out, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {
 		return time.Time{}, c.missing(ctx, id, err)
@@ -310,10 +308,10 @@ func (c *Clients) Rotated(ctx context.Context, id string) (time.Time, error) {
 // A function that has the client cached forgets it within its cache's time. Errors: ErrNotFound,
 // whatever AWS says otherwise.
 func (c *Clients) Remove(ctx context.Context, id string) error {
-	if err := errors.Join(CheckStack(c.stack), checkID(id).orNil()); err != nil {
+	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return err
 	}
-	name := c.Prefix() + id
+	name := stackname.ClientSecret(c.stack, id)
 	// Deleting without recovery succeeds on a name that was never there, so look first.
 	out, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {
@@ -331,10 +329,10 @@ func (c *Clients) Remove(ctx context.Context, id string) error {
 // StackExists looks for the secret that every deployed stack makes for itself, so that a client is not
 // added to a name that nothing reads. Errors: ErrNoStack, whatever AWS says otherwise.
 func (c *Clients) StackExists(ctx context.Context) error {
-	if err := CheckStack(c.stack); err != nil {
+	if err := stackname.Check(c.stack); err != nil {
 		return err
 	}
-	_, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(c.stack + "/token-signing-key")})
+	_, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(stackname.SigningKeySecret(c.stack))})
 	if isA[*types.ResourceNotFoundException](err) {
 		return fmt.Errorf("stack %q: %w", c.stack, ErrNoStack)
 	}
@@ -353,7 +351,7 @@ func (c *Clients) delete(ctx context.Context, name string) error {
 func (c *Clients) missing(ctx context.Context, id string, refusal error) error {
 	gone := isA[*types.ResourceNotFoundException](refusal)
 	if isA[*types.InvalidRequestException](refusal) {
-		dying, err := c.dying(ctx, c.Prefix()+id, refusal)
+		dying, err := c.dying(ctx, stackname.ClientSecret(c.stack, id), refusal)
 		gone = err == nil && dying
 	}
 	if gone {

@@ -17,6 +17,7 @@ import (
 	"carillon/local/emulatortest"
 	"carillon/provision"
 	"carillon/shared/clientauth"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -30,7 +31,7 @@ var acme = provision.Client{
 func stored(t *testing.T, sm *secretsmanager.Client, stack, id, stage string) string {
 	t.Helper()
 	out, err := sm.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{
-		SecretId: aws.String(stack + "/client/" + id), VersionStage: &stage,
+		SecretId: aws.String(stackname.ClientSecret(stack, id)), VersionStage: &stage,
 	})
 	if err != nil {
 		require.ErrorAs(t, err, new(*types.ResourceNotFoundException))
@@ -109,7 +110,7 @@ func TestListShowsTheStacksClientsInOrder(t *testing.T) {
 	// Neither belongs to the stack: one of a stack whose name begins alike, one that is not a client.
 	_, err := provision.NewClients(sm, stack+"-test").Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(stack + "/token-signing-key"), SecretString: aws.String("k")})
+	_, err = sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(stackname.SigningKeySecret(stack)), SecretString: aws.String("k")})
 	require.NoError(t, err)
 
 	list, err := clients.List(t.Context())
@@ -150,7 +151,7 @@ func TestListNeedsNoRightToReadSecrets(t *testing.T) {
 func TestListShowsAClientMadeByHand(t *testing.T) {
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-		Name: aws.String(stack + "/client/by-hand"), Description: aws.String("of the shop"), SecretString: aws.String(document("s")),
+		Name: aws.String(stackname.ClientSecret(stack, "by-hand")), Description: aws.String("of the shop"), SecretString: aws.String(document("s")),
 	})
 	require.NoError(t, err)
 
@@ -189,7 +190,7 @@ func TestRotateKeepsThePreviousSecretAlive(t *testing.T) {
 func TestRotateDoesNotQuoteWhatIsNoClient(t *testing.T) {
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-		Name: aws.String(stack + "/client/by-hand"), SecretString: aws.String("hunter2"),
+		Name: aws.String(stackname.ClientSecret(stack, "by-hand")), SecretString: aws.String("hunter2"),
 	})
 	require.NoError(t, err)
 
@@ -244,7 +245,7 @@ func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := provision.NewClients(sm, stack).Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stack + "/client/" + acme.ID)})
+	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stackname.ClientSecret(stack, acme.ID))})
 	require.NoError(t, err)
 
 	secret, err := provision.NewClients(emulatortest.SecretsManagerAt(endpoint), stack).Add(t.Context(), acme)
@@ -260,7 +261,7 @@ func TestAddTakesTheNameThatTheEmulatorStillHolds(t *testing.T) {
 	clients := provision.NewClients(sm, stack)
 	_, err := clients.Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stack + "/client/" + acme.ID)})
+	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stackname.ClientSecret(stack, acme.ID))})
 	require.NoError(t, err)
 	_, err = clients.Rotate(t.Context(), acme.ID)
 	require.ErrorIs(t, err, provision.ErrNotFound)
@@ -274,7 +275,7 @@ func TestStackExists(t *testing.T) {
 	sm := emulatortest.SecretsManager()
 	require.NoError(t, provision.NewClients(sm, emulatortest.Deploy(t)).StackExists(t.Context()))
 	require.ErrorIs(t, provision.NewClients(sm, emulatortest.StackName()).StackExists(t.Context()), provision.ErrNoStack)
-	require.ErrorAs(t, provision.NewClients(sm, "a/b").StackExists(t.Context()), new(provision.Faults))
+	require.EqualError(t, provision.NewClients(sm, "a/b").StackExists(t.Context()), stackname.Check("a/b").Error())
 }
 
 // refuse answers as AWS's JSON protocol does.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"carillon/shared/ott"
+	"carillon/shared/stackname"
 )
 
 // OttCmd groups what an operator can do about OTT registrations.
@@ -12,5 +13,5 @@ type OttCmd struct {
 
 // registrations is the store of the stack's registrations.
 func (b bundle) registrations() *ott.RegistrationStore {
-	return ott.NewRegistrationStore(b.ddb, b.stack+"-registrations", b.secrets, b.stack+"/ott/")
+	return ott.NewRegistrationStore(b.ddb, stackname.RegistrationsTable(b.stack), b.secrets, stackname.RegistrationSecretPrefix(b.stack))
 }

@@ -21,6 +21,7 @@ import (
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 // api stands for the bundle's API and remembers the last request.
@@ -48,7 +49,8 @@ var (
 func newAPI(t *testing.T) *api {
 	t.Helper()
 	a := &api{stack: emulatortest.Deploy(t)}
-	store := ott.NewRegistrationStore(emulatortest.DynamoDB(), a.stack+"-registrations", emulatortest.SecretsManager(), a.stack+"/ott/")
+	store := ott.NewRegistrationStore(emulatortest.DynamoDB(), stackname.RegistrationsTable(a.stack),
+		emulatortest.SecretsManager(), stackname.RegistrationSecretPrefix(a.stack))
 	for _, property := range []struct {
 		ott.Registration
 		ott.Credentials

@@ -19,6 +19,7 @@ import (
 	"carillon/local/emulatortest"
 	"carillon/shared/ott"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 // ottStack is a stack with one registration, and secrets that none names.
@@ -31,13 +32,14 @@ type ottStack struct {
 func newOttStack(t *testing.T, orphans int) ottStack {
 	t.Helper()
 	s := ottStack{name: emulatortest.Deploy(t)}
-	store := ott.NewRegistrationStore(emulatortest.DynamoDB(), s.name+"-registrations", emulatortest.SecretsManager(), s.name+"/ott/")
+	store := ott.NewRegistrationStore(emulatortest.DynamoDB(), stackname.RegistrationsTable(s.name),
+		emulatortest.SecretsManager(), stackname.RegistrationSecretPrefix(s.name))
 	version := uuid.NewString()
 	require.NoError(t, store.Put(t.Context(), "acme", version, ott.Registration{Platform: ott.LINE, PropertyID: "1", Name: "A channel"},
 		ott.Credentials{ChannelSecret: secret.NewText("hunter2")}))
-	s.inUse = s.name + "/ott/line/" + version
+	s.inUse = stackname.RegistrationSecretPrefix(s.name) + "line/" + version
 	for range orphans {
-		name := s.name + "/ott/messenger/" + uuid.NewString()
+		name := stackname.RegistrationSecretPrefix(s.name) + "messenger/" + uuid.NewString()
 		_, err := emulatortest.SecretsManager().CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
 			Name: &name, SecretString: aws.String("{}"), Description: aws.String("Credentials of the OTT registration messenger#2\x1b[31m"),
 		})

@@ -16,6 +16,7 @@ import (
 	"carillon/provision"
 	"carillon/shared/engage"
 	"carillon/shared/fault"
+	"carillon/shared/stackname"
 )
 
 // PushCmd groups what an operator can do about pushes.
@@ -43,7 +44,7 @@ func (id *requestID) UnmarshalText(text []byte) error {
 
 // pushes is the store of the stack's pushes.
 func (b bundle) pushes() *engage.PushStore {
-	return engage.NewPushStore(b.ddb, b.stack+"-pushes")
+	return engage.NewPushStore(b.ddb, stackname.PushesTable(b.stack))
 }
 
 // explainPush says what to do about the errors of the store: no such table, push or page.

@@ -21,6 +21,7 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/shared/engage"
+	"carillon/shared/stackname"
 )
 
 // push is an accepted push in the emulator, and what the functions do to it.
@@ -33,7 +34,7 @@ type push struct {
 // accept makes a push of n destinations durable, due an hour ago.
 func accept(t *testing.T, stackName string, n int) push {
 	t.Helper()
-	p := push{engage.NewPushStore(emulatortest.DynamoDB(), stackName+"-pushes"), stackName, uuid.NewString(), time.Now().Add(-time.Hour)}
+	p := push{engage.NewPushStore(emulatortest.DynamoDB(), stackname.PushesTable(stackName)), stackName, uuid.NewString(), time.Now().Add(-time.Hour)}
 	destinations := make([]engage.Destination, n)
 	for i := range destinations {
 		destinations[i].BNumber = fmt.Sprintf("+1501890%04d", i)

@@ -35,6 +35,7 @@ import (
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -102,7 +103,7 @@ func deployBetween(t *testing.T, dynamoDBAnswer, sqsAnswer func(w http.ResponseW
 		SecretString: aws.String(`{"username":"` + providerUsername + `","password":"` + providerPassword + `"}`),
 	})
 	require.NoError(t, err)
-	_, err = provision.ApplyContent(ctx, b.items, provision.ContentTable(b.name), provision.Content{Businesses: []provision.Business{
+	_, err = provision.ApplyContent(ctx, b.items, stackname.ContentTable(b.name), provision.Content{Businesses: []provision.Business{
 		{ID: "PA", MerchantAccountKey: "demo-merchant-pa", Products: []provision.Product{
 			{ReferredType: "DISNEY", ProductSpecification: "disney-plus", ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_PA_MONTHLY", Name: "Disney+"},
 		}},
@@ -133,7 +134,7 @@ func deployBetween(t *testing.T, dynamoDBAnswer, sqsAnswer func(w http.ResponseW
 	}
 	b.handler = &product.CreateHandler{
 		Clients:     &clientauth.Authenticator{Secrets: secret.NewCache(store), Prefix: b.name + "/client/", RotationWindow: time.Hour},
-		Content:     product.NewContentStore(contenttable.New(items, provision.ContentTable(b.name))),
+		Content:     product.NewContentStore(contenttable.New(items, stackname.ContentTable(b.name))),
 		Idempotency: idempotencystore.New(items, b.name+"-idempotency", clock.System{}),
 		Provider:    provider,
 		Mails:       product.NewMailStore(items, b.name+"-mails", b.name+"-products"),

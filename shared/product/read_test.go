@@ -27,6 +27,7 @@ import (
 	"carillon/shared/httpapi"
 	"carillon/shared/product"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 const (
@@ -68,7 +69,7 @@ type readAPI struct {
 func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
 	a := &readAPI{items: items, stack: stack, table: stack + "-products", log: &lockedBuffer{}}
 	clients := &clientauth.Authenticator{Secrets: readingClients}
-	content := product.NewContentStore(contenttable.New(items, provision.ContentTable(stack)))
+	content := product.NewContentStore(contenttable.New(items, stackname.ContentTable(stack)))
 	products := product.NewStore(items, a.table)
 	adapt := func(handler httpapi.Handler) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 		return httpapi.Adapt(httpapi.Endpoint{Handler: handler, EncodeError: product.EncodeError}, slog.New(slog.NewJSONHandler(a.log, nil)))
@@ -83,7 +84,7 @@ func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
 func deployReads(t *testing.T, dynamoDBAnswer func(w http.ResponseWriter, call emulatortest.Call) bool) *readAPI {
 	t.Helper()
 	stack := emulatortest.Deploy(t)
-	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), provision.ContentTable(stack), provision.Content{
+	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), stackname.ContentTable(stack), provision.Content{
 		Businesses: []provision.Business{{ID: "PA", MerchantAccountKey: "m"}, {ID: "TT", MerchantAccountKey: "m"}},
 	})
 	require.NoError(t, err)
