@@ -12,6 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"carillon/shared/backoff"
+	"carillon/shared/clock"
+	"carillon/shared/dynamo"
 )
 
 const (
@@ -20,6 +24,9 @@ const (
 	// batchTries bounds how often DynamoDB may leave a part of one batch undone, a minute in all.
 	batchTries = 12
 )
+
+// batchBackoff is the wait before what DynamoDB left undone of a batch is sent again.
+var batchBackoff = backoff.Policy{Min: 50 * time.Millisecond, Max: 10 * time.Second}
 
 // Action is what applying content does to an item.
 type Action string
@@ -60,6 +67,9 @@ func (s Summary) Count(a Action) int {
 // Plan is the way from what the table holds to what the content says.
 type Plan struct {
 	Summary
+	// Clock lets the time pass in which DynamoDB recovers; it is this machine's unless somebody sets another one.
+	Clock clock.Clock
+
 	table  string
 	writes []types.WriteRequest
 }
@@ -67,7 +77,7 @@ type Plan struct {
 // PlanContent reads what table holds of the providers and businesses in c and works out what to write and what
 // to remove. It changes nothing. Errors: ErrNoStack when there is no such table, whatever AWS says otherwise.
 func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Content) (Plan, error) {
-	plan := Plan{table: table}
+	plan := Plan{Clock: clock.System{}, table: table}
 	var removals []types.WriteRequest
 	for _, owner := range owners(c) {
 		held, err := partition(ctx, ddb, table, owner.pk)
@@ -75,7 +85,7 @@ func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Cont
 			return Plan{}, err
 		}
 		for _, item := range owner.items {
-			sort := text(item, "sk")
+			sort := dynamo.GetString(item, "sk")
 			action := Create
 			if old, ok := held[sort]; ok {
 				action = Update
@@ -102,7 +112,7 @@ func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Cont
 // each of them whole, which applying the same content again completes. Errors: whatever AWS says, and ctx's.
 func (p Plan) Apply(ctx context.Context, ddb *dynamodb.Client) error {
 	for batch := range slices.Chunk(p.writes, batchItems) {
-		if err := write(ctx, ddb, p.table, batch); err != nil {
+		if err := write(ctx, ddb, p.Clock, p.table, batch); err != nil {
 			return err
 		}
 	}
@@ -120,12 +130,12 @@ func ApplyContent(ctx context.Context, ddb *dynamodb.Client, table string, c Con
 	return plan.Summary, plan.Apply(ctx, ddb)
 }
 
-func partition(ctx context.Context, ddb *dynamodb.Client, table, pk string) (map[string]item, error) {
-	held := map[string]item{}
+func partition(ctx context.Context, ddb *dynamodb.Client, table, pk string) (map[string]dynamo.Item, error) {
+	held := map[string]dynamo.Item{}
 	pages := dynamodb.NewQueryPaginator(ddb, &dynamodb.QueryInput{
 		TableName:                 &table,
 		KeyConditionExpression:    aws.String("pk = :pk"),
-		ExpressionAttributeValues: item{":pk": str(pk)},
+		ExpressionAttributeValues: dynamo.Item{":pk": dynamo.String(pk)},
 		ConsistentRead:            aws.Bool(true),
 	})
 	for pages.HasMorePages() {
@@ -136,16 +146,15 @@ func partition(ctx context.Context, ddb *dynamodb.Client, table, pk string) (map
 		if err != nil {
 			return nil, err
 		}
-		for _, it := range page.Items {
-			held[text(it, "sk")] = it
+		for _, item := range page.Items {
+			held[dynamo.GetString(item, "sk")] = item
 		}
 	}
 	return held, nil
 }
 
 // write sends one batch until all of it is done: DynamoDB may leave a part of it unprocessed when it throttles.
-func write(ctx context.Context, ddb *dynamodb.Client, table string, batch []types.WriteRequest) error {
-	wait := backoff{next: 50 * time.Millisecond, longest: 10 * time.Second}
+func write(ctx context.Context, ddb *dynamodb.Client, c clock.Clock, table string, batch []types.WriteRequest) error {
 	for try := 1; ; try++ {
 		out, err := ddb.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{table: batch}})
 		if err != nil {
@@ -158,14 +167,14 @@ func write(ctx context.Context, ddb *dynamodb.Client, table string, batch []type
 		if try == batchTries {
 			return errors.New("DynamoDB keeps throttling the content table: apply the same file again later to complete it")
 		}
-		if err := wait.sleep(ctx); err != nil {
+		if err := batchBackoff.Sleep(ctx, c, try); err != nil {
 			return err
 		}
 	}
 }
 
 // same tells whether two items hold the same; a set has no order.
-func same(a, b item) bool {
+func same(a, b dynamo.Item) bool {
 	if len(a) != len(b) {
 		return false
 	}

@@ -17,6 +17,7 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/provision"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/stackname"
 )
 
@@ -260,6 +261,33 @@ func TestApplyContentSendsAgainWhatIsLeftUnprocessed(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 3, calls.Load())
 	assert.Len(t, read(t, table), 6)
+}
+
+func TestApplyGivesUpOnATableThatKeepsThrottling(t *testing.T) {
+	table := newTable(t)
+	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "BatchWriteItem" {
+			return false
+		}
+		var batch struct{ RequestItems json.RawMessage }
+		if !assert.NoError(t, json.Unmarshal([]byte(call.Body), &batch)) {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		_, _ = fmt.Fprintf(w, `{"UnprocessedItems":%s}`, batch.RequestItems)
+		return true
+	})
+	ddb := emulatortest.DynamoDBAt(endpoint)
+	plan, err := provision.PlanContent(t.Context(), ddb, table, parse(t, full))
+	require.NoError(t, err)
+	c := clocktest.New()
+	plan.Clock = c
+
+	err = plan.Apply(t.Context(), ddb)
+
+	require.ErrorContains(t, err, "apply the same file again later")
+	assert.Len(t, c.Slept(), 11, "between twelve tries")
+	assert.Empty(t, read(t, table))
 }
 
 func TestApplyContentOnAStackThatIsNotThere(t *testing.T) {

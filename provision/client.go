@@ -18,7 +18,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/uuid"
 
+	"carillon/shared/backoff"
 	"carillon/shared/clientauth"
+	"carillon/shared/clock"
 	"carillon/shared/stackname"
 )
 
@@ -40,7 +42,9 @@ const (
 )
 
 var (
-	clientID  = regexp.MustCompile(`^[A-Za-z0-9_.@-]{5,128}$`)
+	// nameBackoff is the wait before Add tries a removed client's name again.
+	nameBackoff = backoff.Policy{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+
 	tenantID  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 	countryID = regexp.MustCompile(`^[A-Z]{2}$`)
 )
@@ -79,16 +83,14 @@ func (c Client) Check() error {
 }
 
 func checkID(id string) Faults {
-	if clientID.MatchString(id) {
+	if clientauth.IsClientID(id) {
 		return nil
 	}
 	return Faults{{Path: "client id", Message: fmt.Sprintf("%q must be 5 to 128 letters, digits, _ . @ -", id)}}
 }
 
 func knownScope(scope string) bool {
-	switch scope {
-	case clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend,
-		clientauth.ScopeEngageInform, clientauth.ScopeDXPProduct:
+	if slices.Contains(clientauth.Scopes(), scope) {
 		return true
 	}
 	country, ok := strings.CutPrefix(scope, clientauth.ScopeDXPProduct+":")
@@ -106,14 +108,17 @@ type ClientInfo struct {
 
 // Clients provisions the API clients of one stack.
 type Clients struct {
+	// Clock lets the time pass in which a removed client's name becomes free.
+	Clock clock.Clock
+
 	sm    *secretsmanager.Client
 	stack string
 }
 
 // NewClients provisions the clients of a stack through sm. A client is the secret
-// <stack>/client/<client id>, as the functions read it.
+// <stack>/client/<client id>, as the functions read it. Its Clock is this machine's.
 func NewClients(sm *secretsmanager.Client, stack string) *Clients {
-	return &Clients{sm: sm, stack: stack}
+	return &Clients{Clock: clock.System{}, sm: sm, stack: stack}
 }
 
 // record is a client's secret as the functions read it.
@@ -143,7 +148,6 @@ func (c *Clients) Add(ctx context.Context, client Client) (string, error) {
 		Description:        aws.String(marshal(summary{client.Tenant, client.Scopes})),
 		SecretString:       aws.String(marshal(record{secret, client.Tenant, client.Scopes})),
 	}
-	wait := backoff{next: 100 * time.Millisecond, longest: 5 * time.Second}
 	for try := 1; ; try++ {
 		_, err := c.sm.CreateSecret(ctx, in)
 		if err == nil {
@@ -165,7 +169,7 @@ func (c *Clients) Add(ctx context.Context, client Client) (string, error) {
 		if err := c.delete(ctx, *in.Name); err != nil {
 			return "", err
 		}
-		if err := wait.sleep(ctx); err != nil {
+		if err := nameBackoff.Sleep(ctx, c.Clock, try); err != nil {
 			return "", err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"carillon/local/emulatortest"
 	"carillon/provision"
 	"carillon/shared/clientauth"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/stackname"
 )
 
@@ -253,6 +254,27 @@ func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 	require.NoError(t, err)
 	assert.JSONEq(t, document(secret), stored(t, sm, stack, acme.ID, "AWSCURRENT"))
 	assert.Empty(t, stored(t, sm, stack, acme.ID, "AWSPREVIOUS"))
+}
+
+// AWS may hold the name of what was deleted for longer than somebody waits at a terminal.
+func TestAddGivesUpOnANameThatDoesNotBecomeFree(t *testing.T) {
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "CreateSecret" {
+			return false
+		}
+		refuse(w, "InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
+		return true
+	})
+	clients := provision.NewClients(emulatortest.SecretsManagerAt(endpoint), emulatortest.StackName())
+	c := clocktest.New()
+	start := c.Now()
+	clients.Clock = c
+
+	_, err := clients.Add(t.Context(), acme)
+
+	require.ErrorContains(t, err, "was removed a moment ago and AWS still holds its name, try again in a minute")
+	assert.Len(t, c.Slept(), 17, "between eighteen tries")
+	assert.InDelta(t, 46, c.Now().Sub(start).Seconds(), 16, "a minute at most")
 }
 
 // The same as the emulator itself answers it: ResourceExistsException.
