@@ -42,7 +42,7 @@ const (
 // Step is what happens to one thing of the content.
 type Step struct {
 	Action Action `json:"action"`
-	// Owner is the provider or business, as in "provider demo-calls".
+	// Owner is the tenant or business, as the content file calls it: "provider demo-calls".
 	Owner string `json:"owner"`
 	// What names the thing within its owner, as in "program 3e1b9b27-…".
 	What string `json:"what"`
@@ -74,7 +74,7 @@ type Plan struct {
 	writes []types.WriteRequest
 }
 
-// PlanContent reads what table holds of the providers and businesses in c and works out what to write and what
+// PlanContent reads what table holds of the tenants and businesses in c and works out what to write and what
 // to remove. It changes nothing. Errors: ErrNoStack when there is no such table, whatever AWS says otherwise.
 func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Content) (Plan, error) {
 	plan := Plan{Clock: clock.System{}, table: table}
@@ -119,7 +119,7 @@ func (p Plan) Apply(ctx context.Context, ddb *dynamodb.Client) error {
 	return nil
 }
 
-// ApplyContent makes the content table hold c: what is new or different is written, and what a provider or
+// ApplyContent makes the content table hold c: what is new or different is written, and what a tenant or
 // business named in c no longer lists is removed. Applying the same content twice writes nothing the second
 // time. Errors as PlanContent's and Apply's; the summary is of what was planned.
 func ApplyContent(ctx context.Context, ddb *dynamodb.Client, table string, c Content) (Summary, error) {

@@ -191,10 +191,10 @@ func TestApplyContentTakesTheLargestItems(t *testing.T) {
 	for i := range numbers {
 		numbers[i] = fmt.Sprintf("+10000000%07d", i) // 15 digits, the longest
 	}
-	provider := provision.Provider{Tenant: "acme", ANumbers: numbers, Programs: []provision.Program{{
+	tenant := provision.Tenant{ID: "acme", ANumbers: numbers, Programs: []provision.Program{{
 		UUID: program1, Name: "largest", Content: `{"a":"` + strings.Repeat("x", provision.MaxProgramContent-8) + `"}`,
 	}}}
-	content := provision.Content{Providers: []provision.Provider{provider}}
+	content := provision.Content{Tenants: []provision.Tenant{tenant}}
 	ddb := emulatortest.DynamoDB()
 
 	first, err := provision.ApplyContent(t.Context(), ddb, table, content)
@@ -208,20 +208,20 @@ func TestApplyContentTakesTheLargestItems(t *testing.T) {
 
 func TestApplyContentTakesMoreThanOneBatchAndPage(t *testing.T) {
 	table := newTable(t)
-	provider := provision.Provider{Tenant: "acme"}
+	tenant := provision.Tenant{ID: "acme"}
 	for i := range 60 { // batches are of 25, pages of 1 MB
-		provider.Programs = append(provider.Programs, provision.Program{
+		tenant.Programs = append(tenant.Programs, provision.Program{
 			UUID: fmt.Sprintf("%032d", i), Name: "n", Content: `{"a":"` + strings.Repeat("x", 30_000) + `"}`,
 		})
 	}
-	content := provision.Content{Providers: []provision.Provider{provider}}
+	content := provision.Content{Tenants: []provision.Tenant{tenant}}
 	ddb := emulatortest.DynamoDB()
 
 	first, err := provision.ApplyContent(t.Context(), ddb, table, content)
 	require.NoError(t, err)
 	second, err := provision.ApplyContent(t.Context(), ddb, table, content)
 	require.NoError(t, err)
-	none, err := provision.ApplyContent(t.Context(), ddb, table, provision.Content{Providers: []provision.Provider{{Tenant: "acme"}}})
+	none, err := provision.ApplyContent(t.Context(), ddb, table, provision.Content{Tenants: []provision.Tenant{{ID: "acme"}}})
 	require.NoError(t, err)
 
 	assert.Equal(t, 60, first.Count(provision.Create))

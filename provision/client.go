@@ -53,7 +53,7 @@ var (
 type Client struct {
 	// ID is the client_id, 5 to 128 of letters, digits and _ . @ -
 	ID string `json:"clientId"`
-	// Tenant owns what the client writes, 1 to 64 of letters, digits and _ . -; for ENGAGE it is the provider.
+	// Tenant owns what the client writes, 1 to 64 of letters, digits and _ . -; what the ENGAGE guide calls a provider.
 	Tenant string `json:"tenant"`
 	// Scopes is what it may do, at least one, see KnownScopes.
 	Scopes []string `json:"scopes"`

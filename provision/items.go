@@ -13,7 +13,7 @@ const (
 	businessSort = "business"
 )
 
-// owner is one partition of the content table: all that a provider or a business has.
+// owner is one partition of the content table: all that a tenant or a business has.
 type owner struct {
 	name  string
 	pk    string
@@ -22,8 +22,8 @@ type owner struct {
 
 func owners(c Content) []owner {
 	var out []owner
-	for _, p := range c.Providers {
-		out = append(out, p.owner())
+	for _, t := range c.Tenants {
+		out = append(out, t.owner())
 	}
 	for _, b := range c.Businesses {
 		out = append(out, b.owner())
@@ -31,15 +31,16 @@ func owners(c Content) []owner {
 	return out
 }
 
-func (p Provider) owner() owner {
-	o := owner{name: "provider " + p.Tenant, pk: "provider#" + p.Tenant}
-	if len(p.ANumbers) > 0 { // DynamoDB has no empty set
-		o.add(numbersSort, dynamo.Item{"numbers": dynamo.StringSet(p.ANumbers)})
+// owner names the partition as the content file does; the key is what stored items have.
+func (t Tenant) owner() owner {
+	o := owner{name: "provider " + t.ID, pk: "provider#" + t.ID}
+	if len(t.ANumbers) > 0 { // DynamoDB has no empty set
+		o.add(numbersSort, dynamo.Item{"numbers": dynamo.StringSet(t.ANumbers)})
 	}
-	for _, g := range p.Groups {
+	for _, g := range t.Groups {
 		o.add("group#"+g.ID, dynamo.Item{"name": dynamo.String(g.Name), "numbers": dynamo.StringSet(g.ANumbers)})
 	}
-	for _, program := range p.Programs {
+	for _, program := range t.Programs {
 		o.add("program#"+program.UUID, dynamo.Item{
 			"name":      dynamo.String(program.Name),
 			"complete":  dynamo.Bool(program.Complete),

@@ -136,9 +136,9 @@ func provisionMore(ctx context.Context) error {
 	}
 	engage := bundle.Demo.Engage
 	_, err := provision.ApplyContent(ctx, bundle.DynamoDB(), stackname.ContentTable(bundle.Demo.AWS.Stack), provision.Content{
-		Providers: []provision.Provider{{
-			// The demo's content again, for a provider's content is replaced as a whole, and a program that is not complete.
-			Tenant:   "demo-calls",
+		Tenants: []provision.Tenant{{
+			// The demo's content again, for a tenant's content is replaced as a whole, and a program that is not complete.
+			ID:       "demo-calls",
 			ANumbers: engage.ANumbers,
 			Groups:   []provision.Group{{ID: engage.ANumberGroupID, Name: "Sales", ANumbers: engage.ANumbers[:1]}},
 			Programs: []provision.Program{
