@@ -99,8 +99,8 @@ func (b background) close() {
 	}
 }
 
-// TriggerSchedules runs every schedule of the template now and returns when all have ended. Errors: what the functions
-// failed with, or ctx's own.
+// TriggerSchedules runs every schedule of the template now and returns when all have ended. It returns what the
+// functions failed with, or ctx's error.
 func (b *Bundle) TriggerSchedules(ctx context.Context) error {
 	return b.background.scheduler.Trigger(ctx)
 }
@@ -135,7 +135,7 @@ func (b *Bundle) QueueURL(logicalID string) string {
 }
 
 // PurgeQueue deletes every message of the queue with this logical id, delayed ones and those in flight too, as often as
-// one likes. Errors: the emulator's, or ctx's own.
+// one likes. It returns the emulator's error, or ctx's.
 func (b *Bundle) PurgeQueue(ctx context.Context, logicalID string) error {
 	_, err := b.SQS().PurgeQueue(ctx, &sqs.PurgeQueueInput{QueueUrl: aws.String(b.QueueURL(logicalID))})
 	return err

@@ -74,8 +74,8 @@ type Plan struct {
 	writes []types.WriteRequest
 }
 
-// PlanContent reads what table holds of the tenants and businesses in c and works out what to write and what
-// to remove. It changes nothing. Errors: ErrNoStack when there is no such table, whatever AWS says otherwise.
+// PlanContent reads what table holds of the tenants and businesses in c and works out what to write and what to remove.
+// It changes nothing. It returns ErrNoStack if there is no such table, or AWS's error.
 func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Content) (Plan, error) {
 	plan := Plan{Clock: clock.System{}, table: table}
 	var removals []types.WriteRequest
@@ -108,8 +108,9 @@ func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Cont
 	return plan, nil
 }
 
-// Apply carries the plan out. It is not one transaction: interrupted, it leaves a mix of old and new items,
-// each of them whole, which applying the same content again completes. Errors: whatever AWS says, and ctx's.
+// Apply carries the plan out. It is not one transaction: interrupted, it leaves a mix of old and new items, each of
+// them whole, which applying the same content again completes. It returns AWS's error, or ctx's, or an error if
+// DynamoDB throttles for a minute.
 func (p Plan) Apply(ctx context.Context, ddb *dynamodb.Client) error {
 	for batch := range slices.Chunk(p.writes, batchItems) {
 		if err := write(ctx, ddb, p.Clock, p.table, batch); err != nil {
@@ -119,9 +120,9 @@ func (p Plan) Apply(ctx context.Context, ddb *dynamodb.Client) error {
 	return nil
 }
 
-// ApplyContent makes the content table hold c: what is new or different is written, and what a tenant or
-// business named in c no longer lists is removed. Applying the same content twice writes nothing the second
-// time. Errors as PlanContent's and Apply's; the summary is of what was planned.
+// ApplyContent makes the content table hold c: what is new or different is written, and what a tenant or business named
+// in c no longer lists is removed. Applying the same content twice writes nothing the second time. The summary is of
+// what was planned. It returns PlanContent's and Apply's errors.
 func ApplyContent(ctx context.Context, ddb *dynamodb.Client, table string, c Content) (Summary, error) {
 	plan, err := PlanContent(ctx, ddb, table, c)
 	if err != nil {

@@ -134,9 +134,9 @@ type summary struct {
 	Scopes []string `json:"scopes"`
 }
 
-// Add makes the client and returns its generated secret: 256 random bits, 43 URL-safe characters, which
-// nothing shows again. A client that was removed a moment ago can be added at once; its former secrets
-// stay dead. Errors: Faults when the client is not valid, ErrExists, whatever AWS says otherwise.
+// Add makes the client and returns its generated secret: 256 random bits, 43 URL-safe characters, which nothing shows
+// again. A client that was removed a moment ago can be added at once; its former secrets stay dead. It returns Faults
+// if the client is not valid, ErrExists if there is one with its id, or AWS's error.
 func (c *Clients) Add(ctx context.Context, client Client) (string, error) {
 	if err := errors.Join(stackname.Check(c.stack), client.Check()); err != nil {
 		return "", err
@@ -191,7 +191,7 @@ func (c *Clients) dying(ctx context.Context, name string, refusal error) (bool, 
 	return out.DeletedDate != nil, nil
 }
 
-// List returns the stack's clients by id. Errors: whatever AWS says.
+// List returns the stack's clients by id. It returns AWS's error.
 func (c *Clients) List(ctx context.Context) ([]ClientInfo, error) {
 	if err := stackname.Check(c.stack); err != nil {
 		return nil, err
@@ -262,9 +262,9 @@ func (c *Clients) rotated(ctx context.Context, name string, stages map[string][]
 	return current, nil
 }
 
-// Rotate gives the client a new secret, which it returns, and keeps its tenant and scopes. The secret
-// until now becomes the previous version, which the functions accept for the rest of their rotation window;
-// the one before that dies at once. Errors: ErrNotFound, whatever AWS says otherwise.
+// Rotate gives the client a new secret, which it returns, and keeps its tenant and scopes. The secret until now becomes
+// the previous version, which the functions accept for the rest of their rotation window; the one before that dies at
+// once. It returns ErrNotFound if there is no such client, or AWS's error.
 func (c *Clients) Rotate(ctx context.Context, id string) (string, error) {
 	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return "", err
@@ -291,8 +291,8 @@ func (c *Clients) Rotate(ctx context.Context, id string) (string, error) {
 	return r.Secret, nil
 }
 
-// Rotated returns when the client's current secret replaced the one before, zero if it never did.
-// Errors: ErrNotFound, whatever AWS says otherwise.
+// Rotated returns when the client's current secret replaced the one before, zero if it never did. It returns
+// ErrNotFound if there is no such client, or AWS's error.
 func (c *Clients) Rotated(ctx context.Context, id string) (time.Time, error) {
 	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return time.Time{}, err
@@ -308,9 +308,9 @@ func (c *Clients) Rotated(ctx context.Context, id string) (time.Time, error) {
 	return c.rotated(ctx, name, out.VersionIdsToStages)
 }
 
-// Remove deletes the client and its secrets for good: what comes back under its id is another client.
-// A function that has the client cached forgets it within its cache's time. Errors: ErrNotFound,
-// whatever AWS says otherwise.
+// Remove deletes the client and its secrets for good: what comes back under its id is another client. A function that
+// has the client cached forgets it within its cache's time. It returns ErrNotFound if there is no such client, or AWS's
+// error.
 func (c *Clients) Remove(ctx context.Context, id string) error {
 	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return err
@@ -330,8 +330,8 @@ func (c *Clients) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// StackExists looks for the secret that every deployed stack makes for itself, so that a client is not
-// added to a name that nothing reads. Errors: ErrNoStack, whatever AWS says otherwise.
+// StackExists looks for the secret that every deployed stack makes for itself, so that a client is not added to a name
+// that nothing reads. It returns ErrNoStack if there is none, or AWS's error.
 func (c *Clients) StackExists(ctx context.Context) error {
 	if err := stackname.Check(c.stack); err != nil {
 		return err

@@ -44,7 +44,7 @@ type API struct {
 	routes  table
 }
 
-// New makes the API. Errors: a path that API Gateway does not know, a route declared twice.
+// New makes the API. It returns an error if API Gateway does not know a path, or a route is declared twice.
 func New(routes []Route, options Options) (*API, error) {
 	table, err := newTable(routes)
 	if err != nil {
