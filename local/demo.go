@@ -122,14 +122,18 @@ func addClients(ctx context.Context, clients *provision.Clients, c provision.Con
 	demo.Product.ProductID = business.Products[0].ProductSpecification
 	demo.Product.ReferredType = business.Products[0].ReferredType
 	ott := []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend}
+	inform := []string{clientauth.ScopeEngageInform}
 	for _, add := range []struct {
 		into *DemoClient
 		provision.Client
 	}{
 		{&demo.OTT, provision.Client{ID: "demo-ott", Tenant: "demo-brand", Scopes: ott}},
 		{&demo.OTTOther, provision.Client{ID: "demo-ott-other", Tenant: "other-brand", Scopes: ott}},
-		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Tenants[0].ID, Scopes: []string{clientauth.ScopeEngageInform}}},
-		{&demo.EngageOther.DemoClient, provision.Client{ID: "demo-engage-other", Tenant: c.Tenants[1].ID, Scopes: []string{clientauth.ScopeEngageInform}}},
+		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Tenants[0].ID, Scopes: inform}},
+		{
+			&demo.EngageOther.DemoClient,
+			provision.Client{ID: "demo-engage-other", Tenant: c.Tenants[1].ID, Scopes: inform},
+		},
 		{&demo.Product.DemoClient, provision.Client{ID: "demo-product", Tenant: "demo-channel", Scopes: []string{clientauth.ScopeDXPProduct}}},
 	} {
 		secret, err := clients.Add(ctx, add.Client)

@@ -312,7 +312,9 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 		})
 		b.functions[f.LogicalID] = function
 		for _, route := range f.Routes {
-			routes = append(routes, apigateway.Route{Method: route.Method, Path: route.Path, Timeout: route.Timeout, Function: function})
+			routes = append(routes, apigateway.Route{
+				Method: route.Method, Path: route.Path, Timeout: route.Timeout, Function: function,
+			})
 		}
 	}
 	api, err := apigateway.New(routes, apigateway.Options{AccountID: accountID, APIID: apiID, Log: b.options.Log})

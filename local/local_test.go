@@ -98,7 +98,8 @@ func TestBundle(t *testing.T) {
 			return len(bundle.Function("ProductMailEventFunction").ColdStarts()) > 0
 		}, 20*time.Second, 10*time.Millisecond, "the rule brings SES's event to its queue")
 		for _, event := range bundle.Events.Published() {
-			assert.Equal(t, stackname.EventBus(bundle.Demo.AWS.Stack), event.Bus, "what becomes of mails is put there by SES, not by the bundle")
+			assert.Equal(t, stackname.EventBus(bundle.Demo.AWS.Stack), event.Bus,
+				"what becomes of mails is put there by SES, not by the bundle")
 		}
 	})
 

@@ -221,7 +221,8 @@ func TestApplyContentTakesMoreThanOneBatchAndPage(t *testing.T) {
 	require.NoError(t, err)
 	second, err := provision.ApplyContent(t.Context(), ddb, table, content)
 	require.NoError(t, err)
-	none, err := provision.ApplyContent(t.Context(), ddb, table, provision.Content{Tenants: []provision.Tenant{{ID: "acme"}}})
+	empty := provision.Content{Tenants: []provision.Tenant{{ID: "acme"}}}
+	none, err := provision.ApplyContent(t.Context(), ddb, table, empty)
 	require.NoError(t, err)
 
 	assert.Equal(t, 60, first.Count(provision.Create))
@@ -265,7 +266,7 @@ func TestApplyContentSendsAgainWhatIsLeftUnprocessed(t *testing.T) {
 
 func TestApplyGivesUpOnATableThatKeepsThrottling(t *testing.T) {
 	table := newTable(t)
-	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	leaveAll := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation != "BatchWriteItem" {
 			return false
 		}
@@ -276,8 +277,8 @@ func TestApplyGivesUpOnATableThatKeepsThrottling(t *testing.T) {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 		_, _ = fmt.Fprintf(w, `{"UnprocessedItems":%s}`, batch.RequestItems)
 		return true
-	})
-	ddb := emulatortest.DynamoDBAt(endpoint)
+	}
+	ddb := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), leaveAll))
 	plan, err := provision.PlanContent(t.Context(), ddb, table, parse(t, full))
 	require.NoError(t, err)
 	c := clocktest.New()
@@ -291,6 +292,7 @@ func TestApplyGivesUpOnATableThatKeepsThrottling(t *testing.T) {
 }
 
 func TestApplyContentOnAStackThatIsNotThere(t *testing.T) {
-	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), stackname.ContentTable(emulatortest.StackName()), parse(t, full))
+	nowhere := stackname.ContentTable(emulatortest.StackName())
+	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), nowhere, parse(t, full))
 	assert.ErrorIs(t, err, provision.ErrNoStack)
 }

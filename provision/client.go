@@ -196,9 +196,10 @@ func (c *Clients) List(ctx context.Context) ([]ClientInfo, error) {
 	if err := stackname.Check(c.stack); err != nil {
 		return nil, err
 	}
+	prefix := stackname.ClientSecretPrefix(c.stack)
 	pages := secretsmanager.NewListSecretsPaginator(c.sm, &secretsmanager.ListSecretsInput{
 		MaxResults: aws.Int32(100),
-		Filters:    []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{stackname.ClientSecretPrefix(c.stack)}}},
+		Filters:    []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}},
 	})
 	clients := []ClientInfo{}
 	for pages.HasMorePages() {
@@ -208,7 +209,7 @@ func (c *Clients) List(ctx context.Context) ([]ClientInfo, error) {
 		}
 		for _, entry := range page.SecretList {
 			// The filter is AWS's to interpret; another stack's clients must never slip in.
-			id, ok := strings.CutPrefix(aws.ToString(entry.Name), stackname.ClientSecretPrefix(c.stack))
+			id, ok := strings.CutPrefix(aws.ToString(entry.Name), prefix)
 			if !ok || entry.DeletedDate != nil {
 				continue
 			}
@@ -336,7 +337,8 @@ func (c *Clients) StackExists(ctx context.Context) error {
 	if err := stackname.Check(c.stack); err != nil {
 		return err
 	}
-	_, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(stackname.SigningKeySecret(c.stack))})
+	own := stackname.SigningKeySecret(c.stack)
+	_, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &own})
 	if isA[*types.ResourceNotFoundException](err) {
 		return fmt.Errorf("stack %q: %w", c.stack, ErrNoStack)
 	}

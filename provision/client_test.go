@@ -111,7 +111,9 @@ func TestListShowsTheStacksClientsInOrder(t *testing.T) {
 	// Neither belongs to the stack: one of a stack whose name begins alike, one that is not a client.
 	_, err := provision.NewClients(sm, stack+"-test").Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(stackname.SigningKeySecret(stack)), SecretString: aws.String("k")})
+	_, err = sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String(stackname.SigningKeySecret(stack)), SecretString: aws.String("k"),
+	})
 	require.NoError(t, err)
 
 	list, err := clients.List(t.Context())
@@ -152,7 +154,8 @@ func TestListNeedsNoRightToReadSecrets(t *testing.T) {
 func TestListShowsAClientMadeByHand(t *testing.T) {
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-		Name: aws.String(stackname.ClientSecret(stack, "by-hand")), Description: aws.String("of the shop"), SecretString: aws.String(document("s")),
+		Name: aws.String(stackname.ClientSecret(stack, "by-hand")), Description: aws.String("of the shop"),
+		SecretString: aws.String(document("s")),
 	})
 	require.NoError(t, err)
 
@@ -232,6 +235,10 @@ func TestARemovedClientComesBackAsAnother(t *testing.T) {
 	assert.Empty(t, stored(t, sm, stack, acme.ID, "AWSPREVIOUS"), "the removed secret must not live on as the previous one")
 }
 
+// scheduledForDeletion is what AWS says of a name that is not free yet.
+const scheduledForDeletion = "You can't create this secret because a secret with this name is already scheduled for " +
+	"deletion."
+
 // Someone deleted the client in the console, with its recovery period: AWS then answers CreateSecret with
 // InvalidRequestException, and goes on doing so for a moment after the name was freed for good.
 func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
@@ -240,13 +247,15 @@ func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 		if call.Operation != "CreateSecret" || refusals.Add(1) > 2 {
 			return false
 		}
-		refuse(w, "InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
+		refuse(w, "InvalidRequestException", scheduledForDeletion)
 		return true
 	})
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := provision.NewClients(sm, stack).Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stackname.ClientSecret(stack, acme.ID))})
+	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
+		SecretId: aws.String(stackname.ClientSecret(stack, acme.ID)),
+	})
 	require.NoError(t, err)
 
 	secret, err := provision.NewClients(emulatortest.SecretsManagerAt(endpoint), stack).Add(t.Context(), acme)
@@ -258,13 +267,14 @@ func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 
 // AWS may hold the name of what was deleted for longer than somebody waits at a terminal.
 func TestAddGivesUpOnANameThatDoesNotBecomeFree(t *testing.T) {
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
+	refused := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation != "CreateSecret" {
 			return false
 		}
-		refuse(w, "InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
+		refuse(w, "InvalidRequestException", scheduledForDeletion)
 		return true
-	})
+	}
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), refused)
 	clients := provision.NewClients(emulatortest.SecretsManagerAt(endpoint), emulatortest.StackName())
 	c := clocktest.New()
 	start := c.Now()
@@ -283,7 +293,9 @@ func TestAddTakesTheNameThatTheEmulatorStillHolds(t *testing.T) {
 	clients := provision.NewClients(sm, stack)
 	_, err := clients.Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stackname.ClientSecret(stack, acme.ID))})
+	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
+		SecretId: aws.String(stackname.ClientSecret(stack, acme.ID)),
+	})
 	require.NoError(t, err)
 	_, err = clients.Rotate(t.Context(), acme.ID)
 	require.ErrorIs(t, err, provision.ErrNotFound)

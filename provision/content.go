@@ -1,8 +1,8 @@
 package provision
 
-// Content is what the bundle serves from: per tenant its numbers, groups and programs, per country the products on sale.
-// It is complete for each tenant and business unit that it names: what it does not list under them is removed. Others are
-// left alone.
+// Content is what the bundle serves from: per tenant its numbers, groups and programs, per country the products on
+// sale. It is complete for each tenant and business unit that it names: what it does not list under them is removed.
+// Others are left alone.
 type Content struct {
 	Tenants    []Tenant
 	Businesses []Business

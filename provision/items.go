@@ -55,7 +55,9 @@ func (b Business) owner() owner {
 	o := owner{name: "business " + b.ID, pk: "business#" + b.ID}
 	o.add(businessSort, dynamo.Item{"merchantAccountKey": dynamo.String(b.MerchantAccountKey)})
 	for _, product := range b.Products {
-		attributes := dynamo.Item{"productKey": dynamo.String(product.ProductKey), "offerKey": dynamo.String(product.OfferKey)}
+		attributes := dynamo.Item{
+			"productKey": dynamo.String(product.ProductKey), "offerKey": dynamo.String(product.OfferKey),
+		}
 		if product.Name != "" {
 			attributes["name"] = dynamo.String(product.Name)
 		}

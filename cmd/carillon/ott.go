@@ -13,5 +13,6 @@ type OttCmd struct {
 
 // registrations is the store of the stack's registrations.
 func (b bundle) registrations() *ott.RegistrationStore {
-	return ott.NewRegistrationStore(b.ddb, stackname.RegistrationsTable(b.stack), b.secrets, stackname.RegistrationSecretPrefix(b.stack))
+	return ott.NewRegistrationStore(b.ddb, stackname.RegistrationsTable(b.stack),
+		b.secrets, stackname.RegistrationSecretPrefix(b.stack))
 }

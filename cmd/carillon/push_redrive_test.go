@@ -39,13 +39,18 @@ type deadLetters struct {
 func newDeadLetters(t *testing.T, bodies ...string) deadLetters {
 	t.Helper()
 	q := deadLetters{stack: emulatortest.StackName(), Client: emulatortest.SQS()}
-	dead, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(stackname.DeliveryDeadLetterQueue(q.stack))})
+	dead, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{
+		QueueName: aws.String(stackname.DeliveryDeadLetterQueue(q.stack)),
+	})
 	require.NoError(t, err)
 	q.dead, q.deadARN = dead.QueueUrl, q.arn(t, dead.QueueUrl)
-	live, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(stackname.DeliveryQueue(q.stack)), Attributes: map[string]string{
-		"VisibilityTimeout": "0",
-		"RedrivePolicy":     fmt.Sprintf(`{"deadLetterTargetArn":"%s","maxReceiveCount":"1"}`, q.deadARN),
-	}})
+	live, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{
+		QueueName: aws.String(stackname.DeliveryQueue(q.stack)),
+		Attributes: map[string]string{
+			"VisibilityTimeout": "0",
+			"RedrivePolicy":     fmt.Sprintf(`{"deadLetterTargetArn":"%s","maxReceiveCount":"1"}`, q.deadARN),
+		},
+	})
 	require.NoError(t, err)
 	q.live, q.liveARN = live.QueueUrl, q.arn(t, live.QueueUrl)
 	for part := range slices.Chunk(bodies, 10) {
@@ -150,7 +155,8 @@ func TestRedriveByHand(t *testing.T) {
 
 	r = run(t, redrive...)
 	assert.Contains(t, r.stdout, "redriving: 10 of 23 dead letters moved\n")
-	assert.Contains(t, r.stdout, "redriving: 23 of 23 dead letters moved\nMoved 23 messages back to "+stackname.DeliveryQueue(queues.stack)+".\n")
+	assert.Contains(t, r.stdout, "redriving: 23 of 23 dead letters moved\n"+
+		"Moved 23 messages back to "+stackname.DeliveryQueue(queues.stack)+".\n")
 	assert.Empty(t, queues.drain(t, queues.dead))
 	assert.Equal(t, bodies, queues.drain(t, queues.live), "as they were")
 

@@ -34,7 +34,8 @@ type push struct {
 // accept makes a push of n destinations durable, due an hour ago.
 func accept(t *testing.T, stackName string, n int) push {
 	t.Helper()
-	p := push{engage.NewPushStore(emulatortest.DynamoDB(), stackname.PushesTable(stackName)), stackName, uuid.NewString(), time.Now().Add(-time.Hour)}
+	store := engage.NewPushStore(emulatortest.DynamoDB(), stackname.PushesTable(stackName))
+	p := push{store, stackName, uuid.NewString(), time.Now().Add(-time.Hour)}
 	destinations := make([]engage.Destination, n)
 	for i := range destinations {
 		destinations[i].BNumber = fmt.Sprintf("+1501890%04d", i)

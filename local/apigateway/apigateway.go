@@ -1,5 +1,5 @@
-// Package apigateway serves functions over HTTP as an API Gateway HTTP API does with payload format 2.0: its routing, its
-// event, its reading of answers, its limits and its own error answers.
+// Package apigateway serves functions over HTTP as an API Gateway HTTP API does with payload format 2.0: its routing,
+// its event, its reading of answers, its limits and its own error answers.
 package apigateway
 
 import (

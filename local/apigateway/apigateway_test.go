@@ -52,7 +52,8 @@ func named(name string) function {
 
 func serve(t *testing.T, routes ...apigateway.Route) *httptest.Server {
 	t.Helper()
-	api, err := apigateway.New(routes, apigateway.Options{AccountID: "000000000000", APIID: "local", Log: func(string) {}})
+	options := apigateway.Options{AccountID: "000000000000", APIID: "local", Log: func(string) {}}
+	api, err := apigateway.New(routes, options)
 	require.NoError(t, err)
 	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)

@@ -1,5 +1,5 @@
-# Runs moto's server. Its queues are mended first: how long they take, what threads do to one another, and which visibility
-# timeout holds. So are the rules of its event buses. All else that they do is left as it is.
+# Runs moto's server. Its queues are mended first: how long they take, what threads do to one another, and which
+# visibility timeout holds. So are the rules of its event buses. All else that they do is left as it is.
 import runpy
 import sys
 import time
@@ -26,9 +26,9 @@ def is_retained(self, queue_name, message):
 models.SQSBackend.is_message_valid_based_on_retention_period = is_retained
 
 
-# What a queue has for a visibility timeout holds for messages from the moment on in which they are handed out. moto reads
-# it when a receiver comes, which may have to wait for a message: one sent a second after SetQueueAttributes would come
-# back after the old time.
+# What a queue has for a visibility timeout holds for messages from the moment on in which they are handed out. moto
+# reads it when a receiver comes, which may have to wait for a message: one sent a second after SetQueueAttributes would
+# come back after the old time.
 class OfTheQueue:
     def __init__(self, queue):
         self.queue = queue

@@ -23,9 +23,13 @@ func TestDeployGivesEachTestAStackOfItsOwn(t *testing.T) {
 	one, other := emulatortest.Deploy(t), emulatortest.Deploy(t)
 	assert.NotEqual(t, one, other)
 	for _, stack := range []string{one, other} {
-		_, err := emulatortest.DynamoDB().DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(stackname.ContentTable(stack))})
+		_, err := emulatortest.DynamoDB().DescribeTable(t.Context(), &dynamodb.DescribeTableInput{
+			TableName: aws.String(stackname.ContentTable(stack)),
+		})
 		require.NoError(t, err)
-		_, err = emulatortest.SecretsManager().DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(stackname.SigningKeySecret(stack))})
+		_, err = emulatortest.SecretsManager().DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{
+			SecretId: aws.String(stackname.SigningKeySecret(stack)),
+		})
 		require.NoError(t, err)
 	}
 }

@@ -16,7 +16,9 @@ import (
 // receive takes a message, for which it waits up to 10 seconds.
 func receive(t *testing.T, url *string) *sqs.ReceiveMessageOutput {
 	t.Helper()
-	out, err := emulatortest.SQS().ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: url, WaitTimeSeconds: 10})
+	out, err := emulatortest.SQS().ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
+		QueueUrl: url, WaitTimeSeconds: 10,
+	})
 	require.NoError(t, err)
 	return out
 }

@@ -81,7 +81,9 @@ func (f function) next(t *testing.T) *invocation {
 }
 
 // start makes a queue and a mapping of it.
-func start(t *testing.T, change func(*eventsource.Config), attributes map[string]string) (function, *eventsource.Mapping, string) {
+func start(
+	t *testing.T, change func(*eventsource.Config), attributes map[string]string,
+) (function, *eventsource.Mapping, string) {
 	t.Helper()
 	out, err := emulatortest.SQS().CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(uuid.NewString()), Attributes: attributes})
 	require.NoError(t, err)
@@ -194,7 +196,8 @@ func TestWhatSucceededIsDeletedAndTheRestComesAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f, m, url := start(t, func(c2 *eventsource.Config) { c2.ReportBatchItemFailures = !c.plain }, map[string]string{"VisibilityTimeout": "1"})
+			change := func(config *eventsource.Config) { config.ReportBatchItemFailures = !c.plain }
+			f, m, url := start(t, change, map[string]string{"VisibilityTimeout": "1"})
 			m.Pause() // so that all three are one batch
 			send(t, url, 0, numbered(3)...)
 			m.Resume()

@@ -164,7 +164,9 @@ func (m mailbox) told(t *testing.T) []sesEvent {
 	t.Helper()
 	m.mail.Close()
 	client := emulatortest.SQS()
-	queue, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(stackname.MailEventQueue(m.stack))})
+	queue, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{
+		QueueName: aws.String(stackname.MailEventQueue(m.stack)),
+	})
 	require.NoError(t, err)
 	var events []sesEvent
 	for {

@@ -1,6 +1,6 @@
 // Package stackname knows what the parts of a deployed stack are called: its tables, queues, secrets and the like. A
-// function of the bundle reads such names from its environment. Everything else, the command line, the local run and the
-// tests, knows the stack alone and asks here.
+// function of the bundle reads such names from its environment. Everything else, the command line, the local run and
+// the tests, knows the stack alone and asks here.
 package stackname
 
 import (

@@ -101,11 +101,13 @@ func TestNamesAreTheTemplates(t *testing.T) {
 	}
 }
 
-// Clients and registrations have secrets of their own, which the template does not declare: it tells functions how their
-// names begin.
+// Clients and registrations have secrets of their own, which the template does not declare: it tells functions how
+// their names begin.
 func TestPrefixesAreTheTemplates(t *testing.T) {
 	of := load(t)
-	for _, id := range []string{"DeliveryQueue", "OutboundQueue", "MailQueue", "TokenSigningKeySecret", "ProviderSecret", "GatewaySecret"} {
+	for _, id := range []string{
+		"DeliveryQueue", "OutboundQueue", "MailQueue", "TokenSigningKeySecret", "ProviderSecret", "GatewaySecret",
+	} {
 		of.Bind(id, template.Physical{Ref: id, Attributes: map[string]string{"Id": id, "Arn": id}})
 	}
 	functions, err := of.Functions()

@@ -60,10 +60,10 @@ func guesses() map[string]guess {
 	}
 }
 
-// contract.md §2: unknown client and wrong secret must be indistinguishable, in time too. So it is of every API. A refusal
-// is given at a whole multiple of a step after the question: that it is so however long a look-up takes is tested where it
-// is made, without a clock of this world. Here it shows that every API's refusals are given so, for an answer from memory
-// takes a hundredth of the step. How alike the times are is a measurement, see BenchmarkRefusals.
+// contract.md §2: unknown client and wrong secret must be indistinguishable, in time too. So it is of every API. A
+// refusal is given at a whole multiple of a step after the question: that it is so however long a look-up takes is
+// tested where it is made, without a clock of this world. Here it shows that every API's refusals are given so, for an
+// answer from memory takes a hundredth of the step. How alike the times are is a measurement, see BenchmarkRefusals.
 func TestUnknownClientAndWrongSecretAreAlike(t *testing.T) {
 	t.Parallel()
 	const step = 250 * time.Millisecond
@@ -82,8 +82,8 @@ func TestUnknownClientAndWrongSecretAreAlike(t *testing.T) {
 	}
 }
 
-// BenchmarkRefusals prints the median time of a refusal for an unknown client and for a wrong secret, which are alike on a
-// quiet machine: 1.00 is their ratio.
+// BenchmarkRefusals prints the median time of a refusal for an unknown client and for a wrong secret, which are alike
+// on a quiet machine: 1.00 is their ratio.
 func BenchmarkRefusals(b *testing.B) {
 	for name, g := range guesses() {
 		b.Run(name, func(b *testing.B) {

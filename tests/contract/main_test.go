@@ -135,9 +135,11 @@ func provisionMore(ctx context.Context) error {
 		*add.into = local.DemoClient{ClientID: add.ID, ClientSecret: secret}
 	}
 	engage := bundle.Demo.Engage
-	_, err := provision.ApplyContent(ctx, bundle.DynamoDB(), stackname.ContentTable(bundle.Demo.AWS.Stack), provision.Content{
+	table := stackname.ContentTable(bundle.Demo.AWS.Stack)
+	_, err := provision.ApplyContent(ctx, bundle.DynamoDB(), table, provision.Content{
 		Tenants: []provision.Tenant{{
-			// The demo's content again, for a tenant's content is replaced as a whole, and a program that is not complete.
+			// The demo's content again, for a tenant's content is replaced as a whole, and a program that is not
+			// complete.
 			ID:       "demo-calls",
 			ANumbers: engage.ANumbers,
 			Groups:   []provision.Group{{ID: engage.ANumberGroupID, Name: "Sales", ANumbers: engage.ANumbers[:1]}},
