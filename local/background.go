@@ -7,8 +7,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"carillon/local/eventsource"
 	"carillon/local/lambda"
-	"carillon/local/queue"
 	"carillon/local/schedule"
 	"carillon/local/template"
 )
@@ -19,7 +19,7 @@ const defaultConcurrency = 16
 // background is what invokes functions without a caller: queues and schedules.
 type background struct {
 	urls      map[string]string // of the queues, by logical id
-	mappings  []*queue.Mapping
+	mappings  []*eventsource.Mapping
 	scheduler *schedule.Scheduler
 }
 
@@ -72,7 +72,7 @@ func (b *Bundle) feed(t *template.Template, functions []template.Function) error
 			if !ok {
 				return fmt.Errorf("%s takes messages from %s, which is not in the template", f.LogicalID, m.QueueARN)
 			}
-			b.background.mappings = append(b.background.mappings, queue.Start(queue.Config{
+			b.background.mappings = append(b.background.mappings, eventsource.Start(eventsource.Config{
 				Client: b.SQS(), URL: url, ARN: m.QueueARN, Function: function,
 				BatchSize: m.BatchSize, Concurrency: b.concurrency(m),
 				ReportBatchItemFailures: m.ReportBatchItemFailures, Paused: m.Disabled, Log: b.options.Log,
@@ -99,8 +99,8 @@ func (b background) close() {
 	}
 }
 
-// TriggerSchedules runs every schedule of the template now and returns when all have ended. Errors: what the functions
-// failed with, or ctx's own.
+// TriggerSchedules runs every schedule of the template now and returns when all have ended. It returns what the
+// functions failed with, or ctx's error.
 func (b *Bundle) TriggerSchedules(ctx context.Context) error {
 	return b.background.scheduler.Trigger(ctx)
 }
@@ -135,7 +135,7 @@ func (b *Bundle) QueueURL(logicalID string) string {
 }
 
 // PurgeQueue deletes every message of the queue with this logical id, delayed ones and those in flight too, as often as
-// one likes. Errors: the emulator's, or ctx's own.
+// one likes. It returns the emulator's error, or ctx's.
 func (b *Bundle) PurgeQueue(ctx context.Context, logicalID string) error {
 	_, err := b.SQS().PurgeQueue(ctx, &sqs.PurgeQueueInput{QueueUrl: aws.String(b.QueueURL(logicalID))})
 	return err

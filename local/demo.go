@@ -71,15 +71,15 @@ type DemoEmulators struct {
 	Stack    string `json:"stack"`
 }
 
-// content is what the bundle serves: the demo file, and another provider who must not reach the first one's.
+// content is what the bundle serves: the demo file, and another tenant who must not reach the first one's.
 func content() (provision.Content, error) {
 	c, err := provision.ParseContent(bytes.NewReader(demoContent))
 	if err != nil {
 		return provision.Content{}, fmt.Errorf("the demo content: %w", err)
 	}
 	numbers := []string{randomNumber(), randomNumber()}
-	c.Providers = append(c.Providers, provision.Provider{
-		Tenant:   "other-calls",
+	c.Tenants = append(c.Tenants, provision.Tenant{
+		ID:       "other-calls",
 		ANumbers: numbers,
 		Groups:   []provision.Group{{ID: uuid.NewString(), Name: "Service", ANumbers: numbers[:1]}},
 		Programs: []provision.Program{{
@@ -90,7 +90,7 @@ func content() (provision.Content, error) {
 	return c, nil
 }
 
-// randomNumber makes up a number of the range that no subscriber of the demo provider has.
+// randomNumber makes up a number of the range that no subscriber of the demo tenant has.
 func randomNumber() string {
 	n, err := rand.Int(rand.Reader, big.NewInt(9_000_000))
 	if err != nil {
@@ -115,21 +115,25 @@ func productKeys(c provision.Content) []string {
 // addClients makes the demo clients; each run has secrets of its own.
 func addClients(ctx context.Context, clients *provision.Clients, c provision.Content) (Demo, error) {
 	var demo Demo
-	demo.Engage = engage(c.Providers[0])
-	demo.EngageOther = engage(c.Providers[1])
+	demo.Engage = engage(c.Tenants[0])
+	demo.EngageOther = engage(c.Tenants[1])
 	business := c.Businesses[0]
 	demo.Product.BusinessID = business.ID
 	demo.Product.ProductID = business.Products[0].ProductSpecification
 	demo.Product.ReferredType = business.Products[0].ReferredType
 	ott := []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend}
+	inform := []string{clientauth.ScopeEngageInform}
 	for _, add := range []struct {
 		into *DemoClient
 		provision.Client
 	}{
 		{&demo.OTT, provision.Client{ID: "demo-ott", Tenant: "demo-brand", Scopes: ott}},
 		{&demo.OTTOther, provision.Client{ID: "demo-ott-other", Tenant: "other-brand", Scopes: ott}},
-		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Providers[0].Tenant, Scopes: []string{clientauth.ScopeEngageInform}}},
-		{&demo.EngageOther.DemoClient, provision.Client{ID: "demo-engage-other", Tenant: c.Providers[1].Tenant, Scopes: []string{clientauth.ScopeEngageInform}}},
+		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Tenants[0].ID, Scopes: inform}},
+		{
+			&demo.EngageOther.DemoClient,
+			provision.Client{ID: "demo-engage-other", Tenant: c.Tenants[1].ID, Scopes: inform},
+		},
 		{&demo.Product.DemoClient, provision.Client{ID: "demo-product", Tenant: "demo-channel", Scopes: []string{clientauth.ScopeDXPProduct}}},
 	} {
 		secret, err := clients.Add(ctx, add.Client)
@@ -141,12 +145,12 @@ func addClients(ctx context.Context, clients *provision.Clients, c provision.Con
 	return demo, nil
 }
 
-func engage(p provision.Provider) DemoEngage {
+func engage(t provision.Tenant) DemoEngage {
 	return DemoEngage{
-		ProgramContentUUID: p.Programs[0].UUID,
-		Variables:          p.Programs[0].Variables,
-		ANumbers:           p.ANumbers,
-		ANumberGroupID:     p.Groups[0].ID,
+		ProgramContentUUID: t.Programs[0].UUID,
+		Variables:          t.Programs[0].Variables,
+		ANumbers:           t.ANumbers,
+		ANumberGroupID:     t.Groups[0].ID,
 	}
 }
 

@@ -22,13 +22,14 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
+	"carillon/local/apigateway"
 	"carillon/local/emulator"
-	"carillon/local/httpapi"
 	"carillon/local/lambda"
 	"carillon/local/stack"
 	"carillon/local/standin"
 	"carillon/local/template"
 	"carillon/provision"
+	"carillon/shared/stackname"
 )
 
 // What the bundle is called here.
@@ -144,7 +145,7 @@ func (o Options) withDefaults() (Options, error) {
 			*log = func(string) {}
 		}
 	}
-	return o, provision.CheckStack(o.Stack)
+	return o, stackname.Check(o.Stack)
 }
 
 func (b *Bundle) start(ctx context.Context) error {
@@ -263,8 +264,8 @@ func (b *Bundle) provision(ctx context.Context, t *template.Template, content pr
 	b.progressf("creating tables, queues, secrets, rules, clients and content")
 	clients := stack.Clients{DynamoDB: ddb, SecretsManager: sm, SQS: b.SQS(), EventBridge: b.EventBridge(), SESv2: b.SESv2()}
 	err = stack.Create(ctx, t, clients, map[string]string{
-		b.options.Stack + "/provider/bango": string(credentials),
-		b.options.Stack + "/gateway":        b.Demo.Gateway.Secret,
+		stackname.ProviderSecret(b.options.Stack): string(credentials),
+		stackname.GatewaySecret(b.options.Stack):  b.Demo.Gateway.Secret,
 	})
 	if err != nil {
 		return err
@@ -272,7 +273,7 @@ func (b *Bundle) provision(ctx context.Context, t *template.Template, content pr
 	if err := b.connect(ctx, t, clients); err != nil {
 		return err
 	}
-	if _, err := provision.ApplyContent(ctx, ddb, provision.ContentTable(b.options.Stack), content); err != nil {
+	if _, err := provision.ApplyContent(ctx, ddb, stackname.ContentTable(b.options.Stack), content); err != nil {
 		return fmt.Errorf("writing the demo content: %w", err)
 	}
 	demo, err := addClients(ctx, provision.NewClients(sm, b.options.Stack), content)
@@ -292,7 +293,7 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 	if err != nil {
 		return err
 	}
-	var routes []httpapi.Route
+	var routes []apigateway.Route
 	for _, f := range functions {
 		environment := map[string]string{
 			"AWS_ENDPOINT_URL":             b.emulators.AWS,
@@ -311,10 +312,12 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 		})
 		b.functions[f.LogicalID] = function
 		for _, route := range f.Routes {
-			routes = append(routes, httpapi.Route{Method: route.Method, Path: route.Path, Timeout: route.Timeout, Function: function})
+			routes = append(routes, apigateway.Route{
+				Method: route.Method, Path: route.Path, Timeout: route.Timeout, Function: function,
+			})
 		}
 	}
-	api, err := httpapi.New(routes, httpapi.Options{AccountID: accountID, APIID: apiID, Log: b.options.Log})
+	api, err := apigateway.New(routes, apigateway.Options{AccountID: accountID, APIID: apiID, Log: b.options.Log})
 	if err != nil {
 		return err
 	}

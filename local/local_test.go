@@ -22,6 +22,7 @@ import (
 
 	"carillon/local"
 	"carillon/local/standin"
+	"carillon/shared/stackname"
 )
 
 // startTime is ample for a first start, which installs the emulators and compiles everything.
@@ -97,7 +98,8 @@ func TestBundle(t *testing.T) {
 			return len(bundle.Function("ProductMailEventFunction").ColdStarts()) > 0
 		}, 20*time.Second, 10*time.Millisecond, "the rule brings SES's event to its queue")
 		for _, event := range bundle.Events.Published() {
-			assert.Equal(t, "carillon-local-ott", event.Bus, "what becomes of mails is put there by SES, not by the bundle")
+			assert.Equal(t, stackname.EventBus(bundle.Demo.AWS.Stack), event.Bus,
+				"what becomes of mails is put there by SES, not by the bundle")
 		}
 	})
 

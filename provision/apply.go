@@ -12,6 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"carillon/shared/backoff"
+	"carillon/shared/clock"
+	"carillon/shared/dynamo"
 )
 
 const (
@@ -20,6 +24,9 @@ const (
 	// batchTries bounds how often DynamoDB may leave a part of one batch undone, a minute in all.
 	batchTries = 12
 )
+
+// batchBackoff is the wait before what DynamoDB left undone of a batch is sent again.
+var batchBackoff = backoff.Policy{Min: 50 * time.Millisecond, Max: 10 * time.Second}
 
 // Action is what applying content does to an item.
 type Action string
@@ -35,7 +42,7 @@ const (
 // Step is what happens to one thing of the content.
 type Step struct {
 	Action Action `json:"action"`
-	// Owner is the provider or business, as in "provider demo-calls".
+	// Owner is the tenant or business, as the content file calls it: "provider demo-calls".
 	Owner string `json:"owner"`
 	// What names the thing within its owner, as in "program 3e1b9b27-…".
 	What string `json:"what"`
@@ -60,14 +67,17 @@ func (s Summary) Count(a Action) int {
 // Plan is the way from what the table holds to what the content says.
 type Plan struct {
 	Summary
+	// Clock lets the time pass in which DynamoDB recovers; it is this machine's unless somebody sets another one.
+	Clock clock.Clock
+
 	table  string
 	writes []types.WriteRequest
 }
 
-// PlanContent reads what table holds of the providers and businesses in c and works out what to write and what
-// to remove. It changes nothing. Errors: ErrNoStack when there is no such table, whatever AWS says otherwise.
+// PlanContent reads what table holds of the tenants and businesses in c and works out what to write and what to remove.
+// It changes nothing. It returns ErrNoStack if there is no such table, or AWS's error.
 func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Content) (Plan, error) {
-	plan := Plan{table: table}
+	plan := Plan{Clock: clock.System{}, table: table}
 	var removals []types.WriteRequest
 	for _, owner := range owners(c) {
 		held, err := partition(ctx, ddb, table, owner.pk)
@@ -75,7 +85,7 @@ func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Cont
 			return Plan{}, err
 		}
 		for _, item := range owner.items {
-			sort := text(item, "sk")
+			sort := dynamo.GetString(item, "sk")
 			action := Create
 			if old, ok := held[sort]; ok {
 				action = Update
@@ -98,20 +108,21 @@ func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Cont
 	return plan, nil
 }
 
-// Apply carries the plan out. It is not one transaction: interrupted, it leaves a mix of old and new items,
-// each of them whole, which applying the same content again completes. Errors: whatever AWS says, and ctx's.
+// Apply carries the plan out. It is not one transaction: interrupted, it leaves a mix of old and new items, each of
+// them whole, which applying the same content again completes. It returns AWS's error, or ctx's, or an error if
+// DynamoDB throttles for a minute.
 func (p Plan) Apply(ctx context.Context, ddb *dynamodb.Client) error {
 	for batch := range slices.Chunk(p.writes, batchItems) {
-		if err := write(ctx, ddb, p.table, batch); err != nil {
+		if err := write(ctx, ddb, p.Clock, p.table, batch); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ApplyContent makes the content table hold c: what is new or different is written, and what a provider or
-// business named in c no longer lists is removed. Applying the same content twice writes nothing the second
-// time. Errors as PlanContent's and Apply's; the summary is of what was planned.
+// ApplyContent makes the content table hold c: what is new or different is written, and what a tenant or business named
+// in c no longer lists is removed. Applying the same content twice writes nothing the second time. The summary is of
+// what was planned. It returns PlanContent's and Apply's errors.
 func ApplyContent(ctx context.Context, ddb *dynamodb.Client, table string, c Content) (Summary, error) {
 	plan, err := PlanContent(ctx, ddb, table, c)
 	if err != nil {
@@ -120,12 +131,12 @@ func ApplyContent(ctx context.Context, ddb *dynamodb.Client, table string, c Con
 	return plan.Summary, plan.Apply(ctx, ddb)
 }
 
-func partition(ctx context.Context, ddb *dynamodb.Client, table, pk string) (map[string]item, error) {
-	held := map[string]item{}
+func partition(ctx context.Context, ddb *dynamodb.Client, table, pk string) (map[string]dynamo.Item, error) {
+	held := map[string]dynamo.Item{}
 	pages := dynamodb.NewQueryPaginator(ddb, &dynamodb.QueryInput{
 		TableName:                 &table,
 		KeyConditionExpression:    aws.String("pk = :pk"),
-		ExpressionAttributeValues: item{":pk": str(pk)},
+		ExpressionAttributeValues: dynamo.Item{":pk": dynamo.String(pk)},
 		ConsistentRead:            aws.Bool(true),
 	})
 	for pages.HasMorePages() {
@@ -136,16 +147,15 @@ func partition(ctx context.Context, ddb *dynamodb.Client, table, pk string) (map
 		if err != nil {
 			return nil, err
 		}
-		for _, it := range page.Items {
-			held[text(it, "sk")] = it
+		for _, item := range page.Items {
+			held[dynamo.GetString(item, "sk")] = item
 		}
 	}
 	return held, nil
 }
 
 // write sends one batch until all of it is done: DynamoDB may leave a part of it unprocessed when it throttles.
-func write(ctx context.Context, ddb *dynamodb.Client, table string, batch []types.WriteRequest) error {
-	wait := backoff{next: 50 * time.Millisecond, longest: 10 * time.Second}
+func write(ctx context.Context, ddb *dynamodb.Client, c clock.Clock, table string, batch []types.WriteRequest) error {
 	for try := 1; ; try++ {
 		out, err := ddb.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{table: batch}})
 		if err != nil {
@@ -158,14 +168,14 @@ func write(ctx context.Context, ddb *dynamodb.Client, table string, batch []type
 		if try == batchTries {
 			return errors.New("DynamoDB keeps throttling the content table: apply the same file again later to complete it")
 		}
-		if err := wait.sleep(ctx); err != nil {
+		if err := batchBackoff.Sleep(ctx, c, try); err != nil {
 			return err
 		}
 	}
 }
 
 // same tells whether two items hold the same; a set has no order.
-func same(a, b item) bool {
+func same(a, b dynamo.Item) bool {
 	if len(a) != len(b) {
 		return false
 	}

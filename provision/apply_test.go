@@ -17,6 +17,8 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/provision"
+	"carillon/shared/clock/clocktest"
+	"carillon/shared/stackname"
 )
 
 const (
@@ -51,7 +53,7 @@ func parse(t *testing.T, file string) provision.Content {
 // newTable makes a content table of its own for a test.
 func newTable(t *testing.T) string {
 	t.Helper()
-	return provision.ContentTable(emulatortest.Deploy(t))
+	return stackname.ContentTable(emulatortest.Deploy(t))
 }
 
 func apply(t *testing.T, table, file string) provision.Summary {
@@ -189,10 +191,10 @@ func TestApplyContentTakesTheLargestItems(t *testing.T) {
 	for i := range numbers {
 		numbers[i] = fmt.Sprintf("+10000000%07d", i) // 15 digits, the longest
 	}
-	provider := provision.Provider{Tenant: "acme", ANumbers: numbers, Programs: []provision.Program{{
+	tenant := provision.Tenant{ID: "acme", ANumbers: numbers, Programs: []provision.Program{{
 		UUID: program1, Name: "largest", Content: `{"a":"` + strings.Repeat("x", provision.MaxProgramContent-8) + `"}`,
 	}}}
-	content := provision.Content{Providers: []provision.Provider{provider}}
+	content := provision.Content{Tenants: []provision.Tenant{tenant}}
 	ddb := emulatortest.DynamoDB()
 
 	first, err := provision.ApplyContent(t.Context(), ddb, table, content)
@@ -206,20 +208,21 @@ func TestApplyContentTakesTheLargestItems(t *testing.T) {
 
 func TestApplyContentTakesMoreThanOneBatchAndPage(t *testing.T) {
 	table := newTable(t)
-	provider := provision.Provider{Tenant: "acme"}
+	tenant := provision.Tenant{ID: "acme"}
 	for i := range 60 { // batches are of 25, pages of 1 MB
-		provider.Programs = append(provider.Programs, provision.Program{
+		tenant.Programs = append(tenant.Programs, provision.Program{
 			UUID: fmt.Sprintf("%032d", i), Name: "n", Content: `{"a":"` + strings.Repeat("x", 30_000) + `"}`,
 		})
 	}
-	content := provision.Content{Providers: []provision.Provider{provider}}
+	content := provision.Content{Tenants: []provision.Tenant{tenant}}
 	ddb := emulatortest.DynamoDB()
 
 	first, err := provision.ApplyContent(t.Context(), ddb, table, content)
 	require.NoError(t, err)
 	second, err := provision.ApplyContent(t.Context(), ddb, table, content)
 	require.NoError(t, err)
-	none, err := provision.ApplyContent(t.Context(), ddb, table, provision.Content{Providers: []provision.Provider{{Tenant: "acme"}}})
+	empty := provision.Content{Tenants: []provision.Tenant{{ID: "acme"}}}
+	none, err := provision.ApplyContent(t.Context(), ddb, table, empty)
 	require.NoError(t, err)
 
 	assert.Equal(t, 60, first.Count(provision.Create))
@@ -261,7 +264,35 @@ func TestApplyContentSendsAgainWhatIsLeftUnprocessed(t *testing.T) {
 	assert.Len(t, read(t, table), 6)
 }
 
+func TestApplyGivesUpOnATableThatKeepsThrottling(t *testing.T) {
+	table := newTable(t)
+	leaveAll := func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "BatchWriteItem" {
+			return false
+		}
+		var batch struct{ RequestItems json.RawMessage }
+		if !assert.NoError(t, json.Unmarshal([]byte(call.Body), &batch)) {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		_, _ = fmt.Fprintf(w, `{"UnprocessedItems":%s}`, batch.RequestItems)
+		return true
+	}
+	ddb := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), leaveAll))
+	plan, err := provision.PlanContent(t.Context(), ddb, table, parse(t, full))
+	require.NoError(t, err)
+	c := clocktest.New()
+	plan.Clock = c
+
+	err = plan.Apply(t.Context(), ddb)
+
+	require.ErrorContains(t, err, "apply the same file again later")
+	assert.Len(t, c.Slept(), 11, "between twelve tries")
+	assert.Empty(t, read(t, table))
+}
+
 func TestApplyContentOnAStackThatIsNotThere(t *testing.T) {
-	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), provision.ContentTable(emulatortest.StackName()), parse(t, full))
+	nowhere := stackname.ContentTable(emulatortest.StackName())
+	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), nowhere, parse(t, full))
 	assert.ErrorIs(t, err, provision.ErrNoStack)
 }

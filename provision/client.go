@@ -18,7 +18,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/uuid"
 
+	"carillon/shared/backoff"
 	"carillon/shared/clientauth"
+	"carillon/shared/clock"
+	"carillon/shared/stackname"
 )
 
 // KnownScopes names every scope, for a message or a help text.
@@ -39,7 +42,9 @@ const (
 )
 
 var (
-	clientID  = regexp.MustCompile(`^[A-Za-z0-9_.@-]{5,128}$`)
+	// nameBackoff is the wait before Add tries a removed client's name again.
+	nameBackoff = backoff.Policy{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+
 	tenantID  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 	countryID = regexp.MustCompile(`^[A-Z]{2}$`)
 )
@@ -48,7 +53,7 @@ var (
 type Client struct {
 	// ID is the client_id, 5 to 128 of letters, digits and _ . @ -
 	ID string `json:"clientId"`
-	// Tenant owns what the client writes, 1 to 64 of letters, digits and _ . -; for ENGAGE it is the provider.
+	// Tenant owns what the client writes, 1 to 64 of letters, digits and _ . -; what the ENGAGE guide calls a provider.
 	Tenant string `json:"tenant"`
 	// Scopes is what it may do, at least one, see KnownScopes.
 	Scopes []string `json:"scopes"`
@@ -78,16 +83,14 @@ func (c Client) Check() error {
 }
 
 func checkID(id string) Faults {
-	if clientID.MatchString(id) {
+	if clientauth.IsClientID(id) {
 		return nil
 	}
 	return Faults{{Path: "client id", Message: fmt.Sprintf("%q must be 5 to 128 letters, digits, _ . @ -", id)}}
 }
 
 func knownScope(scope string) bool {
-	switch scope {
-	case clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend,
-		clientauth.ScopeEngageInform, clientauth.ScopeDXPProduct:
+	if slices.Contains(clientauth.Scopes(), scope) {
 		return true
 	}
 	country, ok := strings.CutPrefix(scope, clientauth.ScopeDXPProduct+":")
@@ -105,18 +108,18 @@ type ClientInfo struct {
 
 // Clients provisions the API clients of one stack.
 type Clients struct {
+	// Clock lets the time pass in which a removed client's name becomes free.
+	Clock clock.Clock
+
 	sm    *secretsmanager.Client
 	stack string
 }
 
 // NewClients provisions the clients of a stack through sm. A client is the secret
-// <stack>/client/<client id>, as the functions read it.
+// <stack>/client/<client id>, as the functions read it. Its Clock is this machine's.
 func NewClients(sm *secretsmanager.Client, stack string) *Clients {
-	return &Clients{sm: sm, stack: stack}
+	return &Clients{Clock: clock.System{}, sm: sm, stack: stack}
 }
-
-// Prefix begins the name of every client's secret.
-func (c *Clients) Prefix() string { return c.stack + "/client/" }
 
 // record is a client's secret as the functions read it.
 type record struct {
@@ -131,21 +134,20 @@ type summary struct {
 	Scopes []string `json:"scopes"`
 }
 
-// Add makes the client and returns its generated secret: 256 random bits, 43 URL-safe characters, which
-// nothing shows again. A client that was removed a moment ago can be added at once; its former secrets
-// stay dead. Errors: Faults when the client is not valid, ErrExists, whatever AWS says otherwise.
+// Add makes the client and returns its generated secret: 256 random bits, 43 URL-safe characters, which nothing shows
+// again. A client that was removed a moment ago can be added at once; its former secrets stay dead. It returns Faults
+// if the client is not valid, ErrExists if there is one with its id, or AWS's error.
 func (c *Clients) Add(ctx context.Context, client Client) (string, error) {
-	if err := errors.Join(CheckStack(c.stack), client.Check()); err != nil {
+	if err := errors.Join(stackname.Check(c.stack), client.Check()); err != nil {
 		return "", err
 	}
 	secret := newSecret()
 	in := &secretsmanager.CreateSecretInput{
-		Name:               aws.String(c.Prefix() + client.ID),
+		Name:               aws.String(stackname.ClientSecret(c.stack, client.ID)),
 		ClientRequestToken: aws.String(uuid.NewString()),
 		Description:        aws.String(marshal(summary{client.Tenant, client.Scopes})),
 		SecretString:       aws.String(marshal(record{secret, client.Tenant, client.Scopes})),
 	}
-	wait := backoff{next: 100 * time.Millisecond, longest: 5 * time.Second}
 	for try := 1; ; try++ {
 		_, err := c.sm.CreateSecret(ctx, in)
 		if err == nil {
@@ -167,7 +169,7 @@ func (c *Clients) Add(ctx context.Context, client Client) (string, error) {
 		if err := c.delete(ctx, *in.Name); err != nil {
 			return "", err
 		}
-		if err := wait.sleep(ctx); err != nil {
+		if err := nameBackoff.Sleep(ctx, c.Clock, try); err != nil {
 			return "", err
 		}
 	}
@@ -189,14 +191,15 @@ func (c *Clients) dying(ctx context.Context, name string, refusal error) (bool, 
 	return out.DeletedDate != nil, nil
 }
 
-// List returns the stack's clients by id. Errors: whatever AWS says.
+// List returns the stack's clients by id. It returns AWS's error.
 func (c *Clients) List(ctx context.Context) ([]ClientInfo, error) {
-	if err := CheckStack(c.stack); err != nil {
+	if err := stackname.Check(c.stack); err != nil {
 		return nil, err
 	}
+	prefix := stackname.ClientSecretPrefix(c.stack)
 	pages := secretsmanager.NewListSecretsPaginator(c.sm, &secretsmanager.ListSecretsInput{
 		MaxResults: aws.Int32(100),
-		Filters:    []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{c.Prefix()}}},
+		Filters:    []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}},
 	})
 	clients := []ClientInfo{}
 	for pages.HasMorePages() {
@@ -206,7 +209,7 @@ func (c *Clients) List(ctx context.Context) ([]ClientInfo, error) {
 		}
 		for _, entry := range page.SecretList {
 			// The filter is AWS's to interpret; another stack's clients must never slip in.
-			id, ok := strings.CutPrefix(aws.ToString(entry.Name), c.Prefix())
+			id, ok := strings.CutPrefix(aws.ToString(entry.Name), prefix)
 			if !ok || entry.DeletedDate != nil {
 				continue
 			}
@@ -260,14 +263,14 @@ func (c *Clients) rotated(ctx context.Context, name string, stages map[string][]
 	return current, nil
 }
 
-// Rotate gives the client a new secret, which it returns, and keeps its tenant and scopes. The secret
-// until now becomes the previous version, which the functions accept for the rest of their rotation window;
-// the one before that dies at once. Errors: ErrNotFound, whatever AWS says otherwise.
+// Rotate gives the client a new secret, which it returns, and keeps its tenant and scopes. The secret until now becomes
+// the previous version, which the functions accept for the rest of their rotation window; the one before that dies at
+// once. It returns ErrNotFound if there is no such client, or AWS's error.
 func (c *Clients) Rotate(ctx context.Context, id string) (string, error) {
-	if err := errors.Join(CheckStack(c.stack), checkID(id).orNil()); err != nil {
+	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return "", err
 	}
-	name := c.Prefix() + id
+	name := stackname.ClientSecret(c.stack, id)
 	out, err := c.sm.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
 	if err != nil {
 		return "", c.missing(ctx, id, err)
@@ -289,13 +292,13 @@ func (c *Clients) Rotate(ctx context.Context, id string) (string, error) {
 	return r.Secret, nil
 }
 
-// Rotated returns when the client's current secret replaced the one before, zero if it never did.
-// Errors: ErrNotFound, whatever AWS says otherwise.
+// Rotated returns when the client's current secret replaced the one before, zero if it never did. It returns
+// ErrNotFound if there is no such client, or AWS's error.
 func (c *Clients) Rotated(ctx context.Context, id string) (time.Time, error) {
-	if err := errors.Join(CheckStack(c.stack), checkID(id).orNil()); err != nil {
+	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return time.Time{}, err
 	}
-	name := c.Prefix() + id
+	name := stackname.ClientSecret(c.stack, id)
 	out, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {
 		return time.Time{}, c.missing(ctx, id, err)
@@ -306,14 +309,14 @@ func (c *Clients) Rotated(ctx context.Context, id string) (time.Time, error) {
 	return c.rotated(ctx, name, out.VersionIdsToStages)
 }
 
-// Remove deletes the client and its secrets for good: what comes back under its id is another client.
-// A function that has the client cached forgets it within its cache's time. Errors: ErrNotFound,
-// whatever AWS says otherwise.
+// Remove deletes the client and its secrets for good: what comes back under its id is another client. A function that
+// has the client cached forgets it within its cache's time. It returns ErrNotFound if there is no such client, or AWS's
+// error.
 func (c *Clients) Remove(ctx context.Context, id string) error {
-	if err := errors.Join(CheckStack(c.stack), checkID(id).orNil()); err != nil {
+	if err := errors.Join(stackname.Check(c.stack), checkID(id).orNil()); err != nil {
 		return err
 	}
-	name := c.Prefix() + id
+	name := stackname.ClientSecret(c.stack, id)
 	// Deleting without recovery succeeds on a name that was never there, so look first.
 	out, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {
@@ -328,13 +331,14 @@ func (c *Clients) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// StackExists looks for the secret that every deployed stack makes for itself, so that a client is not
-// added to a name that nothing reads. Errors: ErrNoStack, whatever AWS says otherwise.
+// StackExists looks for the secret that every deployed stack makes for itself, so that a client is not added to a name
+// that nothing reads. It returns ErrNoStack if there is none, or AWS's error.
 func (c *Clients) StackExists(ctx context.Context) error {
-	if err := CheckStack(c.stack); err != nil {
+	if err := stackname.Check(c.stack); err != nil {
 		return err
 	}
-	_, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(c.stack + "/token-signing-key")})
+	own := stackname.SigningKeySecret(c.stack)
+	_, err := c.sm.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &own})
 	if isA[*types.ResourceNotFoundException](err) {
 		return fmt.Errorf("stack %q: %w", c.stack, ErrNoStack)
 	}
@@ -353,7 +357,7 @@ func (c *Clients) delete(ctx context.Context, name string) error {
 func (c *Clients) missing(ctx context.Context, id string, refusal error) error {
 	gone := isA[*types.ResourceNotFoundException](refusal)
 	if isA[*types.InvalidRequestException](refusal) {
-		dying, err := c.dying(ctx, c.Prefix()+id, refusal)
+		dying, err := c.dying(ctx, stackname.ClientSecret(c.stack, id), refusal)
 		gone = err == nil && dying
 	}
 	if gone {

@@ -17,6 +17,8 @@ import (
 	"carillon/local/emulatortest"
 	"carillon/provision"
 	"carillon/shared/clientauth"
+	"carillon/shared/clock/clocktest"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -30,7 +32,7 @@ var acme = provision.Client{
 func stored(t *testing.T, sm *secretsmanager.Client, stack, id, stage string) string {
 	t.Helper()
 	out, err := sm.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{
-		SecretId: aws.String(stack + "/client/" + id), VersionStage: &stage,
+		SecretId: aws.String(stackname.ClientSecret(stack, id)), VersionStage: &stage,
 	})
 	if err != nil {
 		require.ErrorAs(t, err, new(*types.ResourceNotFoundException))
@@ -109,7 +111,9 @@ func TestListShowsTheStacksClientsInOrder(t *testing.T) {
 	// Neither belongs to the stack: one of a stack whose name begins alike, one that is not a client.
 	_, err := provision.NewClients(sm, stack+"-test").Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(stack + "/token-signing-key"), SecretString: aws.String("k")})
+	_, err = sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String(stackname.SigningKeySecret(stack)), SecretString: aws.String("k"),
+	})
 	require.NoError(t, err)
 
 	list, err := clients.List(t.Context())
@@ -150,7 +154,8 @@ func TestListNeedsNoRightToReadSecrets(t *testing.T) {
 func TestListShowsAClientMadeByHand(t *testing.T) {
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-		Name: aws.String(stack + "/client/by-hand"), Description: aws.String("of the shop"), SecretString: aws.String(document("s")),
+		Name: aws.String(stackname.ClientSecret(stack, "by-hand")), Description: aws.String("of the shop"),
+		SecretString: aws.String(document("s")),
 	})
 	require.NoError(t, err)
 
@@ -189,7 +194,7 @@ func TestRotateKeepsThePreviousSecretAlive(t *testing.T) {
 func TestRotateDoesNotQuoteWhatIsNoClient(t *testing.T) {
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := sm.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-		Name: aws.String(stack + "/client/by-hand"), SecretString: aws.String("hunter2"),
+		Name: aws.String(stackname.ClientSecret(stack, "by-hand")), SecretString: aws.String("hunter2"),
 	})
 	require.NoError(t, err)
 
@@ -230,6 +235,10 @@ func TestARemovedClientComesBackAsAnother(t *testing.T) {
 	assert.Empty(t, stored(t, sm, stack, acme.ID, "AWSPREVIOUS"), "the removed secret must not live on as the previous one")
 }
 
+// scheduledForDeletion is what AWS says of a name that is not free yet.
+const scheduledForDeletion = "You can't create this secret because a secret with this name is already scheduled for " +
+	"deletion."
+
 // Someone deleted the client in the console, with its recovery period: AWS then answers CreateSecret with
 // InvalidRequestException, and goes on doing so for a moment after the name was freed for good.
 func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
@@ -238,13 +247,15 @@ func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 		if call.Operation != "CreateSecret" || refusals.Add(1) > 2 {
 			return false
 		}
-		refuse(w, "InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
+		refuse(w, "InvalidRequestException", scheduledForDeletion)
 		return true
 	})
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := provision.NewClients(sm, stack).Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stack + "/client/" + acme.ID)})
+	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
+		SecretId: aws.String(stackname.ClientSecret(stack, acme.ID)),
+	})
 	require.NoError(t, err)
 
 	secret, err := provision.NewClients(emulatortest.SecretsManagerAt(endpoint), stack).Add(t.Context(), acme)
@@ -254,13 +265,37 @@ func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 	assert.Empty(t, stored(t, sm, stack, acme.ID, "AWSPREVIOUS"))
 }
 
+// AWS may hold the name of what was deleted for longer than somebody waits at a terminal.
+func TestAddGivesUpOnANameThatDoesNotBecomeFree(t *testing.T) {
+	refused := func(w http.ResponseWriter, call emulatortest.Call) bool {
+		if call.Operation != "CreateSecret" {
+			return false
+		}
+		refuse(w, "InvalidRequestException", scheduledForDeletion)
+		return true
+	}
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), refused)
+	clients := provision.NewClients(emulatortest.SecretsManagerAt(endpoint), emulatortest.StackName())
+	c := clocktest.New()
+	start := c.Now()
+	clients.Clock = c
+
+	_, err := clients.Add(t.Context(), acme)
+
+	require.ErrorContains(t, err, "was removed a moment ago and AWS still holds its name, try again in a minute")
+	assert.Len(t, c.Slept(), 17, "between eighteen tries")
+	assert.InDelta(t, 46, c.Now().Sub(start).Seconds(), 16, "a minute at most")
+}
+
 // The same as the emulator itself answers it: ResourceExistsException.
 func TestAddTakesTheNameThatTheEmulatorStillHolds(t *testing.T) {
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	clients := provision.NewClients(sm, stack)
 	_, err := clients.Add(t.Context(), acme)
 	require.NoError(t, err)
-	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(stack + "/client/" + acme.ID)})
+	_, err = sm.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
+		SecretId: aws.String(stackname.ClientSecret(stack, acme.ID)),
+	})
 	require.NoError(t, err)
 	_, err = clients.Rotate(t.Context(), acme.ID)
 	require.ErrorIs(t, err, provision.ErrNotFound)
@@ -274,7 +309,7 @@ func TestStackExists(t *testing.T) {
 	sm := emulatortest.SecretsManager()
 	require.NoError(t, provision.NewClients(sm, emulatortest.Deploy(t)).StackExists(t.Context()))
 	require.ErrorIs(t, provision.NewClients(sm, emulatortest.StackName()).StackExists(t.Context()), provision.ErrNoStack)
-	require.ErrorAs(t, provision.NewClients(sm, "a/b").StackExists(t.Context()), new(provision.Faults))
+	require.EqualError(t, provision.NewClients(sm, "a/b").StackExists(t.Context()), stackname.Check("a/b").Error())
 }
 
 // refuse answers as AWS's JSON protocol does.

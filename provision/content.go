@@ -1,27 +1,28 @@
 package provision
 
-// Content is what the bundle serves from: per provider its numbers, groups and programs, per country the
-// products on sale. It is complete for each provider and business unit that it names: what it does not list
-// under them is removed. Others are left alone.
+// Content is what the bundle serves from: per tenant its numbers, groups and programs, per country the products on
+// sale. It is complete for each tenant and business unit that it names: what it does not list under them is removed.
+// Others are left alone.
 type Content struct {
-	Providers  []Provider
+	Tenants    []Tenant
 	Businesses []Business
 }
 
-// Provider is an ENGAGE provider, the tenant of its clients.
-type Provider struct {
-	Tenant string
+// Tenant is whose pushes are sent: what the ENGAGE guide calls a provider, and so does the content file.
+type Tenant struct {
+	// ID is the tenant of its clients.
+	ID string
 	// ANumbers is every number it may push from, E.164, at most MaxANumbers.
 	ANumbers []string
 	Groups   []Group
 	Programs []Program
 }
 
-// Group is a named part of a provider's numbers, what aNumberGroupId refers to.
+// Group is a named part of a tenant's numbers, what aNumberGroupId refers to.
 type Group struct {
 	ID       string // UUID, lower case
 	Name     string
-	ANumbers []string // at least one, all of them the provider's
+	ANumbers []string // at least one, all of them the tenant's
 }
 
 // Program is what a push shows, what programContentUuid refers to.
@@ -55,7 +56,7 @@ type Product struct {
 
 // Limits of a content file.
 const (
-	// MaxANumbers is how many numbers a provider can have: as many as fit one DynamoDB item.
+	// MaxANumbers is how many numbers a tenant can have: as many as fit one DynamoDB item.
 	MaxANumbers = 20_000
 	// MaxProgramContent is the size of a program's content as JSON, in bytes.
 	MaxProgramContent = 64 << 10

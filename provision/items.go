@@ -4,7 +4,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"carillon/shared/dynamo"
 )
 
 // The sort keys that have no id in them.
@@ -13,19 +13,17 @@ const (
 	businessSort = "business"
 )
 
-type item = map[string]types.AttributeValue
-
-// owner is one partition of the content table: all that a provider or a business has.
+// owner is one partition of the content table: all that a tenant or a business has.
 type owner struct {
 	name  string
 	pk    string
-	items []item
+	items []dynamo.Item
 }
 
 func owners(c Content) []owner {
 	var out []owner
-	for _, p := range c.Providers {
-		out = append(out, p.owner())
+	for _, t := range c.Tenants {
+		out = append(out, t.owner())
 	}
 	for _, b := range c.Businesses {
 		out = append(out, b.owner())
@@ -33,24 +31,21 @@ func owners(c Content) []owner {
 	return out
 }
 
-func (p Provider) owner() owner {
-	o := owner{name: "provider " + p.Tenant, pk: "provider#" + p.Tenant}
-	if len(p.ANumbers) > 0 { // DynamoDB has no empty set
-		o.add(numbersSort, item{"numbers": set(p.ANumbers)})
+// owner names the partition as the content file does; the key is what stored items have.
+func (t Tenant) owner() owner {
+	o := owner{name: "provider " + t.ID, pk: "provider#" + t.ID}
+	if len(t.ANumbers) > 0 { // DynamoDB has no empty set
+		o.add(numbersSort, dynamo.Item{"numbers": dynamo.StringSet(t.ANumbers)})
 	}
-	for _, g := range p.Groups {
-		o.add("group#"+g.ID, item{"name": str(g.Name), "numbers": set(g.ANumbers)})
+	for _, g := range t.Groups {
+		o.add("group#"+g.ID, dynamo.Item{"name": dynamo.String(g.Name), "numbers": dynamo.StringSet(g.ANumbers)})
 	}
-	for _, program := range p.Programs {
-		variables := make([]types.AttributeValue, len(program.Variables))
-		for i, name := range program.Variables {
-			variables[i] = str(name)
-		}
-		o.add("program#"+program.UUID, item{
-			"name":      str(program.Name),
-			"complete":  &types.AttributeValueMemberBOOL{Value: program.Complete},
-			"variables": &types.AttributeValueMemberL{Value: variables},
-			"content":   str(program.Content),
+	for _, program := range t.Programs {
+		o.add("program#"+program.UUID, dynamo.Item{
+			"name":      dynamo.String(program.Name),
+			"complete":  dynamo.Bool(program.Complete),
+			"variables": dynamo.StringList(program.Variables),
+			"content":   dynamo.String(program.Content),
 		})
 	}
 	return o
@@ -58,11 +53,13 @@ func (p Provider) owner() owner {
 
 func (b Business) owner() owner {
 	o := owner{name: "business " + b.ID, pk: "business#" + b.ID}
-	o.add(businessSort, item{"merchantAccountKey": str(b.MerchantAccountKey)})
+	o.add(businessSort, dynamo.Item{"merchantAccountKey": dynamo.String(b.MerchantAccountKey)})
 	for _, product := range b.Products {
-		attributes := item{"productKey": str(product.ProductKey), "offerKey": str(product.OfferKey)}
+		attributes := dynamo.Item{
+			"productKey": dynamo.String(product.ProductKey), "offerKey": dynamo.String(product.OfferKey),
+		}
 		if product.Name != "" {
-			attributes["name"] = str(product.Name)
+			attributes["name"] = dynamo.String(product.Name)
 		}
 		o.add(productSort(product), attributes)
 	}
@@ -73,22 +70,13 @@ func productSort(p Product) string {
 	return "product#" + p.ReferredType + "#" + p.ProductSpecification
 }
 
-func (o *owner) add(sort string, attributes item) {
+func (o *owner) add(sort string, attributes dynamo.Item) {
 	maps.Copy(attributes, key(o.pk, sort))
 	o.items = append(o.items, attributes)
 }
 
-func key(pk, sort string) item { return item{"pk": str(pk), "sk": str(sort)} }
-
-func str(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-
-func set(values []string) types.AttributeValue { return &types.AttributeValueMemberSS{Value: values} }
-
-func text(it item, name string) string {
-	if s, ok := it[name].(*types.AttributeValueMemberS); ok {
-		return s.Value
-	}
-	return ""
+func key(pk, sort string) dynamo.Item {
+	return dynamo.Item{"pk": dynamo.String(pk), "sk": dynamo.String(sort)}
 }
 
-func sortedKeys(m map[string]item) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys(m map[string]dynamo.Item) []string { return slices.Sorted(maps.Keys(m)) }

@@ -78,7 +78,7 @@ func (p *parser) content(n *yaml.Node) Content {
 	if m == nil {
 		return c
 	}
-	c.Providers = list(p, m["providers"], "providers", p.provider)
+	c.Tenants = list(p, m["providers"], "providers", p.tenant)
 	c.Businesses = list(p, m["businesses"], "businesses", p.business)
 	if m["providers"] == nil && m["businesses"] == nil {
 		p.fault(n, "", "must hold providers or businesses")
@@ -86,16 +86,16 @@ func (p *parser) content(n *yaml.Node) Content {
 	return c
 }
 
-func (p *parser) provider(n *yaml.Node, path string) Provider {
-	var out Provider
+func (p *parser) tenant(n *yaml.Node, path string) Tenant {
+	var out Tenant
 	m := p.object(n, path, "tenant", "aNumbers", "aNumberGroups", "programs")
 	if m == nil {
 		return out
 	}
-	out.Tenant = p.pattern(n, m["tenant"], path+".tenant", tenantID, "must be 1 to 64 letters, digits, _ . -")
-	p.unique(n, m["tenant"], path+".tenant", "provider", out.Tenant)
+	out.ID = p.pattern(n, m["tenant"], path+".tenant", tenantID, "must be 1 to 64 letters, digits, _ . -")
+	p.unique(n, m["tenant"], path+".tenant", "provider", out.ID)
 	if m["aNumbers"] == nil {
-		// An omission must not take a provider's numbers away; an empty list says that it is meant.
+		// An omission must not take a tenant's numbers away; an empty list says that it is meant.
 		p.fault(n, path+".aNumbers", "is required, [] for none")
 	}
 	out.ANumbers = p.numbers(m["aNumbers"], path+".aNumbers", nil)

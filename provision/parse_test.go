@@ -23,14 +23,14 @@ func TestParseContentReadsTheExample(t *testing.T) {
 	content, err := provision.ParseContent(file)
 
 	require.NoError(t, err)
-	require.Len(t, content.Providers, 1)
-	assert.Equal(t, "acme-calls", content.Providers[0].Tenant)
-	assert.Equal(t, []string{"+5014008029", "+5013509988"}, content.Providers[0].ANumbers)
+	require.Len(t, content.Tenants, 1)
+	assert.Equal(t, "acme-calls", content.Tenants[0].ID)
+	assert.Equal(t, []string{"+5014008029", "+5013509988"}, content.Tenants[0].ANumbers)
 	assert.Equal(t, []provision.Group{{
 		ID: "935b91a0-f2fb-4c43-b629-63fea6634512", Name: "Sales", ANumbers: []string{"+5014008029"},
-	}}, content.Providers[0].Groups)
-	require.Len(t, content.Providers[0].Programs, 1)
-	program := content.Providers[0].Programs[0]
+	}}, content.Tenants[0].Groups)
+	require.Len(t, content.Tenants[0].Programs, 1)
+	program := content.Tenants[0].Programs[0]
 	assert.True(t, program.Complete)
 	assert.Equal(t, []string{"MY_VAR"}, program.Variables)
 	assert.Equal(t, `{"headline":"Your order is on its way","body":"Hello {{MY_VAR}}",`+
@@ -206,7 +206,7 @@ func TestParseContentKeepsNumbersDigitForDigit(t *testing.T) {
 		"content: {id: 12345678901234567890123, price: 1.50, on: 2026-01-02, none: ~, yes: true, text: \"a\\\"b\"}")))
 	require.NoError(t, err)
 	assert.Equal(t, `{"id":12345678901234567890123,"price":1.50,"on":"2026-01-02","none":null,"yes":true,"text":"a\"b"}`,
-		content.Providers[0].Programs[0].Content)
+		content.Tenants[0].Programs[0].Content)
 }
 
 func TestParseContentPassesOnAReadError(t *testing.T) {
@@ -234,7 +234,7 @@ func TestParseContentTakesAnyJSONAsContent(t *testing.T) {
 		content, err := provision.ParseContent(strings.NewReader(program("content: " + string(want))))
 
 		require.NoError(t, err)
-		assert.JSONEq(t, string(want), content.Providers[0].Programs[0].Content)
+		assert.JSONEq(t, string(want), content.Tenants[0].Programs[0].Content)
 	})
 }
 
@@ -248,7 +248,7 @@ func FuzzParseContent(f *testing.F) {
 			require.ErrorAs(t, err, new(provision.Faults))
 			return
 		}
-		for _, p := range content.Providers {
+		for _, p := range content.Tenants {
 			for _, program := range p.Programs {
 				require.True(t, json.Valid([]byte(program.Content)))
 			}

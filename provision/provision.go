@@ -8,7 +8,6 @@ package provision
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -64,17 +63,3 @@ func (f Faults) orNil() error {
 	}
 	return f
 }
-
-var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
-
-// CheckStack refuses what cannot be the name of a CloudFormation stack, because every name of a secret
-// or table is built from it. The error is Faults.
-func CheckStack(stack string) error {
-	if stackName.MatchString(stack) {
-		return nil
-	}
-	return Faults{{Path: "stack", Message: fmt.Sprintf("%q is not a stack name: a letter, then letters, digits and hyphens, at most 128", stack)}}
-}
-
-// ContentTable is the name of a stack's content table.
-func ContentTable(stack string) string { return stack + "-content" }

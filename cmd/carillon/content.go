@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"carillon/provision"
+	"carillon/shared/stackname"
 )
 
 // ContentCmd groups what can be done to content.
@@ -52,7 +53,7 @@ func (c *ContentApplyCmd) Run(ctx context.Context, streams *Streams, target *Tar
 	if err != nil {
 		return err
 	}
-	plan, err := provision.PlanContent(ctx, b.ddb, provision.ContentTable(b.stack), content)
+	plan, err := provision.PlanContent(ctx, b.ddb, stackname.ContentTable(b.stack), content)
 	if err != nil {
 		return err
 	}

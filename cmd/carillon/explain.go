@@ -13,10 +13,10 @@ import (
 
 // explain says what went wrong in words that lead on: what to do about it, not only what AWS called it.
 func explain(err error) string {
-	var faults provision.Faults
-	switch {
-	case errors.As(err, &faults):
+	if _, ok := errors.AsType[provision.Faults](err); ok {
 		return err.Error()
+	}
+	switch {
 	case errors.Is(err, provision.ErrExists):
 		return err.Error() + ". `carillon client rotate` gives it a new secret; `carillon client remove` makes room for another"
 	case errors.Is(err, provision.ErrNotFound):

@@ -5,6 +5,7 @@ import (
 
 	"carillon/shared/clock"
 	"carillon/shared/ott/store"
+	"carillon/shared/stackname"
 )
 
 // OttCmd groups what an operator can do about OTT registrations.
@@ -15,6 +16,6 @@ type OttCmd struct {
 
 // registrations is the store of the stack's registrations.
 func (b bundle) registrations() *store.Registrations {
-	return store.NewRegistrations(b.ddb, b.stack+"-registrations", b.secrets, b.stack+"/ott/", clock.System{},
+	return store.NewRegistrations(b.ddb, stackname.RegistrationsTable(b.stack), b.secrets, stackname.RegistrationSecretPrefix(b.stack), clock.System{},
 		slog.New(slog.DiscardHandler)) // nothing that is done here logs
 }

@@ -24,6 +24,7 @@ import (
 	"carillon/shared/ott/callback"
 	"carillon/shared/ott/store"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 // api stands for the bundle's API and remembers the last request.
@@ -51,8 +52,8 @@ var (
 func newAPI(t *testing.T) *api {
 	t.Helper()
 	a := &api{stack: emulatortest.Deploy(t)}
-	registrations := store.NewRegistrations(emulatortest.DynamoDB(), a.stack+"-registrations",
-		emulatortest.SecretsManager(), a.stack+"/ott/", clock.System{}, slog.New(slog.DiscardHandler))
+	registrations := store.NewRegistrations(emulatortest.DynamoDB(), stackname.RegistrationsTable(a.stack),
+		emulatortest.SecretsManager(), stackname.RegistrationSecretPrefix(a.stack), clock.System{}, slog.New(slog.DiscardHandler))
 	for _, property := range []struct {
 		ott.Registration
 		ott.Credentials

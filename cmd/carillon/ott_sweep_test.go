@@ -22,6 +22,7 @@ import (
 	"carillon/shared/ott"
 	"carillon/shared/ott/store"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 // ottStack is a stack with one registration, and secrets that none names.
@@ -34,14 +35,14 @@ type ottStack struct {
 func newOttStack(t *testing.T, orphans int) ottStack {
 	t.Helper()
 	s := ottStack{name: emulatortest.Deploy(t)}
-	registrations := store.NewRegistrations(emulatortest.DynamoDB(), s.name+"-registrations",
-		emulatortest.SecretsManager(), s.name+"/ott/", clock.System{}, slog.New(slog.DiscardHandler))
+	registrations := store.NewRegistrations(emulatortest.DynamoDB(), stackname.RegistrationsTable(s.name),
+		emulatortest.SecretsManager(), stackname.RegistrationSecretPrefix(s.name), clock.System{}, slog.New(slog.DiscardHandler))
 	version := uuid.NewString()
 	require.NoError(t, registrations.Put(t.Context(), "acme", version, ott.Registration{Platform: ott.LINE, PropertyID: "1", Name: "A channel"},
 		ott.Credentials{ChannelSecret: secret.NewText("hunter2")}))
-	s.inUse = s.name + "/ott/line/" + version
+	s.inUse = stackname.RegistrationSecretPrefix(s.name) + "line/" + version
 	for range orphans {
-		name := s.name + "/ott/messenger/" + uuid.NewString()
+		name := stackname.RegistrationSecretPrefix(s.name) + "messenger/" + uuid.NewString()
 		_, err := emulatortest.SecretsManager().CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
 			Name: &name, SecretString: aws.String("{}"), Description: aws.String("Credentials of the OTT registration messenger#2\x1b[31m"),
 		})

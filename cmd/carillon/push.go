@@ -17,6 +17,7 @@ import (
 	"carillon/shared/clock"
 	"carillon/shared/engage/store"
 	"carillon/shared/fault"
+	"carillon/shared/stackname"
 )
 
 // PushCmd groups what an operator can do about pushes.
@@ -44,7 +45,7 @@ func (id *requestID) UnmarshalText(text []byte) error {
 
 // pushes is the store of the stack's pushes.
 func (b bundle) pushes() *store.Pushes {
-	return store.NewPushes(b.ddb, b.stack+"-pushes", clock.System{})
+	return store.NewPushes(b.ddb, stackname.PushesTable(b.stack), clock.System{})
 }
 
 // explainPush says what to do about the errors of the store: no such table, push or page.

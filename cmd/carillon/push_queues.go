@@ -18,6 +18,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"carillon/provision"
+	"carillon/shared/stackname"
 )
 
 const (
@@ -51,8 +52,8 @@ type queues struct {
 func findQueues(ctx context.Context, b bundle) (*queues, error) {
 	q := &queues{
 		client: b.sqs,
-		live:   queue{name: b.stack + "-delivery"},
-		dead:   queue{name: b.stack + "-delivery-dead"},
+		live:   queue{name: stackname.DeliveryQueue(b.stack)},
+		dead:   queue{name: stackname.DeliveryDeadLetterQueue(b.stack)},
 	}
 	for _, one := range []*queue{&q.dead, &q.live} {
 		found, err := q.client.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &one.name})

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
+	"carillon/shared/stackname"
 )
 
 // deadLetters is the delivery queue of a stack with a dead-letter queue behind it.
@@ -38,13 +39,18 @@ type deadLetters struct {
 func newDeadLetters(t *testing.T, bodies ...string) deadLetters {
 	t.Helper()
 	q := deadLetters{stack: emulatortest.StackName(), Client: emulatortest.SQS()}
-	dead, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(q.stack + "-delivery-dead")})
+	dead, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{
+		QueueName: aws.String(stackname.DeliveryDeadLetterQueue(q.stack)),
+	})
 	require.NoError(t, err)
 	q.dead, q.deadARN = dead.QueueUrl, q.arn(t, dead.QueueUrl)
-	live, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(q.stack + "-delivery"), Attributes: map[string]string{
-		"VisibilityTimeout": "0",
-		"RedrivePolicy":     fmt.Sprintf(`{"deadLetterTargetArn":"%s","maxReceiveCount":"1"}`, q.deadARN),
-	}})
+	live, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{
+		QueueName: aws.String(stackname.DeliveryQueue(q.stack)),
+		Attributes: map[string]string{
+			"VisibilityTimeout": "0",
+			"RedrivePolicy":     fmt.Sprintf(`{"deadLetterTargetArn":"%s","maxReceiveCount":"1"}`, q.deadARN),
+		},
+	})
 	require.NoError(t, err)
 	q.live, q.liveARN = live.QueueUrl, q.arn(t, live.QueueUrl)
 	for part := range slices.Chunk(bodies, 10) {
@@ -132,7 +138,7 @@ func TestRedriveByHand(t *testing.T) {
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(run(t, append(redrive, "--dry-run", "--sample", "100", "-o", "json")...).stdout), &report))
-	assert.Equal(t, queues.stack+"-delivery-dead", report.Queue)
+	assert.Equal(t, stackname.DeliveryDeadLetterQueue(queues.stack), report.Queue)
 	assert.Equal(t, 23, report.DeadLetters)
 	assert.True(t, report.DryRun)
 	assert.Zero(t, report.Moved)
@@ -149,7 +155,8 @@ func TestRedriveByHand(t *testing.T) {
 
 	r = run(t, redrive...)
 	assert.Contains(t, r.stdout, "redriving: 10 of 23 dead letters moved\n")
-	assert.Contains(t, r.stdout, "redriving: 23 of 23 dead letters moved\nMoved 23 messages back to "+queues.stack+"-delivery.\n")
+	assert.Contains(t, r.stdout, "redriving: 23 of 23 dead letters moved\n"+
+		"Moved 23 messages back to "+stackname.DeliveryQueue(queues.stack)+".\n")
 	assert.Empty(t, queues.drain(t, queues.dead))
 	assert.Equal(t, bodies, queues.drain(t, queues.live), "as they were")
 

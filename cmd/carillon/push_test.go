@@ -24,6 +24,7 @@ import (
 	"carillon/shared/engage"
 	engageapi "carillon/shared/engage/api"
 	"carillon/shared/engage/store"
+	"carillon/shared/stackname"
 )
 
 // push is an accepted push in the emulator, and what the functions do to it.
@@ -36,7 +37,7 @@ type push struct {
 // accept makes a push of n destinations durable, due an hour ago.
 func accept(t *testing.T, stackName string, n int) push {
 	t.Helper()
-	pushes := store.NewPushes(emulatortest.DynamoDB(), stackName+"-pushes", clock.System{})
+	pushes := store.NewPushes(emulatortest.DynamoDB(), stackname.PushesTable(stackName), clock.System{})
 	p := push{pushes, stackName, uuid.NewString(), time.Now().Add(-time.Hour)}
 	destinations := make([]engage.Destination, n)
 	for i := range destinations {

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"carillon/provision"
+	"carillon/shared/stackname"
 )
 
 // Target says which bundle is meant: a stack on AWS, or the one that runs on this machine.
@@ -45,7 +46,7 @@ func (t *Target) open(ctx context.Context) (bundle, error) {
 	if t.Local {
 		return openLocal()
 	}
-	if err := provision.CheckStack(t.Stack); err != nil {
+	if err := stackname.Check(t.Stack); err != nil {
 		return bundle{}, err
 	}
 	var options []func(*config.LoadOptions) error

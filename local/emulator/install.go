@@ -52,7 +52,7 @@ type tool struct {
 }
 
 // Install puts the emulators under dir unless they are there at the pinned versions. It is atomic, and runs side by
-// side wait for each other. It says through say what it does. Errors name everything that is missing on this
+// side wait for each other. It says through say what it does. Its error names everything that is missing on this
 // machine and how to get it, or hold the end of the failing installer's output.
 func Install(ctx context.Context, dir string, say func(string)) (Tools, error) {
 	dir, err := filepath.Abs(dir)

@@ -14,6 +14,7 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/shared/dynamo"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -22,15 +23,19 @@ func TestDeployGivesEachTestAStackOfItsOwn(t *testing.T) {
 	one, other := emulatortest.Deploy(t), emulatortest.Deploy(t)
 	assert.NotEqual(t, one, other)
 	for _, stack := range []string{one, other} {
-		_, err := emulatortest.DynamoDB().DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(stack + "-content")})
+		_, err := emulatortest.DynamoDB().DescribeTable(t.Context(), &dynamodb.DescribeTableInput{
+			TableName: aws.String(stackname.ContentTable(stack)),
+		})
 		require.NoError(t, err)
-		_, err = emulatortest.SecretsManager().DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(stack + "/token-signing-key")})
+		_, err = emulatortest.SecretsManager().DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{
+			SecretId: aws.String(stackname.SigningKeySecret(stack)),
+		})
 		require.NoError(t, err)
 	}
 }
 
 func TestBetween(t *testing.T) {
-	table := aws.String(emulatortest.Deploy(t) + "-products")
+	table := aws.String(stackname.ProductsTable(emulatortest.Deploy(t)))
 	key := dynamo.Item{"owner": dynamo.String("o"), "id": dynamo.String("i")}
 	var mu sync.Mutex
 	var seen []string

@@ -116,9 +116,9 @@ func (f *Function) Label() string { return f.config.Label }
 // Timeout is the longest an invocation may take.
 func (f *Function) Timeout() time.Duration { return f.config.Timeout }
 
-// Invoke hands the payload to a process and returns its answer. When ctx ends first the invocation goes on, as
-// it does on AWS when a caller hangs up. Errors: ErrTooLarge, ErrThrottled, ErrInit, ErrTimeout, ErrCrashed,
-// ErrResponseTooLarge, ErrClosed, a FunctionError, or ctx's own.
+// Invoke hands the payload to a process and returns its answer. When ctx ends first the invocation goes on, as it does
+// on AWS when a caller hangs up. It returns ErrTooLarge, ErrThrottled, ErrInit, ErrTimeout, ErrCrashed,
+// ErrResponseTooLarge, ErrClosed, a FunctionError, or ctx's error.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if len(payload) > MaxRequest {
 		return nil, ErrTooLarge

@@ -83,8 +83,8 @@ func (s *Scheduler) set(paused bool) {
 	s.paused = paused
 }
 
-// Trigger runs every schedule now, also one that is disabled, and returns when all have ended. Errors: what the functions
-// failed with, or ctx's own.
+// Trigger runs every schedule now, also one that is disabled, and returns when all have ended. It returns what the
+// functions failed with, or ctx's error.
 func (s *Scheduler) Trigger(ctx context.Context) error {
 	errs := make([]error, len(s.schedules))
 	var group sync.WaitGroup

@@ -34,7 +34,7 @@ type Clients struct {
 // Create makes every table, queue, secret, event bus, rule and configuration set of the template, and binds the queues'
 // URLs and the secrets' ARNs in it. Values, by secret name, replace what the template generates for a secret: the local
 // run knows the credentials of its own stand-ins. A value for a secret that the template does not declare is not used.
-// Errors: what the template or AWS refuses.
+// It returns what is wrong with the template, or AWS's error.
 func Create(ctx context.Context, t *template.Template, clients Clients, values map[string]string) error {
 	tables, terr := t.Tables()
 	secrets, serr := t.Secrets()

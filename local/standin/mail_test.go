@@ -18,6 +18,7 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/local/standin"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -41,7 +42,7 @@ func startMailbox(t *testing.T, eventTypes ...string) mailbox {
 	m.ses = emulatortest.SESv2At(server.URL("mail"))
 	require.NoError(t, m.mail.Connect(standin.MailConfig{
 		Endpoint: emulatortest.AWSEndpoint(), Events: emulatortest.EventBridge(),
-		EventTypes: map[string][]string{m.stack + "-mail": eventTypes},
+		EventTypes: map[string][]string{stackname.MailConfigurationSet(m.stack): eventTypes},
 		AccountID:  "000000000000", Region: emulatortest.Region, Log: func(line string) { t.Error(line) },
 	}))
 	return m
@@ -51,7 +52,7 @@ func startMailbox(t *testing.T, eventTypes ...string) mailbox {
 func (m mailbox) send(ctx context.Context, to string, change func(*sesv2.SendEmailInput)) error {
 	in := &sesv2.SendEmailInput{
 		FromEmailAddress:     aws.String(emulatortest.MailFrom),
-		ConfigurationSetName: aws.String(m.stack + "-mail"),
+		ConfigurationSetName: aws.String(stackname.MailConfigurationSet(m.stack)),
 		Destination:          &sestypes.Destination{ToAddresses: []string{to}},
 		EmailTags:            []sestypes.MessageTag{{Name: aws.String("request"), Value: aws.String("op-1")}},
 		Content: &sestypes.EmailContent{Simple: &sestypes.Message{
@@ -163,7 +164,9 @@ func (m mailbox) told(t *testing.T) []sesEvent {
 	t.Helper()
 	m.mail.Close()
 	client := emulatortest.SQS()
-	queue, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(m.stack + "-mail-event")})
+	queue, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{
+		QueueName: aws.String(stackname.MailEventQueue(m.stack)),
+	})
 	require.NoError(t, err)
 	var events []sesEvent
 	for {

@@ -142,8 +142,8 @@ func (s *Server) partner(name string) *scripted {
 	return nil
 }
 
-// Script queues answers that the partner of that name gives to its next requests, before it answers by itself again.
-// Errors: there is no such partner, or an answer that it cannot give.
+// Script queues answers that the partner of that name gives to its next requests, before it answers by itself again. It
+// returns an error if there is no such partner, or if it cannot give an answer.
 func (s *Server) Script(name string, answers ...Answer) error {
 	p := s.partner(name)
 	if p == nil {

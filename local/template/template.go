@@ -49,8 +49,8 @@ type Template struct {
 	deciding   []string // conditions under evaluation, to notice a circle
 }
 
-// Load reads the template at path. Errors name the file and line: not YAML, an unknown section, a parameter
-// without value, an override of a parameter that is not declared.
+// Load reads the template at path. It returns an error with the file and line if that is not YAML or has an unknown
+// section, if a parameter has no value, or if one is overridden that is not declared.
 func Load(path string, options Options) (*Template, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {

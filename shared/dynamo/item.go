@@ -27,6 +27,20 @@ func Bytes(b []byte) types.AttributeValue { return &types.AttributeValueMemberB{
 // Bool returns a boolean attribute.
 func Bool(b bool) types.AttributeValue { return &types.AttributeValueMemberBOOL{Value: b} }
 
+// StringSet returns a set of strings, at least one: DynamoDB has no empty set.
+func StringSet(values []string) types.AttributeValue {
+	return &types.AttributeValueMemberSS{Value: values}
+}
+
+// StringList returns a list of strings.
+func StringList(values []string) types.AttributeValue {
+	list := make([]types.AttributeValue, len(values))
+	for i, value := range values {
+		list[i] = String(value)
+	}
+	return &types.AttributeValueMemberL{Value: list}
+}
+
 // Time returns a time as a string attribute, UTC with milliseconds, so that times sort as strings.
 func Time(t time.Time) types.AttributeValue {
 	return String(t.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
@@ -76,7 +90,7 @@ func GetTime(item Item, name string) time.Time {
 	return t
 }
 
-// GetStrings returns a string set or a list of strings, or nil if the item has neither of that name.
+// GetStrings returns a set or a list of strings, or nil if the item has neither of that name.
 func GetStrings(item Item, name string) []string {
 	switch v := item[name].(type) {
 	case *types.AttributeValueMemberSS:

@@ -80,7 +80,7 @@ func TestGetOfWhatIsNotThere(t *testing.T) {
 	}
 	for kind, value := range map[string]types.AttributeValue{
 		"string": dynamo.String("x"), "int": dynamo.Int(7), "bytes": dynamo.Bytes([]byte("x")), "bool": dynamo.Bool(true),
-		"strings": &types.AttributeValueMemberSS{Value: []string{"x"}},
+		"strings": dynamo.StringSet([]string{"x"}),
 	} {
 		t.Run(kind+" is no other type", func(t *testing.T) { assertZero(t, dynamo.Item{"a": value}, kind) })
 	}
@@ -119,8 +119,13 @@ func TestGetTimeOfOtherTexts(t *testing.T) {
 }
 
 func TestGetStrings(t *testing.T) {
-	assert.Equal(t, []string{"b", "a"}, dynamo.GetStrings(dynamo.Item{"a": &types.AttributeValueMemberSS{Value: []string{"b", "a"}}}, "a"))
+	for name, value := range map[string]types.AttributeValue{
+		"set":  dynamo.StringSet([]string{"b", "a"}),
+		"list": dynamo.StringList([]string{"b", "a"}),
+	} {
+		assert.Equal(t, []string{"b", "a"}, dynamo.GetStrings(dynamo.Item{"a": value}, "a"), name)
+	}
 	list := &types.AttributeValueMemberL{Value: []types.AttributeValue{dynamo.String("b"), dynamo.Int(1), dynamo.String("b"), nil}}
 	assert.Equal(t, []string{"b", "b"}, dynamo.GetStrings(dynamo.Item{"a": list}, "a"), "what is no string is left out")
-	assert.Empty(t, dynamo.GetStrings(dynamo.Item{"a": &types.AttributeValueMemberL{}}, "a"))
+	assert.Empty(t, dynamo.GetStrings(dynamo.Item{"a": dynamo.StringList(nil)}, "a"))
 }

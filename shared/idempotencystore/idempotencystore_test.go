@@ -27,6 +27,7 @@ import (
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotency"
 	"carillon/shared/idempotencystore"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -41,7 +42,7 @@ type records struct {
 
 func newRecords(t *testing.T) records {
 	t.Helper()
-	table := emulatortest.Deploy(t) + "-idempotency"
+	table := stackname.IdempotencyTable(emulatortest.Deploy(t))
 	client := emulatortest.DynamoDB()
 	return records{idempotencystore.New(client, table, clock.System{}), t, client, table}
 }

@@ -17,6 +17,7 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -26,12 +27,12 @@ const value = "hunter2"
 func TestStoreReadsWhatTheTemplateDeclares(t *testing.T) {
 	stack := emulatortest.Deploy(t)
 	store := secretstore.New(emulatortest.SecretsManager())
-	key, err := store.Get(t.Context(), stack+"/token-signing-key", secret.Current)
+	key, err := store.Get(t.Context(), stackname.SigningKeySecret(stack), secret.Current)
 	require.NoError(t, err)
 	assert.Len(t, key.Value.Reveal(), 64)
 	assert.NotEmpty(t, key.ID)
 	assert.WithinDuration(t, time.Now(), key.Created, 5*time.Minute)
-	_, err = store.Get(t.Context(), stack+"/token-signing-key", secret.Previous)
+	_, err = store.Get(t.Context(), stackname.SigningKeySecret(stack), secret.Previous)
 	assert.ErrorIs(t, err, secret.ErrNotFound, "a secret that was never rotated has no previous version")
 }
 

@@ -85,7 +85,7 @@ var client = &http.Client{
 
 // send asks an endpoint and fails the test if the answer's form is not the contract's. Headers are name and value in
 // turn; a Content-Type of application/json goes without saying where there is a body to take.
-func send(t *testing.T, e endpoint, body string, headers ...string) answer {
+func send(t testing.TB, e endpoint, body string, headers ...string) answer {
 	t.Helper()
 	a, err := exchange(e, body, headers...)
 	require.NoError(t, err)

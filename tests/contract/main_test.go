@@ -18,6 +18,7 @@ import (
 	"carillon/local/standin"
 	"carillon/provision"
 	"carillon/shared/clientauth"
+	"carillon/shared/stackname"
 )
 
 // parallelTests is how many tests run at once unless -parallel says otherwise: most of them wait for a function to start
@@ -134,10 +135,12 @@ func provisionMore(ctx context.Context) error {
 		*add.into = local.DemoClient{ClientID: add.ID, ClientSecret: secret}
 	}
 	engage := bundle.Demo.Engage
-	_, err := provision.ApplyContent(ctx, bundle.DynamoDB(), provision.ContentTable(bundle.Demo.AWS.Stack), provision.Content{
-		Providers: []provision.Provider{{
-			// The demo's content again, for a provider's content is replaced as a whole, and a program that is not complete.
-			Tenant:   "demo-calls",
+	table := stackname.ContentTable(bundle.Demo.AWS.Stack)
+	_, err := provision.ApplyContent(ctx, bundle.DynamoDB(), table, provision.Content{
+		Tenants: []provision.Tenant{{
+			// The demo's content again, for a tenant's content is replaced as a whole, and a program that is not
+			// complete.
+			ID:       "demo-calls",
 			ANumbers: engage.ANumbers,
 			Groups:   []provision.Group{{ID: engage.ANumberGroupID, Name: "Sales", ANumbers: engage.ANumbers[:1]}},
 			Programs: []provision.Program{

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/standin"
+	"carillon/shared/stackname"
 )
 
 // The template's defaults of the limits.
@@ -343,7 +344,7 @@ func TestProductTooManyMails(t *testing.T) {
 // The provider's credentials rotate without a deploy. Not parallel: they are everybody's.
 func TestProductProviderCredentialsRotate(t *testing.T) {
 	ctx := context.Background()
-	secretID := aws.String(bundle.Demo.AWS.Stack + "/provider/bango")
+	secretID := aws.String(stackname.ProviderSecret(bundle.Demo.AWS.Stack))
 	put := func(username, password string) {
 		raw, err := json.Marshal(map[string]string{"username": username, "password": password})
 		require.NoError(t, err)

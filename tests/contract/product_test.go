@@ -63,7 +63,7 @@ func create(t *testing.T, body string) answer {
 	return createAs(t, bundle.Demo.Product.DemoClient, inPanama(), unique(), body)
 }
 
-func createAs(t *testing.T, c local.DemoClient, e endpoint, correlationID, body string, headers ...string) answer {
+func createAs(t testing.TB, c local.DemoClient, e endpoint, correlationID, body string, headers ...string) answer {
 	t.Helper()
 	a := send(t, e, body, append(productHeaders(c, correlationID), headers...)...)
 	require.Equal(t, correlationID, a.header.Get("X-Correlation-ID"), "every answer echoes it")

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"carillon/shared/stackname"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -475,7 +477,7 @@ func TestRegistrationIsKept(t *testing.T) {
 func registrationItem(t *testing.T, platform, id string) map[string]types.AttributeValue {
 	t.Helper()
 	out, err := bundle.DynamoDB().GetItem(context.Background(), &dynamodb.GetItemInput{
-		TableName:      aws.String(bundle.Demo.AWS.Stack + "-registrations"),
+		TableName:      aws.String(stackname.RegistrationsTable(bundle.Demo.AWS.Stack)),
 		Key:            map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: platform + "#" + id}},
 		ConsistentRead: aws.Bool(true),
 	})

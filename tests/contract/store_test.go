@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"carillon/shared/stackname"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -91,7 +93,7 @@ func atOnce(t *testing.T, n int, ask func(i int) (answer, error)) []answer {
 func pushParts(t *testing.T, requestID string) map[string]map[string]types.AttributeValue {
 	t.Helper()
 	pages := dynamodb.NewQueryPaginator(bundle.DynamoDB(), &dynamodb.QueryInput{
-		TableName:                 aws.String(bundle.Demo.AWS.Stack + "-pushes"),
+		TableName:                 aws.String(stackname.PushesTable(bundle.Demo.AWS.Stack)),
 		KeyConditionExpression:    aws.String("requestId = :id"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{":id": &types.AttributeValueMemberS{Value: requestID}},
 		ConsistentRead:            aws.Bool(true),

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local"
+	"carillon/shared/stackname"
 )
 
 // granted keeps a token per client and scope: a test that wants one does not wait for another.
@@ -97,7 +98,7 @@ func badBearers(t *testing.T, good string) map[string]string {
 func signingKey(t *testing.T) []byte {
 	t.Helper()
 	out, err := bundle.SecretsManager().GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{
-		SecretId: aws.String(bundle.Demo.AWS.Stack + "/token-signing-key"),
+		SecretId: aws.String(stackname.SigningKeySecret(bundle.Demo.AWS.Stack)),
 	})
 	require.NoError(t, err)
 	secrets.add(aws.ToString(out.SecretString))

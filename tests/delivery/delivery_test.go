@@ -26,6 +26,7 @@ import (
 	"carillon/shared/engage"
 	"carillon/shared/engage/api"
 	"carillon/shared/engage/store"
+	"carillon/shared/stackname"
 )
 
 var bundle *local.Bundle
@@ -166,7 +167,7 @@ func arrivals(tb testing.TB, sent map[string]int) []time.Duration {
 // waitFor returns when a push is final.
 func waitFor(tb testing.TB, id string) {
 	tb.Helper()
-	pushes := store.NewPushes(bundle.DynamoDB(), bundle.Demo.AWS.Stack+"-pushes", clock.System{})
+	pushes := store.NewPushes(bundle.DynamoDB(), stackname.PushesTable(bundle.Demo.AWS.Stack), clock.System{})
 	require.Eventually(tb, func() bool {
 		meta, err := pushes.Meta(tb.Context(), "", id)
 		return err == nil && meta.Finished() && meta.DueAt.IsZero()

@@ -15,6 +15,7 @@ import (
 
 	"carillon/shared/clock"
 	"carillon/shared/ott/store"
+	"carillon/shared/stackname"
 )
 
 const (
@@ -36,7 +37,7 @@ func ask(t *testing.T, method, path string, headers map[string]string) reply {
 func pagePath(pageID string) string { return "/ott/v1/registration/messenger/" + pageID }
 
 func registrations() *store.Registrations {
-	return store.NewRegistrations(bundle.DynamoDB(), *table("registrations"), bundle.SecretsManager(), bundle.Demo.AWS.Stack+"/ott/",
+	return store.NewRegistrations(bundle.DynamoDB(), *table("registrations"), bundle.SecretsManager(), stackname.RegistrationSecretPrefix(bundle.Demo.AWS.Stack),
 		clock.System{}, slog.New(slog.DiscardHandler))
 }
 
@@ -201,7 +202,7 @@ func TestSigningKeyRotatedWhileFunctionsRun(t *testing.T) {
 	get := func(token map[string]string) int { return ask(t, http.MethodGet, pagePath(pageID), token).status }
 	require.Equal(t, http.StatusOK, get(before))
 	_, err := bundle.SecretsManager().PutSecretValue(context.Background(), &secretsmanager.PutSecretValueInput{
-		SecretId: aws.String(bundle.Demo.AWS.Stack + "/token-signing-key"), SecretString: aws.String("another key of sixty-four characters, or so, for a rotation: " + uuid.NewString()),
+		SecretId: aws.String(stackname.SigningKeySecret(bundle.Demo.AWS.Stack)), SecretString: aws.String("another key of sixty-four characters, or so, for a rotation: " + uuid.NewString()),
 		ClientRequestToken: aws.String(uuid.NewString()),
 	})
 	require.NoError(t, err)

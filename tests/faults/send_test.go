@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -324,6 +327,44 @@ func TestTheOutboundQueueLosesAMessage(t *testing.T) {
 	n.setTimes(t, id, dynamo.Item{"queuedAt": dynamo.Time(time.Now().Add(-11 * time.Minute))})
 	assert.Equal(t, id, n.accepted(t))
 	n.requireSent(t, id, 1)
+}
+
+// What a killed process had taken from the queue comes back by itself, with nobody who asks again. It finds the
+// process's lease still running, waits in the queue until that ends, and is sent.
+func TestTheOutboundQueueBringsBackWhatAKilledProcessHad(t *testing.T) {
+	// Seconds, instead of six minutes; and what is left of the lease, instead of half a minute: much more than it takes
+	// the queue to bring the message back.
+	const visibility, lease = "3", 20 * time.Second
+	setVisibilityTimeout(t, "OutboundQueue", visibility)
+	items, others := behindProxies(t, ottDeliver)
+	claimed := fault{operation: "UpdateItem", after: func() { bundle.Function(ottDeliver).Kill() }}
+	struck := claimed.strikes()
+	items.inject(&claimed)
+	n := newNote(t, ott.Messenger)
+	id := n.accepted(t)
+	requireStruck(t, struck)
+	n.setTimes(t, id, dynamo.Item{"notBefore": dynamo.Int(time.Now().Add(lease).UnixMilli())})
+	eventually(t, "it is back, and put off for the lease", func() bool { return others.count("SendMessage") > 0 })
+	assert.Equal(t, "Queued", n.status(t))
+	n.requireSent(t, id, 1)
+}
+
+// setVisibilityTimeout changes how many seconds a queue waits for whoever took a message, until the test ends.
+func setVisibilityTimeout(t *testing.T, logicalID, seconds string) {
+	t.Helper()
+	const name = types.QueueAttributeNameVisibilityTimeout
+	set := func(ctx context.Context, value string) {
+		_, err := bundle.SQS().SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{
+			QueueUrl: aws.String(bundle.QueueURL(logicalID)), Attributes: map[string]string{string(name): value},
+		})
+		require.NoError(t, err)
+	}
+	before, err := bundle.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
+		QueueUrl: aws.String(bundle.QueueURL(logicalID)), AttributeNames: []types.QueueAttributeName{name},
+	})
+	require.NoError(t, err)
+	set(t.Context(), seconds)
+	t.Cleanup(func() { set(context.Background(), before.Attributes[string(name)]) })
 }
 
 func TestOttDeliverWhenAWSFails(t *testing.T) {

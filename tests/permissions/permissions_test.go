@@ -27,6 +27,7 @@ import (
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 // permission is an action on a resource: dynamodb:PutItem on PushesTable, secretsmanager:GetSecretValue on client/*.
@@ -128,7 +129,7 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 	key, repeated := uuid.NewString(), batch(time.Now())
 	post(batches, repeated, "Authorization", engage, "Idempotency-Key", key)
 	_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-		TableName:                 aws.String(d.AWS.Stack + "-idempotency"),
+		TableName:                 aws.String(stackname.IdempotencyTable(d.AWS.Stack)),
 		Key:                       dynamo.Item{"key": dynamo.String("engage#" + c.ClientID + "#" + key)},
 		UpdateExpression:          aws.String("SET lockedUntil = :past REMOVE answer"),
 		ConditionExpression:       aws.String("attribute_exists(answer)"),
@@ -139,7 +140,7 @@ func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function stri
 	push := member(post(batches, batch(time.Now().Add(time.Hour)), "Authorization", engage), "requestId")
 	call(http.MethodGet, pushes+"/"+push, "", "Authorization", engage)
 	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-		TableName:                 aws.String(d.AWS.Stack + "-pushes"),
+		TableName:                 aws.String(stackname.PushesTable(d.AWS.Stack)),
 		Key:                       dynamo.Item{"requestId": dynamo.String(push), "part": dynamo.String("meta")},
 		UpdateExpression:          aws.String("SET dueAt = :past"),
 		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(1)},

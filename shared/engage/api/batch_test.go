@@ -30,6 +30,7 @@ import (
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotencystore"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 	"carillon/shared/token"
 )
 
@@ -67,7 +68,7 @@ func newService(t *testing.T, stack, pushes string) *service {
 	} {
 		attributes["pk"], attributes["sk"] = dynamo.String("provider#"+tenant), dynamo.String(sk)
 		_, err := items.PutItem(t.Context(), &dynamodb.PutItemInput{
-			TableName: aws.String(stack + "-content"), Item: attributes,
+			TableName: aws.String(stackname.ContentTable(stack)), Item: attributes,
 		})
 		require.NoError(t, err)
 	}
@@ -80,9 +81,9 @@ func newService(t *testing.T, stack, pushes string) *service {
 	log := slog.New(slog.DiscardHandler)
 	handler := &api.BatchHandler{
 		Tokens:     tokens,
-		Content:    store.NewContent(contenttable.New(items, stack+"-content")),
-		Pushes:     store.NewPushes(emulatortest.DynamoDBAt(pushes), stack+"-pushes", clock),
-		Operations: idempotencystore.New(items, stack+"-idempotency", clock),
+		Content:    store.NewContent(contenttable.New(items, stackname.ContentTable(stack))),
+		Pushes:     store.NewPushes(emulatortest.DynamoDBAt(pushes), stackname.PushesTable(stack), clock),
+		Operations: idempotencystore.New(items, stackname.IdempotencyTable(stack), clock),
 		Queue:      schedule.NewQueue(messages, *created.QueueUrl, clock),
 		Clock:      clock,
 		Log:        log,
@@ -110,7 +111,7 @@ func (s *service) post(t *testing.T, key string) (status int, requestID string) 
 // parts returns what the table holds of each push.
 func (s *service) parts(t *testing.T) map[string][]string {
 	t.Helper()
-	table := aws.String(s.stack + "-pushes")
+	table := aws.String(stackname.PushesTable(s.stack))
 	out, err := emulatortest.DynamoDB().Scan(t.Context(), &dynamodb.ScanInput{TableName: table})
 	require.NoError(t, err)
 	parts := map[string][]string{}

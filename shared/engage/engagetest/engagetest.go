@@ -28,6 +28,7 @@ import (
 	"carillon/shared/engage/deliver"
 	"carillon/shared/engage/schedule"
 	"carillon/shared/engage/store"
+	"carillon/shared/stackname"
 )
 
 // Tenant is whose the pushes are.
@@ -64,7 +65,7 @@ func New(t testing.TB, options ...func(*dynamodb.Options)) *Pipeline {
 		Messages: messages,
 		QueueURL: *created.QueueUrl,
 		items:    dynamodb.New(emulatortest.DynamoDB().Options(), options...),
-		table:    stack + "-pushes",
+		table:    stackname.PushesTable(stack),
 	}
 	gateway, err := deliver.NewGateway(p.Gateway.URL, p.Signing, "gateway", clock)
 	require.NoError(t, err)

@@ -23,6 +23,7 @@ import (
 	"carillon/shared/ott/otttest"
 	"carillon/shared/ott/store"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 // The parts of a right request.
@@ -102,7 +103,7 @@ func newSending(t *testing.T) *sending {
 
 // through is the messages' store by way of another client.
 func (s *sending) through(items *dynamodb.Client) *store.Messages {
-	return store.NewMessages(items, s.Stack+"-messages", s.Clock)
+	return store.NewMessages(items, stackname.MessagesTable(s.Stack), s.Clock)
 }
 
 // use makes the endpoints work on a store.

@@ -25,6 +25,7 @@ import (
 	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) {
@@ -136,7 +137,7 @@ func newOffice(t *testing.T) *office {
 	stack := emulatortest.Deploy(t)
 	items, secrets := emulatortest.DynamoDB(), emulatortest.SecretsManager()
 	o := &office{bus: newBus(t), clock: clocktest.New()}
-	o.registrations = store.NewRegistrations(items, stack+"-registrations", secrets, stack+"/ott/", o.clock,
+	o.registrations = store.NewRegistrations(items, stackname.RegistrationsTable(stack), secrets, stackname.RegistrationSecretPrefix(stack), o.clock,
 		o.log.Logger())
 	cache := secret.NewCache(secretstore.New(secrets))
 	handler := &callback.Handler{

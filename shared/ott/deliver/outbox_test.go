@@ -27,6 +27,7 @@ import (
 	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) {
@@ -75,9 +76,9 @@ func newOutboxOn(
 	stack := emulatortest.Deploy(t)
 	o := &outbox{t: t, clock: clocktest.New(), platforms: newPlatforms(t, answer), queue: new(outboundQueue)}
 	secrets := emulatortest.SecretsManager()
-	o.table = stack + "-messages"
+	o.table = stackname.MessagesTable(stack)
 	o.messages = store.NewMessages(emulatortest.DynamoDB(), o.table, o.clock)
-	o.registrations = store.NewRegistrations(emulatortest.DynamoDB(), stack+"-registrations", secrets, stack+"/ott/",
+	o.registrations = store.NewRegistrations(emulatortest.DynamoDB(), stackname.RegistrationsTable(stack), secrets, stackname.RegistrationSecretPrefix(stack),
 		o.clock, o.log.Logger())
 	between := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation != "SendMessageBatch" {
@@ -96,9 +97,9 @@ func newOutboxOn(
 	client := sqs.New(emulatortest.SQS().Options(), func(opts *sqs.Options) {
 		opts.BaseEndpoint, opts.Retryer = &endpoint, aws.NopRetryer{}
 	})
-	created, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(stack + "-outbound")})
+	created, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(stackname.OutboundQueue(stack))})
 	require.NoError(t, err)
-	registrations := store.NewRegistrationReader(items, stack+"-registrations")
+	registrations := store.NewRegistrationReader(items, stackname.RegistrationsTable(stack))
 	o.deliverer = &deliver.Deliverer{
 		Messages:      store.NewMessages(items, o.table, o.clock),
 		Registrations: registrations,

@@ -18,6 +18,7 @@ import (
 	"carillon/shared/clock/clocktest"
 	"carillon/shared/dynamo"
 	"carillon/shared/ott/store"
+	"carillon/shared/stackname"
 )
 
 // Registry is a stack of its own with its registrations.
@@ -39,7 +40,7 @@ func NewRegistry(t *testing.T) *Registry {
 	t.Helper()
 	stack := emulatortest.Deploy(t)
 	r := &Registry{
-		t: t, Stack: stack, Table: stack + "-registrations", Prefix: stack + "/ott/", Clock: clocktest.New(),
+		t: t, Stack: stack, Table: stackname.RegistrationsTable(stack), Prefix: stackname.RegistrationSecretPrefix(stack), Clock: clocktest.New(),
 		Items: emulatortest.DynamoDB(), Secrets: emulatortest.SecretsManager(),
 	}
 	r.Registrations = r.Through(r.Items, r.Secrets)

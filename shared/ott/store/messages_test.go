@@ -22,11 +22,12 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/ott"
 	"carillon/shared/ott/store"
+	"carillon/shared/stackname"
 )
 
 func newMessages(t *testing.T) *store.Messages {
 	t.Helper()
-	return store.NewMessages(emulatortest.DynamoDB(), emulatortest.Deploy(t)+"-messages", clocktest.New())
+	return store.NewMessages(emulatortest.DynamoDB(), stackname.MessagesTable(emulatortest.Deploy(t)), clocktest.New())
 }
 
 func sendBody(text string) ott.SendBody {
@@ -134,7 +135,7 @@ func TestPutUnderAWSsConditions(t *testing.T) {
 	const conflict = `{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
 		"Message":"Transaction cancelled",
 		"CancellationReasons":[{"Code":"TransactionConflict","Message":"Transaction is ongoing"},{"Code":"None"}]}`
-	table := emulatortest.Deploy(t) + "-messages"
+	table := stackname.MessagesTable(emulatortest.Deploy(t))
 	var calls atomic.Int32
 	through := func(answer func(w http.ResponseWriter, call emulatortest.Call) bool) *store.Messages {
 		calls.Store(0)
@@ -252,7 +253,7 @@ func TestClaim(t *testing.T) {
 // A claim that was carried out and whose answer was lost is the claimant's own when the SDK asks again.
 func TestClaimWhoseAnswerWasLost(t *testing.T) {
 	t.Parallel()
-	table := emulatortest.Deploy(t) + "-messages"
+	table := stackname.MessagesTable(emulatortest.Deploy(t))
 	twice := func(_ http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation == "UpdateItem" {
 			call.Send(call.Body)
@@ -291,7 +292,7 @@ func itemSize(t *testing.T, item dynamo.Item) (size int) {
 // item, with the longest reason for giving them up.
 func TestPutOfTheLargestMessages(t *testing.T) {
 	t.Parallel()
-	items, table, c := emulatortest.DynamoDB(), emulatortest.Deploy(t)+"-messages", clocktest.New()
+	items, table, c := emulatortest.DynamoDB(), stackname.MessagesTable(emulatortest.Deploy(t)), clocktest.New()
 	s := store.NewMessages(items, table, c)
 	tenant := strings.Repeat("t", 128)
 	for size, beside := range map[int]bool{8_100: true, 8_300: false, ott.MaxBody: false} {

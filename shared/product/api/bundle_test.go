@@ -39,6 +39,7 @@ import (
 	"carillon/shared/product/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -145,11 +146,11 @@ func deployAt(t *testing.T, clock clock.Clock, dynamoDB, queue answer) *bundle {
 	b := &bundle{t: t, name: emulatortest.Deploy(t), log: &lockedBuffer{}}
 	b.secrets, b.items = emulatortest.SecretsManager(), emulatortest.DynamoDB()
 	_, err := b.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
-		SecretId:     aws.String(b.name + "/provider/bango"),
+		SecretId:     aws.String(stackname.ProviderSecret(b.name)),
 		SecretString: aws.String(`{"username":"` + providerUsername + `","password":"` + providerPassword + `"}`),
 	})
 	require.NoError(t, err)
-	_, err = provision.ApplyContent(ctx, b.items, provision.ContentTable(b.name), provision.Content{
+	_, err = provision.ApplyContent(ctx, b.items, stackname.ContentTable(b.name), provision.Content{
 		Businesses: []provision.Business{
 			{ID: "PA", MerchantAccountKey: "demo-merchant-pa", Products: []provision.Product{{
 				ReferredType: "DISNEY", ProductSpecification: "disney-plus",
@@ -180,17 +181,17 @@ func deployAt(t *testing.T, clock clock.Clock, dynamoDB, queue answer) *bundle {
 		options.Retryer = again
 		jobs = sqs.New(options)
 	}
-	b.mailed = store.NewMails(items, b.name+"-mails", b.name+"-products", clock)
+	b.mailed = store.NewMails(items, stackname.MailsTable(b.name), stackname.ProductsTable(b.name), clock)
 	log := slog.New(slog.NewJSONHandler(b.log, nil))
 	b.handler = &api.CreateHandler{
 		Clients: &clientauth.Authenticator{
-			Secrets: secret.NewCache(secrets), Prefix: b.name + "/client/", RotationWindow: time.Hour,
+			Secrets: secret.NewCache(secrets), Prefix: stackname.ClientSecretPrefix(b.name), RotationWindow: time.Hour,
 		},
-		Catalog:    store.NewCatalog(contenttable.New(items, provision.ContentTable(b.name))),
-		Operations: idempotencystore.New(items, b.name+"-idempotency", clock),
-		Provider:   newProvider(t, server.URL, secret.NewCache(secrets), b.name+"/provider/bango"),
+		Catalog:    store.NewCatalog(contenttable.New(items, stackname.ContentTable(b.name))),
+		Operations: idempotencystore.New(items, stackname.IdempotencyTable(b.name), clock),
+		Provider:   newProvider(t, server.URL, secret.NewCache(secrets), stackname.ProviderSecret(b.name)),
 		Mails:      b.mailed,
-		Queue:      mailqueue.NewQueue(jobs, queueURL(t, b.name+"-mail"), clock),
+		Queue:      mailqueue.NewQueue(jobs, queueURL(t, stackname.MailQueue(b.name)), clock),
 		Limits:     product.Limits{Window: time.Hour, PerAccount: 100, PerAddress: 100},
 		Clock:      clock,
 		Log:        log,
@@ -336,7 +337,7 @@ func (b *bundle) enqueued() []string {
 	var requests []string
 	for {
 		out, err := emulatortest.SQS().ReceiveMessage(b.t.Context(), &sqs.ReceiveMessageInput{
-			QueueUrl: aws.String(queueURL(b.t, b.name+"-mail")), MaxNumberOfMessages: 10,
+			QueueUrl: aws.String(queueURL(b.t, stackname.MailQueue(b.name))), MaxNumberOfMessages: 10,
 		})
 		require.NoError(b.t, err)
 		if len(out.Messages) == 0 {

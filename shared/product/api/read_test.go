@@ -30,6 +30,7 @@ import (
 	"carillon/shared/product/api"
 	"carillon/shared/product/store"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 const (
@@ -76,11 +77,11 @@ type readAPI struct {
 }
 
 func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
-	a := &readAPI{items: items, stack: stack, table: stack + "-products", log: &lockedBuffer{}}
+	a := &readAPI{items: items, stack: stack, table: stackname.ProductsTable(stack), log: &lockedBuffer{}}
 	a.clients = maps.Clone(readingClients)
 	log := slog.New(slog.NewJSONHandler(a.log, nil))
 	clients := &clientauth.Authenticator{Secrets: a.clients}
-	businesses := store.NewCatalog(contenttable.New(items, provision.ContentTable(stack)))
+	businesses := store.NewCatalog(contenttable.New(items, stackname.ContentTable(stack)))
 	products := store.NewProducts(items, a.table)
 	list := &api.ListHandler{Clients: clients, Businesses: businesses, Products: products}
 	get := &api.GetHandler{Clients: clients, Businesses: businesses, Products: products}
@@ -107,7 +108,7 @@ func deployBusinesses(t testing.TB) (stack string) {
 	content := provision.Content{
 		Businesses: []provision.Business{{ID: "PA", MerchantAccountKey: "m"}, {ID: "TT", MerchantAccountKey: "m"}},
 	}
-	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), provision.ContentTable(stack), content)
+	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDB(), stackname.ContentTable(stack), content)
 	require.NoError(t, err)
 	return stack
 }

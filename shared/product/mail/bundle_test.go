@@ -29,6 +29,7 @@ import (
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/product/store"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -130,7 +131,7 @@ func deploy(t *testing.T) *bundle {
 
 // mails are the stack's. Those who meet on one wait for each other in real time.
 func (b *bundle) mails(client *dynamodb.Client) *store.Mails {
-	return store.NewMails(client, b.name+"-mails", b.name+"-products", clock.System{})
+	return store.NewMails(client, stackname.MailsTable(b.name), stackname.ProductsTable(b.name), clock.System{})
 }
 
 func (b *bundle) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(&b.log, nil)) }
@@ -138,7 +139,7 @@ func (b *bundle) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(&b.
 func (b *bundle) queueURL() string {
 	b.t.Helper()
 	url, err := emulatortest.SQS().GetQueueUrl(b.t.Context(), &sqs.GetQueueUrlInput{
-		QueueName: aws.String(b.name + "-mail"),
+		QueueName: aws.String(stackname.MailQueue(b.name)),
 	})
 	require.NoError(b.t, err)
 	return aws.ToString(url.QueueUrl)
@@ -148,7 +149,7 @@ func (b *bundle) sender(endpoint string, timeout time.Duration) *mail.Sender {
 	return mail.NewSender(aws.Config{
 		Region: emulatortest.Region, BaseEndpoint: aws.String(endpoint),
 		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
-	}, emulatortest.MailFrom, b.name+"-mail", timeout)
+	}, emulatortest.MailFrom, stackname.MailConfigurationSet(b.name), timeout)
 }
 
 func (b *bundle) disturb(w http.ResponseWriter, call emulatortest.Call) bool {
@@ -276,7 +277,7 @@ func failures(response events.SQSEventResponse) string {
 func (b *bundle) kept(requestID string) dynamo.Item {
 	b.t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(b.t.Context(), &dynamodb.GetItemInput{
-		TableName: aws.String(b.name + "-mails"), Key: dynamo.Item{"id": dynamo.String("request#" + requestID)},
+		TableName: aws.String(stackname.MailsTable(b.name)), Key: dynamo.Item{"id": dynamo.String("request#" + requestID)},
 		ConsistentRead: aws.Bool(true),
 	})
 	require.NoError(b.t, err)
@@ -292,7 +293,7 @@ func (b *bundle) state(requestID string) product.MailState {
 func (b *bundle) shown(m product.Mail) (state product.MailState, reason string, at time.Time) {
 	b.t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(b.t.Context(), &dynamodb.GetItemInput{
-		TableName: aws.String(b.name + "-products"),
+		TableName: aws.String(stackname.ProductsTable(b.name)),
 		Key: dynamo.Item{"owner": dynamo.String(m.Tenant + "#" + m.BusinessID),
 			"id": dynamo.String(m.ProductID)},
 		ConsistentRead: aws.Bool(true),

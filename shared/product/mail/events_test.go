@@ -21,6 +21,7 @@ import (
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
 	"carillon/shared/product/store"
+	"carillon/shared/stackname"
 )
 
 func tagOf(requestID string) string { return base64.RawURLEncoding.EncodeToString([]byte(requestID)) }
@@ -192,7 +193,7 @@ func FuzzEventHandler(f *testing.F) {
 	f.Add(`{"detail":{"eventType":"Delivery","mail":{"tags":{"request":["bm9ib2R5"]}}}}`)
 	f.Add(`{"detail":{"mail":{"tags":{"request":null}}}}`)
 	name := emulatortest.Deploy(f)
-	mails := store.NewMails(emulatortest.DynamoDB(), name+"-mails", name+"-products", clock.System{})
+	mails := store.NewMails(emulatortest.DynamoDB(), stackname.MailsTable(name), stackname.ProductsTable(name), clock.System{})
 	handler := mail.NewEventHandler(mails, clock.System{}, slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, body string) {
 		response, err := handler.Handle(t.Context(), sqsEvent(body))

@@ -19,6 +19,7 @@ import (
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
 	"carillon/shared/product/mailqueue"
+	"carillon/shared/stackname"
 )
 
 // docs/contract.md §3: the mail is sent by SES, text and HTML, and what became of it is recorded on the product.
@@ -34,7 +35,7 @@ func TestAMailIsSent(t *testing.T) {
 	assert.Empty(t, sent[0].Destination.CcAddresses)
 	assert.Empty(t, sent[0].Destination.BccAddresses)
 	assert.Empty(t, sent[0].ReplyToAddresses)
-	assert.Equal(t, b.name+"-mail", sent[0].ConfigurationSetName)
+	assert.Equal(t, stackname.MailConfigurationSet(b.name), sent[0].ConfigurationSetName)
 	require.Len(t, sent[0].EmailTags, 1)
 	assert.Equal(t, "request", sent[0].EmailTags[0].Name)
 	assert.Regexp(t, `^[A-Za-z0-9_-]{1,256}$`, sent[0].EmailTags[0].Value, "SES takes no other value of a tag")

@@ -17,6 +17,7 @@ import (
 	"carillon/shared/clock/clocktest"
 	"carillon/shared/messagebatch"
 	"carillon/shared/product/mailqueue"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -38,7 +39,7 @@ func jobs(t *testing.T, body string) []mailqueue.Job {
 
 func TestQueueDelaysItsMessages(t *testing.T) {
 	queued, err := emulatortest.SQS().GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{
-		QueueName: aws.String(emulatortest.Deploy(t) + "-mail"),
+		QueueName: aws.String(stackname.MailQueue(emulatortest.Deploy(t))),
 	})
 	require.NoError(t, err)
 	url := aws.ToString(queued.QueueUrl)

@@ -22,6 +22,7 @@ import (
 	"carillon/shared/product"
 	"carillon/shared/product/store"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -38,7 +39,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 func newMails(t *testing.T) (mails *store.Mails, stack string) {
 	t.Helper()
 	stack = emulatortest.Deploy(t)
-	return store.NewMails(emulatortest.DynamoDB(), stack+"-mails", stack+"-products", clock.System{}), stack
+	return store.NewMails(emulatortest.DynamoDB(), stackname.MailsTable(stack), stackname.ProductsTable(stack), clock.System{}), stack
 }
 
 // keep keeps a product with a pending mail of a request.
@@ -68,7 +69,7 @@ func keep(t *testing.T, mails *store.Mails, request string, now time.Time) produ
 func shown(t *testing.T, stack string) (state, reason string) {
 	t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(t.Context(), &dynamodb.GetItemInput{
-		TableName: aws.String(stack + "-products"),
+		TableName: aws.String(stackname.ProductsTable(stack)),
 		Key:       dynamo.Item{"owner": dynamo.String(tenant + "#PA"), "id": dynamo.String(keptProduct)},
 	})
 	require.NoError(t, err)
@@ -246,7 +247,7 @@ func TestSetOutcomeOutlivesConflicts(t *testing.T) {
 				`"Message":"x","CancellationReasons":[{"Code":"None"},{"Code":"TransactionConflict"}]}`))
 			return true
 		}))
-	mails := store.NewMails(client, stack+"-mails", stack+"-products", clocktest.New())
+	mails := store.NewMails(client, stackname.MailsTable(stack), stackname.ProductsTable(stack), clocktest.New())
 	mail := keep(t, mails, "a", noon)
 	require.NoError(t, mails.SetOutcome(t.Context(), mail, product.Outcome{State: product.MailSent}, noon))
 	assert.EqualValues(t, 6, tries.Load())

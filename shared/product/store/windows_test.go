@@ -24,6 +24,7 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/product"
 	"carillon/shared/product/store"
+	"carillon/shared/stackname"
 )
 
 func admission(request string) product.Admission {
@@ -110,7 +111,7 @@ func TestAdmitLimitsAccountsAndAddressesApart(t *testing.T) {
 // windows returns what is counted in a stack without mails.
 func windows(t *testing.T, stack string) []dynamo.Item {
 	t.Helper()
-	out, err := emulatortest.DynamoDB().Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(stack + "-mails")})
+	out, err := emulatortest.DynamoDB().Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(stackname.MailsTable(stack))})
 	require.NoError(t, err)
 	return out.Items
 }
@@ -244,7 +245,7 @@ func TestAdmitSaysThatItIsUnavailableUnderContention(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), test.time)
 			defer cancel()
-			mails := store.NewMails(client, stack+"-mails", stack+"-products", test.clock)
+			mails := store.NewMails(client, stackname.MailsTable(stack), stackname.ProductsTable(stack), test.clock)
 			_, err := mails.Admit(ctx, admission("a"), limits, noon)
 			assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
 		})

@@ -14,6 +14,7 @@ import (
 	"carillon/shared/ott/store"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
+	"carillon/shared/stackname"
 )
 
 // platformAccounts lets the stand-ins for Messenger and LINE know the pages and channels that are registered here, as if
@@ -25,7 +26,7 @@ type platformAccounts struct {
 }
 
 func (b *Bundle) platformAccounts() platformAccounts {
-	items, table := b.DynamoDB(), b.options.Stack+"-registrations"
+	items, table := b.DynamoDB(), stackname.RegistrationsTable(b.options.Stack)
 	secrets := secret.NewUnthrottledCache(secretstore.New(b.SecretsManager()))
 	return platformAccounts{
 		items: items, table: table,

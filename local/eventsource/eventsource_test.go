@@ -1,4 +1,4 @@
-package queue_test
+package eventsource_test
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 
 	"carillon/local/emulator"
 	"carillon/local/emulatortest"
-	"carillon/local/queue"
+	"carillon/local/eventsource"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -81,20 +81,22 @@ func (f function) next(t *testing.T) *invocation {
 }
 
 // start makes a queue and a mapping of it.
-func start(t *testing.T, change func(*queue.Config), attributes map[string]string) (function, *queue.Mapping, string) {
+func start(
+	t *testing.T, change func(*eventsource.Config), attributes map[string]string,
+) (function, *eventsource.Mapping, string) {
 	t.Helper()
 	out, err := emulatortest.SQS().CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(uuid.NewString()), Attributes: attributes})
 	require.NoError(t, err)
 	url := aws.ToString(out.QueueUrl)
 	f := make(function)
-	config := queue.Config{
+	config := eventsource.Config{
 		Client: emulatortest.SQS(), URL: url, ARN: "arn:aws:sqs:" + emulatortest.Region + ":" + emulator.AccountID + ":queue", Function: f,
 		BatchSize: 10, Concurrency: 2, ReportBatchItemFailures: true, Log: func(line string) { t.Log(line) },
 	}
 	if change != nil {
 		change(&config)
 	}
-	m := queue.Start(config)
+	m := eventsource.Start(config)
 	t.Cleanup(m.Close)
 	return f, m, url
 }
@@ -194,7 +196,8 @@ func TestWhatSucceededIsDeletedAndTheRestComesAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f, m, url := start(t, func(c2 *queue.Config) { c2.ReportBatchItemFailures = !c.plain }, map[string]string{"VisibilityTimeout": "1"})
+			change := func(config *eventsource.Config) { config.ReportBatchItemFailures = !c.plain }
+			f, m, url := start(t, change, map[string]string{"VisibilityTimeout": "1"})
 			m.Pause() // so that all three are one batch
 			send(t, url, 0, numbered(3)...)
 			m.Resume()
@@ -229,7 +232,7 @@ func failures(ids ...string) string {
 }
 
 func TestInvocationsAreBounded(t *testing.T) {
-	f, _, url := start(t, func(c *queue.Config) { c.Concurrency, c.BatchSize = 3, 2 }, nil)
+	f, _, url := start(t, func(c *eventsource.Config) { c.Concurrency, c.BatchSize = 3, 2 }, nil)
 	send(t, url, 0, numbered(10)...)
 	var open []*invocation
 	for range 3 {
@@ -256,7 +259,7 @@ func TestInvocationsAreBounded(t *testing.T) {
 
 // What is due at the same moment is handed over at the same moment, or nearly so: a push has two seconds from then on.
 func TestFiftyMessagesThatBecomeVisibleAtOnce(t *testing.T) {
-	f, _, url := start(t, func(c *queue.Config) { c.Concurrency = 20 }, nil)
+	f, _, url := start(t, func(c *eventsource.Config) { c.Concurrency = 20 }, nil)
 	const delay = 2
 	send(t, url, delay, numbered(50)...)
 	var late []time.Duration
@@ -285,7 +288,7 @@ func TestFiftyMessagesThatBecomeVisibleAtOnce(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	f, m, url := start(t, func(c *queue.Config) { c.Paused = true }, nil)
+	f, m, url := start(t, func(c *eventsource.Config) { c.Paused = true }, nil)
 	send(t, url, 0, "a")
 	select {
 	case <-f:

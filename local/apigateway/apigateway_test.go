@@ -1,4 +1,4 @@
-package httpapi_test
+package apigateway_test
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/local/httpapi"
+	"carillon/local/apigateway"
 	"carillon/local/lambda"
 )
 
@@ -50,9 +50,10 @@ func named(name string) function {
 	}}
 }
 
-func serve(t *testing.T, routes ...httpapi.Route) *httptest.Server {
+func serve(t *testing.T, routes ...apigateway.Route) *httptest.Server {
 	t.Helper()
-	api, err := httpapi.New(routes, httpapi.Options{AccountID: "000000000000", APIID: "local", Log: func(string) {}})
+	options := apigateway.Options{AccountID: "000000000000", APIID: "local", Log: func(string) {}}
+	api, err := apigateway.New(routes, options)
 	require.NoError(t, err)
 	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
@@ -78,11 +79,11 @@ func request(t *testing.T, method, url string, body []byte) *http.Request {
 
 func TestRouting(t *testing.T) {
 	server := serve(t,
-		httpapi.Route{Method: "ANY", Path: "/{proxy+}", Function: named("rest")},
-		httpapi.Route{Method: "GET", Path: "/things/{id}", Function: named("one")},
-		httpapi.Route{Method: "ANY", Path: "/things/{id}", Function: named("any")},
-		httpapi.Route{Method: "GET", Path: "/things/special", Function: named("special")},
-		httpapi.Route{Method: "GET", Path: "/things/{id}/{part+}", Function: named("part")},
+		apigateway.Route{Method: "ANY", Path: "/{proxy+}", Function: named("rest")},
+		apigateway.Route{Method: "GET", Path: "/things/{id}", Function: named("one")},
+		apigateway.Route{Method: "ANY", Path: "/things/{id}", Function: named("any")},
+		apigateway.Route{Method: "GET", Path: "/things/special", Function: named("special")},
+		apigateway.Route{Method: "GET", Path: "/things/{id}/{part+}", Function: named("part")},
 	)
 	for _, c := range []struct{ method, path, function, variables string }{
 		{"GET", "/things/special", "special", `null`},
@@ -113,7 +114,7 @@ func TestRouting(t *testing.T) {
 }
 
 func TestWithoutRouteIsNotFound(t *testing.T) {
-	server := serve(t, httpapi.Route{Method: "POST", Path: "/v2/token", Function: named("token")})
+	server := serve(t, apigateway.Route{Method: "POST", Path: "/v2/token", Function: named("token")})
 	for _, c := range []struct{ method, path string }{{"GET", "/v2/token"}, {"POST", "/v2/token/"}, {"POST", "/"}, {"POST", "/v2//token"}} {
 		res, body := call(t, request(t, c.method, server.URL+c.path, nil))
 		assert.Equal(t, http.StatusNotFound, res.StatusCode, c.path)
@@ -124,18 +125,18 @@ func TestWithoutRouteIsNotFound(t *testing.T) {
 
 func TestRoutesThatAPIGatewayDoesNotKnow(t *testing.T) {
 	for _, paths := range [][]string{{"/a/{x+}/b"}, {"/{x"}, {"/{}"}, {"/same", "/same"}} {
-		var routes []httpapi.Route
+		var routes []apigateway.Route
 		for _, path := range paths {
-			routes = append(routes, httpapi.Route{Method: "GET", Path: path, Function: named("x")})
+			routes = append(routes, apigateway.Route{Method: "GET", Path: path, Function: named("x")})
 		}
-		_, err := httpapi.New(routes, httpapi.Options{Log: func(string) {}})
+		_, err := apigateway.New(routes, apigateway.Options{Log: func(string) {}})
 		assert.Error(t, err, paths)
 	}
 }
 
 func TestEventHasFormat2(t *testing.T) {
 	var payload []byte
-	server := serve(t, httpapi.Route{Method: "POST", Path: "/dxp-ux/v1/{businessId}/product", Function: function{"x",
+	server := serve(t, apigateway.Route{Method: "POST", Path: "/dxp-ux/v1/{businessId}/product", Function: function{"x",
 		func(_ context.Context, p []byte) ([]byte, error) {
 			payload = p
 			return []byte(`{"statusCode":204}`), nil
@@ -192,7 +193,7 @@ func TestBodyIsTextOrBase64(t *testing.T) {
 				Body            string
 				IsBase64Encoded bool
 			}
-			server := serve(t, httpapi.Route{Method: "POST", Path: "/", Function: function{"x",
+			server := serve(t, apigateway.Route{Method: "POST", Path: "/", Function: function{"x",
 				func(_ context.Context, p []byte) ([]byte, error) { return []byte(`{}`), json.Unmarshal(p, &event) }}})
 			req := request(t, "POST", server.URL+"/", []byte(c.body))
 			req.Header["Content-Type"] = []string{c.contentType}
@@ -239,7 +240,7 @@ func TestAnswers(t *testing.T) {
 		{"event too large", "", lambda.ErrTooLarge, 413, `{"message":"Request Entity Too Large"}`, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			server := serve(t, httpapi.Route{Method: "GET", Path: "/", Function: function{"x",
+			server := serve(t, apigateway.Route{Method: "GET", Path: "/", Function: function{"x",
 				func(context.Context, []byte) ([]byte, error) { return []byte(c.answer), c.err }}})
 			res, body := call(t, request(t, "GET", server.URL+"/", nil))
 			assert.Equal(t, c.status, res.StatusCode)
@@ -252,14 +253,14 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestBodyAbove10MB(t *testing.T) {
-	server := serve(t, httpapi.Route{Method: "POST", Path: "/", Function: named("x")})
+	server := serve(t, apigateway.Route{Method: "POST", Path: "/", Function: named("x")})
 	res, body := call(t, request(t, "POST", server.URL+"/", make([]byte, 10<<20+1)))
 	assert.Equal(t, http.StatusRequestEntityTooLarge, res.StatusCode)
 	assert.JSONEq(t, `{"message":"Request Entity Too Large"}`, body)
 }
 
 func TestIntegrationTimeout(t *testing.T) {
-	server := serve(t, httpapi.Route{Method: "GET", Path: "/", Timeout: time.Millisecond, Function: function{"x",
+	server := serve(t, apigateway.Route{Method: "GET", Path: "/", Timeout: time.Millisecond, Function: function{"x",
 		func(ctx context.Context, _ []byte) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() }}})
 	res, body := call(t, request(t, "GET", server.URL+"/", nil))
 	assert.Equal(t, http.StatusServiceUnavailable, res.StatusCode)

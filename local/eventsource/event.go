@@ -1,4 +1,4 @@
-package queue
+package eventsource
 
 import (
 	"encoding/json"

@@ -1,6 +1,6 @@
-// Package queue feeds functions from queues as Lambda's event source mappings for Amazon SQS do: its event, its batches, its
-// limit of invocations at the same time, and what it deletes and what it leaves to come again.
-package queue
+// Package eventsource feeds functions from queues as Lambda's event source mappings for Amazon SQS do: its event, its
+// batches, its limit of invocations at the same time, and what it deletes and what it leaves to come again.
+package eventsource
 
 import (
 	"context"

@@ -1,6 +1,6 @@
-// Package httpapi serves functions over HTTP as an API Gateway HTTP API does with payload format 2.0: its
-// routing, its event, its reading of answers, its limits and its own error answers.
-package httpapi
+// Package apigateway serves functions over HTTP as an API Gateway HTTP API does with payload format 2.0: its routing,
+// its event, its reading of answers, its limits and its own error answers.
+package apigateway
 
 import (
 	"context"
@@ -44,7 +44,7 @@ type API struct {
 	routes  table
 }
 
-// New makes the API. Errors: a path that API Gateway does not know, a route declared twice.
+// New makes the API. It returns an error if API Gateway does not know a path, or a route is declared twice.
 func New(routes []Route, options Options) (*API, error) {
 	table, err := newTable(routes)
 	if err != nil {
