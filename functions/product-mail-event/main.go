@@ -4,12 +4,12 @@ package main
 import (
 	"carillon/shared/clock"
 	"carillon/shared/lambdafunction"
-	"carillon/shared/product/mail"
+	"carillon/shared/product/mailevent"
 	"carillon/shared/product/store"
 )
 
 func main() { lambdafunction.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) any {
-	return mail.NewEventHandler(store.OpenMails(s.Env, s.Config), clock.System{}, s.Log).Handle
+	return mailevent.NewHandler(store.OpenMails(s.Env, s.Config), clock.System{}, s.Log).Handle
 }

@@ -66,7 +66,7 @@ func (p Push) Chunk() (Chunk, error) {
 	return c, err
 }
 
-// Chunk is the body of a POST to the device gateway (contract.md §2).
+// Chunk is the body of a POST to the device gateway (docs/contract.md §2).
 type Chunk struct {
 	Type          string        `json:"type"`
 	RequestID     string        `json:"requestId"`

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The texts of contract.md §2.
+// The texts of docs/contract.md §2.
 const (
 	mustSendANumbers = "Must send aNumbers or a valid ANumberGroupId"
 	invalidProgram   = "Invalid program setup on this program"
@@ -64,7 +64,7 @@ func requireNotPushed(t *testing.T, a answer, status int, response, message stri
 	}, a.json(t))
 }
 
-// contract.md §2: POST /federated/outbound/v2/batch → 200 `success`, once the push is durable.
+// docs/contract.md §2: POST /federated/outbound/v2/batch → 200 `success`, once the push is durable.
 func TestBatchIsAccepted(t *testing.T) {
 	t.Parallel()
 	soon := time.Now().UTC()
@@ -144,7 +144,7 @@ func requireDurable(t *testing.T, requestID string, total, chunks int) {
 	require.NotContains(t, parts, fmt.Sprintf("chunk#%05d", chunks))
 }
 
-// contract.md §2, row "neither aNumbers nor aNumberGroupId, or empty, or a group that is not the provider's". It comes before every other.
+// docs/contract.md §2, row "neither aNumbers nor aNumberGroupId, or empty, or a group that is not the provider's". It comes before every other.
 func TestBatchMustSendANumbers(t *testing.T) {
 	t.Parallel()
 	without := demoBatch().without("aNumbers")
@@ -170,7 +170,7 @@ func TestBatchMustSendANumbers(t *testing.T) {
 	}
 }
 
-// contract.md §2: aNumbers and aNumberGroupId both sent → 400 `Send either aNumbers or aNumberGroupId, not both`.
+// docs/contract.md §2: aNumbers and aNumberGroupId both sent → 400 `Send either aNumbers or aNumberGroupId, not both`.
 func TestBatchMustNotSendBoth(t *testing.T) {
 	t.Parallel()
 	both := demoBatch().set(bundle.Demo.Engage.ANumberGroupID, "aNumberGroupId")
@@ -178,7 +178,7 @@ func TestBatchMustNotSendBoth(t *testing.T) {
 	requireNotPushed(t, push(t, demoProgram(), both.set(unknownUUID, "aNumberGroupId").text(t)), 400, eitherOr, pushFailed)
 }
 
-// contract.md §2, row "programContentUuid missing, not a UUID, unknown, another provider's, or a program that is not complete".
+// docs/contract.md §2, row "programContentUuid missing, not a UUID, unknown, another provider's, or a program that is not complete".
 func TestBatchInvalidProgram(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]endpoint{
@@ -206,7 +206,7 @@ func TestBatchInvalidProgram(t *testing.T) {
 	}
 }
 
-// contract.md §2, row "an aNumber not associated with the provider": 200, errorCode is the number 200.
+// docs/contract.md §2, row "an aNumber not associated with the provider": 200, errorCode is the number 200.
 func TestBatchANumberNotAllowed(t *testing.T) {
 	t.Parallel()
 	for name, numbers := range map[string][]any{
@@ -224,7 +224,7 @@ func TestBatchANumberNotAllowed(t *testing.T) {
 	}
 }
 
-// contract.md §2, row "any other bad field": what is wrong and where.
+// docs/contract.md §2, row "any other bad field": what is wrong and where.
 func TestBatchBadField(t *testing.T) {
 	t.Parallel()
 	digits := json.Number(strings.Repeat("9", 400))
@@ -306,7 +306,7 @@ func make401() []any {
 	return numbers
 }
 
-// contract.md, common: every validation failure is reported at once; 20 of them, for there may be 25,000.
+// docs/contract.md, common: every validation failure is reported at once; 20 of them, for there may be 25,000.
 func TestBatchReportsFaultsTogether(t *testing.T) {
 	t.Parallel()
 	t.Run("several fields", func(t *testing.T) {
@@ -342,7 +342,7 @@ func TestBatchReportsFaultsTogether(t *testing.T) {
 	})
 }
 
-// contract.md §2: 1–25,000 destinations.
+// docs/contract.md §2: 1–25,000 destinations.
 func TestBatchLimitOfDestinations(t *testing.T) {
 	t.Parallel()
 	t.Run("25,000", func(t *testing.T) {
@@ -373,7 +373,7 @@ func largeBatch(destinations int) string {
 	return b.String()
 }
 
-// contract.md §2, Idempotency-Key: same key and body → the first answer with its requestId, nothing is pushed; other body → 409.
+// docs/contract.md §2, Idempotency-Key: same key and body → the first answer with its requestId, nothing is pushed; other body → 409.
 func TestBatchIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	t.Run("replay and conflict", func(t *testing.T) {
@@ -451,7 +451,7 @@ func TestBatchIdempotencyKey(t *testing.T) {
 	})
 }
 
-// contract.md §2 has no row for another Content-Type: the body alone decides.
+// docs/contract.md §2 has no row for another Content-Type: the body alone decides.
 func TestBatchOfAnyMediaType(t *testing.T) {
 	t.Parallel()
 	for _, contentType := range []string{"", "application/json; charset=utf-8", "text/plain", "application/octet-stream"} {

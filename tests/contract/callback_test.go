@@ -116,7 +116,7 @@ func subscribe(t *testing.T, propertyID string) (events func() []busEvent) {
 	}
 }
 
-// contract.md §1, callbacks: hub.challenge if hub.mode is subscribe and hub.verify_token matches, else 403.
+// docs/contract.md §1, callbacks: hub.challenge if hub.mode is subscribe and hub.verify_token matches, else 403.
 func TestCallbackHandshake(t *testing.T) {
 	t.Parallel()
 	page := registered(t, messengerPage())
@@ -157,7 +157,7 @@ const (
 	userCame    = `{"type":"follow","timestamp":1770739099875}`
 )
 
-// contract.md §1, callbacks: every verified event goes to the bus before the 200, one entry per event, with tenant,
+// docs/contract.md §1, callbacks: every verified event goes to the bus before the 200, one entry per event, with tenant,
 // platform and property id in the detail.
 func TestCallbackEventsReachTheBus(t *testing.T) {
 	t.Parallel()
@@ -194,7 +194,7 @@ func TestCallbackEventsReachTheBus(t *testing.T) {
 	}
 }
 
-// contract.md §1, callbacks: an empty events list is LINE's own check and gets 200; channelSecret, or customerConnectSecret where there is one.
+// docs/contract.md §1, callbacks: an empty events list is LINE's own check and gets 200; channelSecret, or customerConnectSecret where there is one.
 func TestCallbackOfLINE(t *testing.T) {
 	t.Parallel()
 	body := lineChannel()
@@ -209,7 +209,7 @@ func TestCallbackOfLINE(t *testing.T) {
 	require.Equal(t, 401, connected.tell(t, `{"destination":"U0","events":[]}`).status, "it has none any more")
 }
 
-// contract.md §1, callbacks: signature missing or wrong → 401, nothing published.
+// docs/contract.md §1, callbacks: signature missing or wrong → 401, nothing published.
 func TestCallbackSignatureMissingOrWrong(t *testing.T) {
 	t.Parallel()
 	for _, property := range []property{registered(t, messengerPage()), registered(t, lineChannel())} {
@@ -232,7 +232,7 @@ func TestCallbackSignatureMissingOrWrong(t *testing.T) {
 	}
 }
 
-// contract.md, Common: bodies can be base64, gzip is accepted; the signature is over the bytes that travelled.
+// docs/contract.md, Common: bodies can be base64, gzip is accepted; the signature is over the bytes that travelled.
 func TestCallbackBodyInOtherEncodings(t *testing.T) {
 	t.Parallel()
 	channel := registered(t, lineChannel())
@@ -247,7 +247,7 @@ func TestCallbackBodyInOtherEncodings(t *testing.T) {
 	require.Equal(t, 415, channel.tell(t, body, "Content-Encoding", "br").status)
 }
 
-// contract.md §1: body not JSON → 400, 10004; unknown registration → 404, 30003.
+// docs/contract.md §1: body not JSON → 400, 10004; unknown registration → 404, 30003.
 func TestCallbackThatIsNone(t *testing.T) {
 	t.Parallel()
 	page, channel := registered(t, messengerPage()), registered(t, lineChannel())

@@ -60,7 +60,7 @@ func guesses() map[string]guess {
 	}
 }
 
-// contract.md §2: unknown client and wrong secret must be indistinguishable, in time too. So it is of every API. A
+// docs/contract.md §2: unknown client and wrong secret must be indistinguishable, in time too. So it is of every API. A
 // refusal is given at a whole multiple of a step after the question: that it is so however long a look-up takes is
 // tested where it is made, without a clock of this world. Here it shows that every API's refusals are given so, for an
 // answer from memory takes a hundredth of the step. How alike the times are is a measurement, see BenchmarkRefusals.

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// engageLifetime is how long an ENGAGE token lives (contract.md §2).
+// engageLifetime is how long an ENGAGE token lives (docs/contract.md §2).
 const engageLifetime = 15 * time.Minute
 
-// contract.md §2: POST /federated/content/v2/token → 200, errorCode is the number 0; tokens live 15 minutes.
+// docs/contract.md §2: POST /federated/content/v2/token → 200, errorCode is the number 0; tokens live 15 minutes.
 func TestEngageTokenIsGranted(t *testing.T) {
 	t.Parallel()
 	valid := engageCredentials(t, bundle.Demo.Engage.DemoClient)
@@ -41,7 +41,7 @@ func TestEngageTokenIsGranted(t *testing.T) {
 	}
 }
 
-// contract.md §2: any refusal → 500 with errorCode the number 500 and accessToken null.
+// docs/contract.md §2: any refusal → 500 with errorCode the number 500 and accessToken null.
 func TestEngageTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Engage
@@ -99,7 +99,7 @@ func number(t *testing.T, value any) int64 {
 	return n
 }
 
-// contract.md §2: GET /federated/content/v2/token/health → 200, errorCode is the empty string.
+// docs/contract.md §2: GET /federated/content/v2/token/health → 200, errorCode is the empty string.
 func TestEngageHealthOfAGoodToken(t *testing.T) {
 	t.Parallel()
 	a := send(t, health, "", "Authorization", engageBearer(t, bundle.Demo.Engage.DemoClient), "Content-Type", "application/json")
@@ -107,7 +107,7 @@ func TestEngageHealthOfAGoodToken(t *testing.T) {
 	assert.Equal(t, map[string]any{"accessToken": nil, "message": "Healthy", "errorCode": "", "requestId": a.requestID()}, a.json(t))
 }
 
-// contract.md §2: invalid or expired → 401, no body; row "token missing, invalid, expired" of the batch: the same.
+// docs/contract.md §2: invalid or expired → 401, no body; row "token missing, invalid, expired" of the batch: the same.
 func TestEngageUnauthorized(t *testing.T) {
 	t.Parallel()
 	for name, bearer := range badBearers(t, engageBearer(t, bundle.Demo.Engage.DemoClient)) {

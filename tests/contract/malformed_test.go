@@ -106,7 +106,7 @@ func requireBatchError(t *testing.T, a answer, status int) {
 	requireNotPushed(t, a, status, a.json(t)["response"].(string), pushFailed)
 }
 
-// contract.md, common: JSON objects, UTF-8, trailing data refused; each API's own error, and the function goes on.
+// docs/contract.md, common: JSON objects, UTF-8, trailing data refused; each API's own error, and the function goes on.
 func TestBodyThatIsNotTheJSONAskedFor(t *testing.T) {
 	t.Parallel()
 	front := func(member string) func(string) string {
@@ -162,7 +162,7 @@ func TestBodyThatIsNotTheJSONAskedFor(t *testing.T) {
 	}
 }
 
-// contract.md, common: Content-Encoding: gzip is accepted, at most 32 MiB decoded → 413, an encoding we don't know → 415.
+// docs/contract.md, common: Content-Encoding: gzip is accepted, at most 32 MiB decoded → 413, an encoding we don't know → 415.
 func TestBodyInAnEncoding(t *testing.T) {
 	t.Parallel()
 	const ok, broken = 0, -1 // what an encoding is answered, if it is no status
@@ -213,7 +213,7 @@ func TestBodyInAnEncoding(t *testing.T) {
 	}
 }
 
-// contract.md, common: unknown members are ignored, whatever they hold; white space may follow.
+// docs/contract.md, common: unknown members are ignored, whatever they hold; white space may follow.
 func TestBodyWithMoreThanAskedFor(t *testing.T) {
 	t.Parallel()
 	for endpointName, p := range postings() {

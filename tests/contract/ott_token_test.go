@@ -28,7 +28,7 @@ func form(o object) string {
 	return values.Encode()
 }
 
-// contract.md §1: POST /v2/token, JSON body or form body → 200.
+// docs/contract.md §1: POST /v2/token, JSON body or form body → 200.
 func TestOTTTokenIsGranted(t *testing.T) {
 	t.Parallel()
 	const formType = "application/x-www-form-urlencoded"
@@ -61,7 +61,7 @@ func TestOTTTokenIsGranted(t *testing.T) {
 	}
 }
 
-// contract.md §1: errors of RFC 6749 §5.2.
+// docs/contract.md §1: errors of RFC 6749 §5.2.
 func TestOTTTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	const formType = "application/x-www-form-urlencoded"

@@ -111,7 +111,7 @@ func requirePlain(t *testing.T, m standin.Message, to string) {
 	}
 }
 
-// contract.md §3: the mail is text and HTML, in the language of the country, names the service, carries the link and its
+// docs/contract.md §3: the mail is text and HTML, in the language of the country, names the service, carries the link and its
 // expiry.
 func TestProductMail(t *testing.T) {
 	t.Parallel()
@@ -203,7 +203,7 @@ func TestProductMailWithHostileNames(t *testing.T) {
 	}
 }
 
-// contract.md §3: a bounce or refusal is recorded on the product. SES's mailbox simulator stands for the receivers.
+// docs/contract.md §3: a bounce or refusal is recorded on the product. SES's mailbox simulator stands for the receivers.
 func TestProductMailOutcome(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ address, state, reason string }{
@@ -241,7 +241,7 @@ func TestProductMailOutcome(t *testing.T) {
 	})
 }
 
-// contract.md, common: no activation link in an answer, which conforms sees to, in a log line, which logs.leaked sees to, nor
+// docs/contract.md, common: no activation link in an answer, which conforms sees to, in a log line, which logs.leaked sees to, nor
 // in any table but the record of a mail that is to be sent. Not parallel: no mail must go out meanwhile.
 func TestActivationLinkIsKeptUntilItIsMailed(t *testing.T) {
 	ctx := context.Background()
@@ -292,7 +292,7 @@ func requireTooMany(t *testing.T, a answer) {
 	require.True(t, seconds > 0 && seconds <= int(limitWindow.Seconds()), "Retry-After: %d", seconds)
 }
 
-// contract.md §3, row "too many resends": 429 with Retry-After.
+// docs/contract.md §3, row "too many resends": 429 with Retry-After.
 func TestProductTooManyMails(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Product.DemoClient

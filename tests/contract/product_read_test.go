@@ -54,7 +54,7 @@ func requireTMF637(t *testing.T, schema string, body []byte) {
 	require.NoError(t, document.Components.Schemas[schema].Value.VisitJSON(value), "%s", body)
 }
 
-// contract.md §3: GET …/product and …/product/{id} follow TMF637 v4, as the create answered, with what became of the mail.
+// docs/contract.md §3: GET …/product and …/product/{id} follow TMF637 v4, as the create answered, with what became of the mail.
 func TestProductIsRead(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
@@ -99,7 +99,7 @@ func TestProductIsRead(t *testing.T) {
 	}
 }
 
-// contract.md §3: offset, limit, X-Total-Count, X-Result-Count; 200 whether paged or not.
+// docs/contract.md §3: offset, limit, X-Total-Count, X-Result-Count; 200 whether paged or not.
 func TestProductsArePaged(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
@@ -126,7 +126,7 @@ func TestProductsArePaged(t *testing.T) {
 	assert.Equal(t, made, idsOf(unpaged))
 }
 
-// contract.md §3: the reads are refused as the create is, in the same body.
+// docs/contract.md §3: the reads are refused as the create is, in the same body.
 func TestProductReadsRefused(t *testing.T) {
 	t.Parallel()
 	client := bundle.Demo.Product.DemoClient
@@ -158,7 +158,7 @@ func TestProductReadsRefused(t *testing.T) {
 	assert.Equal(t, "GET", deleted.header.Get("Allow"))
 }
 
-// contract.md §3: a client sees its own tenant's products and its own business unit's alone.
+// docs/contract.md §3: a client sees its own tenant's products and its own business unit's alone.
 func TestProductsOfOthersAreNotRead(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()

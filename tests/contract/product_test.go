@@ -86,7 +86,7 @@ func requireProductErrors(t *testing.T, a answer, status int, expected ...produc
 	}
 }
 
-// contract.md §3: 201, Location = href, the seed's response model with href and the empty TMF637 arrays.
+// docs/contract.md §3: 201, Location = href, the seed's response model with href and the empty TMF637 arrays.
 func TestProductIsCreated(t *testing.T) {
 	t.Parallel()
 	account := func(changes ...any) object { return demoProduct().set(changes[0], changes[1:]...) }
@@ -129,7 +129,7 @@ func TestProductIsCreated(t *testing.T) {
 	})
 }
 
-// contract.md §3: what the provider is asked.
+// docs/contract.md §3: what the provider is asked.
 func TestProductProviderRequest(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
@@ -149,7 +149,7 @@ func TestProductProviderRequest(t *testing.T) {
 	assert.NotEmpty(t, asked[0].Body["offerKey"])
 }
 
-// contract.md §3, rows "@type missing or not OTT" and "@baseType missing or not product".
+// docs/contract.md §3, rows "@type missing or not OTT" and "@baseType missing or not product".
 func TestProductWrongConstant(t *testing.T) {
 	t.Parallel()
 	for member, expected := range map[string]string{"@type": "OTT", "@baseType": "product"} {
@@ -167,7 +167,7 @@ func TestProductWrongConstant(t *testing.T) {
 	}
 }
 
-// contract.md §3, row "@referredType (or product id) that the provider refuses".
+// docs/contract.md §3, row "@referredType (or product id) that the provider refuses".
 func TestProductRefusedByTheProvider(t *testing.T) {
 	t.Parallel()
 	refused := productFault{Code: 400, Message: "Bango: Error while creating an entitlement", Description: "BAD_REQUEST-ProductKey is invalid."}
@@ -203,7 +203,7 @@ func TestProductRefusedByTheProvider(t *testing.T) {
 	})
 }
 
-// contract.md §3, row "other mandatory field, …": `APIKIT:BAD_REQUEST` · which field.
+// docs/contract.md §3, row "other mandatory field, …": `APIKIT:BAD_REQUEST` · which field.
 func TestProductMandatoryField(t *testing.T) {
 	t.Parallel()
 	medium := []any{"billingAccount", "contact", 0, "contactMedium", 0}
@@ -243,7 +243,7 @@ func TestProductMandatoryField(t *testing.T) {
 	}
 }
 
-// contract.md §3, row "emailAddress not an address".
+// docs/contract.md §3, row "emailAddress not an address".
 func TestProductInvalidEmail(t *testing.T) {
 	t.Parallel()
 	for _, email := range []any{
@@ -259,7 +259,7 @@ func TestProductInvalidEmail(t *testing.T) {
 	}
 }
 
-// contract.md §3, row "…correlation header missing…".
+// docs/contract.md §3, row "…correlation header missing…".
 func TestProductCorrelationHeader(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Product.DemoClient
@@ -279,7 +279,7 @@ func TestProductCorrelationHeader(t *testing.T) {
 	})
 }
 
-// contract.md §3, row "…businessId not two letters or not a served country".
+// docs/contract.md §3, row "…businessId not two letters or not a served country".
 func TestProductBusinessID(t *testing.T) {
 	t.Parallel()
 	for _, businessID := range []string{"P", "pa", "PAN", "P1", "%C3%91A", "GB", "ZZ", "P%20", "..%2F", "PA%00", "PA%23product"} {
@@ -292,7 +292,7 @@ func TestProductBusinessID(t *testing.T) {
 	}
 }
 
-// contract.md §3: all of a request's errors at once.
+// docs/contract.md §3: all of a request's errors at once.
 func TestProductFaultsTogether(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Product.DemoClient
@@ -322,7 +322,7 @@ func TestProductFaultsTogether(t *testing.T) {
 	requireProductErrors(t, send(t, in("GB"), `{`, productHeaders(demo, "")...), 400, bad(""), bad(""), bad(""))
 }
 
-// contract.md §3, row "credentials missing, short, unknown, wrong": 401, WWW-Authenticate: Client-ID-Enforcement.
+// docs/contract.md §3, row "credentials missing, short, unknown, wrong": 401, WWW-Authenticate: Client-ID-Enforcement.
 func TestProductUnauthenticated(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Product
@@ -351,7 +351,7 @@ func TestProductUnauthenticated(t *testing.T) {
 	}
 }
 
-// contract.md §3, row "client not allowed for this businessId": 403.
+// docs/contract.md §3, row "client not allowed for this businessId": 403.
 func TestProductForbidden(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -373,7 +373,7 @@ func TestProductForbidden(t *testing.T) {
 	}
 }
 
-// contract.md §3, row "wrong method / media type": 405 / 415.
+// docs/contract.md §3, row "wrong method / media type": 405 / 415.
 func TestProductMethodAndMediaType(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Product.DemoClient

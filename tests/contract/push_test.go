@@ -33,7 +33,7 @@ func scheduled(destinations int) (body object, notBefore string) {
 	return b.set(list, "destinations"), notBefore
 }
 
-// contract.md §2, status.
+// docs/contract.md §2, status.
 func TestPushStatusIsScheduledThenCancelled(t *testing.T) {
 	t.Parallel()
 	body, notBefore := scheduled(3)
@@ -78,7 +78,7 @@ func numbers(texts map[string]string) map[string]any {
 	return all
 }
 
-// contract.md §2, status: limit and next, destinations in the order sent.
+// docs/contract.md §2, status: limit and next, destinations in the order sent.
 func TestPushStatusPages(t *testing.T) {
 	t.Parallel()
 	body, _ := scheduled(7)
@@ -103,7 +103,7 @@ func TestPushStatusPages(t *testing.T) {
 	}
 }
 
-// contract.md §2: a delivered push, and 409 when nothing was left to cancel.
+// docs/contract.md §2: a delivered push, and 409 when nothing was left to cancel.
 func TestPushDeliveredCannotBeCancelled(t *testing.T) {
 	t.Parallel()
 	id := requirePushed(t, push(t, demoProgram(), demoBatch().text(t)))
@@ -121,7 +121,7 @@ func TestPushDeliveredCannotBeCancelled(t *testing.T) {
 	requireNotPushed(t, ask(t, ofPush(pushCancel, id, "")), 409, "Nothing was left to cancel", pushFailed)
 }
 
-// contract.md §2: unknown, or another provider's → 404; no token → 401 without a body.
+// docs/contract.md §2: unknown, or another provider's → 404; no token → 401 without a body.
 func TestPushThatIsNotTheCallers(t *testing.T) {
 	t.Parallel()
 	body, _ := scheduled(1)

@@ -99,7 +99,7 @@ func shownChannel(body object) string {
 	return shown(body, "channelId", "channelName", "endpointUrl", "isTransactional", "isTestChannel", "isActive")
 }
 
-// contract.md §1: register, get, list, override, delete, and the same id again at once.
+// docs/contract.md §1: register, get, list, override, delete, and the same id again at once.
 func TestRegistrationLife(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -150,7 +150,7 @@ func TestRegistrationLife(t *testing.T) {
 	}
 }
 
-// contract.md §1: an id belongs to the tenant that registered it: another gets 403 for a write and 404 for a read.
+// docs/contract.md §1: an id belongs to the tenant that registered it: another gets 403 for a write and 404 for a read.
 func TestRegistrationOfAnotherTenant(t *testing.T) {
 	t.Parallel()
 	body := lineChannel()
@@ -170,7 +170,7 @@ func TestRegistrationOfAnotherTenant(t *testing.T) {
 	require.Equal(t, 404, get(t, bundle.Demo.OTT, "line", id).status)
 }
 
-// contract.md §1: {"count","page","pageSize","links":{"self","previous","next"},"items"}.
+// docs/contract.md §1: {"count","page","pageSize","links":{"self","previous","next"},"items"}.
 func TestRegistrationListPages(t *testing.T) {
 	t.Parallel()
 	c, ids := ownTenant(t), []string{"00", "0042", "a?b=%c é", "z"}
@@ -205,7 +205,7 @@ func TestRegistrationListPages(t *testing.T) {
 	}
 }
 
-// contract.md §1: bad values of the path and of the query are the aggregate's.
+// docs/contract.md §1: bad values of the path and of the query are the aggregate's.
 func TestRegistrationListInvalid(t *testing.T) {
 	t.Parallel()
 	bearer := ottBearer(t, bundle.Demo.OTT, "")
@@ -234,7 +234,7 @@ func TestRegistrationListInvalid(t *testing.T) {
 	}
 }
 
-// contract.md §1, rows "no, bad or expired token" and "token lacks the scope", for list, get and delete.
+// docs/contract.md §1, rows "no, bad or expired token" and "token lacks the scope", for list, get and delete.
 func TestRegistrationLifeNeedsItsScope(t *testing.T) {
 	t.Parallel()
 	body := messengerPage()
@@ -260,7 +260,7 @@ func TestRegistrationLifeNeedsItsScope(t *testing.T) {
 	require.Equal(t, 200, get(t, bundle.Demo.OTT, "messenger", id).status)
 }
 
-// contract.md §1: 50 registrations of one page, and deletions of it, at the same time leave item and secret of one of them, or neither.
+// docs/contract.md §1: 50 registrations of one page, and deletions of it, at the same time leave item and secret of one of them, or neither.
 func TestRegistrationOverridesAndDeletionsAtOnce(t *testing.T) {
 	t.Parallel()
 	c, id := ownTenant(t), unique()

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The error codes of contract.md §1.
+// The error codes of docs/contract.md §1.
 const (
 	wrongType = 10001
 	missing   = 10002
@@ -95,7 +95,7 @@ func requireFaults(t *testing.T, a answer, expected []fault) {
 	require.Equal(t, expected, body.ValidationErrors)
 }
 
-// contract.md §1: 201, empty body; flags 0, 1, true, false; unknown members ignored; names match in any case; customerConnectSecret optional.
+// docs/contract.md §1: 201, empty body; flags 0, 1, true, false; unknown members ignored; names match in any case; customerConnectSecret optional.
 func TestRegistrationIsAccepted(t *testing.T) {
 	t.Parallel()
 	attributes := "ottPlatformAttributes"
@@ -155,7 +155,7 @@ func capitals(body string) string {
 	return body
 }
 
-// contract.md §1, row "field empty or missing": 10006 › 10002.
+// docs/contract.md §1, row "field empty or missing": 10006 › 10002.
 func TestRegistrationFieldMissing(t *testing.T) {
 	t.Parallel()
 	messenger := map[string]string{
@@ -195,7 +195,7 @@ func TestRegistrationFieldMissing(t *testing.T) {
 	})
 }
 
-// contract.md §1: order of aggregated errors.
+// docs/contract.md §1: order of aggregated errors.
 func TestRegistrationFaultsInOrder(t *testing.T) {
 	t.Parallel()
 	invalid := func(code int, fields ...string) []fault {
@@ -241,7 +241,7 @@ func TestRegistrationFaultsInOrder(t *testing.T) {
 	}
 }
 
-// contract.md §1, rows "ottPlatformName not line or messenger" and "ottPlatformAttributes missing, empty or not an object": 10006 › 10005.
+// docs/contract.md §1, rows "ottPlatformName not line or messenger" and "ottPlatformAttributes missing, empty or not an object": 10006 › 10005.
 func TestRegistrationPlatformInvalid(t *testing.T) {
 	t.Parallel()
 	for _, name := range []any{"telegram", "Messenger ", "messenger,line", "\u0000", strings.Repeat("line", 1000)} {
@@ -254,7 +254,7 @@ func TestRegistrationPlatformInvalid(t *testing.T) {
 	requireFaults(t, register(t, `{"ottPlatformName":"line"}`), []fault{{Message: "OttPlatformAttributes is invalid", ErrorCode: badValue}})
 }
 
-// contract.md §1, row "wrong JSON type": 10006 › 10001.
+// docs/contract.md §1, row "wrong JSON type": 10006 › 10001.
 func TestRegistrationWrongType(t *testing.T) {
 	t.Parallel()
 	wrong := []any{5, true, object{"a": "b"}, []any{"text"}, json.Number("1e400"), json.Number(strings.Repeat("9", 400))}
@@ -294,7 +294,7 @@ func TestRegistrationWrongType(t *testing.T) {
 	})
 }
 
-// contract.md §1, row "flag not 0, 1, true, false": 10006 › 10005.
+// docs/contract.md §1, row "flag not 0, 1, true, false": 10006 › 10005.
 func TestRegistrationFlagInvalid(t *testing.T) {
 	t.Parallel()
 	for member, field := range map[string]string{"isActive": "IsActive", "isTransactional": "isTransactional", "isTestChannel": "isTestChannel"} {
@@ -308,7 +308,7 @@ func TestRegistrationFlagInvalid(t *testing.T) {
 	}
 }
 
-// contract.md §1, row "endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or metadata host": 10006 › 10005.
+// docs/contract.md §1, row "endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or metadata host": 10006 › 10005.
 func TestRegistrationEndpointURLInvalid(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
@@ -332,7 +332,7 @@ func TestRegistrationEndpointURLInvalid(t *testing.T) {
 	}
 }
 
-// contract.md §1, row "not application/json": 415, no body.
+// docs/contract.md §1, row "not application/json": 415, no body.
 func TestRegistrationNotJSONMediaType(t *testing.T) {
 	t.Parallel()
 	for _, contentType := range []string{"", "text/plain", "text/json", "application/xml", "application/x-www-form-urlencoded", "application/octet-stream", "application/jsonx", "json"} {
@@ -340,7 +340,7 @@ func TestRegistrationNotJSONMediaType(t *testing.T) {
 	}
 }
 
-// contract.md §1, row "no, bad or expired token": 401, errorcode 0, `Not Authorized`.
+// docs/contract.md §1, row "no, bad or expired token": 401, errorcode 0, `Not Authorized`.
 func TestRegistrationUnauthorized(t *testing.T) {
 	t.Parallel()
 	for name, bearer := range badBearers(t, ottBearer(t, bundle.Demo.OTT, "")) {
@@ -363,7 +363,7 @@ func TestRegistrationUnauthorized(t *testing.T) {
 
 const insufficientPrivileges = `{"message":"Insufficient Privileges","errorcode":20002,"documentation":""}`
 
-// contract.md §1, row "token lacks the scope": 403, errorcode 20002, `Insufficient Privileges`.
+// docs/contract.md §1, row "token lacks the scope": 403, errorcode 20002, `Insufficient Privileges`.
 func TestRegistrationLacksTheScope(t *testing.T) {
 	t.Parallel()
 	for name, bearer := range map[string]string{
@@ -381,7 +381,7 @@ func TestRegistrationLacksTheScope(t *testing.T) {
 	}
 }
 
-// contract.md §1, row "the id belongs to another tenant": 403; the same tenant overrides (seed 000).
+// docs/contract.md §1, row "the id belongs to another tenant": 403; the same tenant overrides (seed 000).
 func TestRegistrationOverride(t *testing.T) {
 	t.Parallel()
 	for name, valid := range map[string]func() object{"messenger": messengerPage, "line": lineChannel} {
@@ -414,7 +414,7 @@ func TestRegistrationOverride(t *testing.T) {
 	}
 }
 
-// contract.md §1: 20 registrations of one page at the same time leave one whole registration.
+// docs/contract.md §1: 20 registrations of one page at the same time leave one whole registration.
 func TestRegistrationConcurrentOverrides(t *testing.T) {
 	t.Parallel()
 	id := unique()
@@ -431,7 +431,7 @@ func TestRegistrationConcurrentOverrides(t *testing.T) {
 	registrationItem(t, "messenger", id)
 }
 
-// contract.md §1: isActive, isTransactional, isTestChannel are kept as booleans; credentials go to Secrets Manager, never to DynamoDB.
+// docs/contract.md §1: isActive, isTransactional, isTestChannel are kept as booleans; credentials go to Secrets Manager, never to DynamoDB.
 func TestRegistrationIsKept(t *testing.T) {
 	t.Parallel()
 	var credentials []string

@@ -36,7 +36,7 @@ func entitlements(t *testing.T, customer string) []entitlement {
 	return own
 }
 
-// contract.md §3: the operation resends. The same billing account, product and @referredType is the same product id; the
+// docs/contract.md §3: the operation resends. The same billing account, product and @referredType is the same product id; the
 // link is renewed, never a second entitlement.
 func TestProductIsResent(t *testing.T) {
 	t.Parallel()
@@ -84,7 +84,7 @@ func dig2(value any, path ...any) any {
 	return value
 }
 
-// contract.md §3: same client, business, correlation id and body → the first answer again; other body → 409.
+// docs/contract.md §3: same client, business, correlation id and body → the first answer again; other body → 409.
 func TestProductCorrelationID(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Product.DemoClient
@@ -147,7 +147,7 @@ func TestProductCorrelationID(t *testing.T) {
 	})
 }
 
-// contract.md §3: creates of one product at the same time, each with its own correlation id, are of one product and one
+// docs/contract.md §3: creates of one product at the same time, each with its own correlation id, are of one product and one
 // entitlement. Each that is accepted is mailed, and no more are accepted than the account may have.
 func TestProductConcurrentCreates(t *testing.T) {
 	t.Parallel()
@@ -200,7 +200,7 @@ func TestProductHasAnotherEntitlement(t *testing.T) {
 	require.Equal(t, link, linkIn(t, mailed(t, body, 2)[1]))
 }
 
-// contract.md §3, row "provider down / slow": 502 / 504, nothing is lost: the same request again completes it.
+// docs/contract.md §3, row "provider down / slow": 502 / 504, nothing is lost: the same request again completes it.
 func TestProductProviderFaults(t *testing.T) {
 	t.Parallel()
 	const granted = `{"entitlementId":"e-1","responseCode":"CLIENT_ACTION_REQUIRED","responseMessage":"","parameters":{"url":"https://` + activationHost + `/1"}}`

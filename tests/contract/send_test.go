@@ -118,7 +118,7 @@ func (s sender) received() []standin.PlatformRequest {
 	return requests
 }
 
-// contract.md §1, "Send and receive": POST to the registration's endpointUrl with the page access token and appsecret_proof.
+// docs/contract.md §1, "Send and receive": POST to the registration's endpointUrl with the page access token and appsecret_proof.
 func TestSendToMessenger(t *testing.T) {
 	t.Parallel()
 	page := newPage(t)
@@ -157,7 +157,7 @@ func requireUnknownMessage(t *testing.T, a answer) {
 	require.JSONEq(t, `{"message":"The message does not exist","errorcode":30003,"documentation":""}`, string(a.body))
 }
 
-// contract.md §1: a stateless token, then push with X-Line-Retry-Key; a userReference is tried first, push if LINE refuses it.
+// docs/contract.md §1: a stateless token, then push with X-Line-Retry-Key; a userReference is tried first, push if LINE refuses it.
 func TestSendToLINE(t *testing.T) {
 	t.Parallel()
 	channel := newChannel(t)
@@ -182,7 +182,7 @@ func TestSendToLINE(t *testing.T) {
 	assert.Equal(t, second, push.Headers["x-line-retry-key"])
 }
 
-// contract.md §1: a refusal is final and readable. An inactive registration sends nothing.
+// docs/contract.md §1: a refusal is final and readable. An inactive registration sends nothing.
 func TestSendIsRefusedByThePlatform(t *testing.T) {
 	t.Parallel()
 	page, channel := newPage(t), newChannel(t)
@@ -197,7 +197,7 @@ func TestSendIsRefusedByThePlatform(t *testing.T) {
 	}
 }
 
-// contract.md §1: `Sender Id provided is either unregistered or inactive`.
+// docs/contract.md §1: `Sender Id provided is either unregistered or inactive`.
 func TestSendFromNobody(t *testing.T) {
 	t.Parallel()
 	page, channel := newPage(t), newChannel(t)
@@ -218,7 +218,7 @@ func TestSendFromNobody(t *testing.T) {
 	assert.Empty(t, page.received())
 }
 
-// Each row of contract.md §1's list, in its order, alone and all at once.
+// Each row of docs/contract.md §1's list, in its order, alone and all at once.
 func TestSendFaults(t *testing.T) {
 	t.Parallel()
 	page, channel := newPage(t), newChannel(t)
@@ -288,7 +288,7 @@ func make6() []any {
 	return contents
 }
 
-// contract.md §1: the same messageKey with the same body within 24 h gives the first ottRequestId and sends nothing; with another body 409.
+// docs/contract.md §1: the same messageKey with the same body within 24 h gives the first ottRequestId and sends nothing; with another body 409.
 func TestSendTheSameKeyAgain(t *testing.T) {
 	t.Parallel()
 	page := newPage(t)
@@ -318,7 +318,7 @@ func TestSendTheSameKeyAgain(t *testing.T) {
 	require.EqualValues(t, 30004, number(t, a.json(t)["errorcode"]))
 }
 
-// contract.md §1: 401 without a token, 403 without ott_send, 415 for another media type; compressed bodies.
+// docs/contract.md §1: 401 without a token, 403 without ott_send, 415 for another media type; compressed bodies.
 func TestSendAccess(t *testing.T) {
 	t.Parallel()
 	page := newPage(t)

@@ -26,6 +26,7 @@ import (
 	"carillon/shared/dynamo"
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
+	"carillon/shared/product/mailevent"
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/product/store"
 	"carillon/shared/secret"
@@ -70,7 +71,7 @@ type bundle struct {
 	name   string
 	store  *store.Mails // undisturbed
 	mailer *mail.Mailer
-	events *mail.EventHandler
+	events *mailevent.Handler
 	clock  *clocktest.Clock
 	log    lockedBuffer
 
@@ -118,7 +119,7 @@ func deploy(t *testing.T) *bundle {
 	ses := emulatortest.Between(t, emulatortest.AWSEndpoint(), b.serveSES)
 	queue := mailqueue.NewQueue(sqs.New(sqsOptions), b.queueURL(), b.clock)
 	b.mailer = mail.NewMailer(mails, queue, b.sender(ses, 5*time.Second), b.clock, b.logger())
-	b.events = mail.NewEventHandler(mails, b.clock, b.logger())
+	b.events = mailevent.NewHandler(mails, b.clock, b.logger())
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(b.log.String())

@@ -19,7 +19,7 @@ import (
 	"carillon/shared/clock"
 	"carillon/shared/dynamo"
 	"carillon/shared/product"
-	"carillon/shared/product/mail"
+	"carillon/shared/product/mailevent"
 	"carillon/shared/product/store"
 	"carillon/shared/stackname"
 )
@@ -194,7 +194,7 @@ func FuzzEventHandler(f *testing.F) {
 	f.Add(`{"detail":{"mail":{"tags":{"request":null}}}}`)
 	name := emulatortest.Deploy(f)
 	mails := store.NewMails(emulatortest.DynamoDB(), stackname.MailsTable(name), stackname.ProductsTable(name), clock.System{})
-	handler := mail.NewEventHandler(mails, clock.System{}, slog.New(slog.DiscardHandler))
+	handler := mailevent.NewHandler(mails, clock.System{}, slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, body string) {
 		response, err := handler.Handle(t.Context(), sqsEvent(body))
 		require.NoError(t, err)

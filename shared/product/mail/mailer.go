@@ -1,5 +1,5 @@
-// Package mail sends activation mails by SES, and records what SES tells of them afterwards (docs/contract.md §3). It
-// is apart from package product so that the functions behind the API carry neither templates nor SES.
+// Package mail sends activation mails by SES (docs/contract.md §3). It is apart from package product so that the
+// functions behind the API carry neither templates nor SES.
 package mail
 
 import (
@@ -16,6 +16,7 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/messagebatch"
 	"carillon/shared/product"
+	"carillon/shared/product/mailevent"
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/product/store"
 )
@@ -74,7 +75,7 @@ func (m *Mailer) send(ctx context.Context, job mailqueue.Job) error {
 	mail, err := m.mails.Claim(ctx, job.RequestID, uuid.NewString(), now)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		m.log.WarnContext(ctx, unknownMail, "request", job.RequestID)
+		m.log.WarnContext(ctx, mailevent.UnknownMail, "request", job.RequestID)
 		return nil
 	case fault.Is(err, fault.Conflict):
 		return m.claimedBefore(ctx, mail, job)
@@ -124,7 +125,7 @@ func (m *Mailer) claimedBefore(ctx context.Context, mail product.Mail, job mailq
 
 // end keeps an outcome. If more is known already, from an event of SES that was faster, there is nothing to do.
 func (m *Mailer) end(ctx context.Context, mail product.Mail, job mailqueue.Job, outcome product.Outcome) error {
-	logOutcome(ctx, m.log, mail.RequestID, outcome, slog.Int("tries", job.Tries))
+	mailevent.LogOutcome(ctx, m.log, mail.RequestID, outcome, slog.Int("tries", job.Tries))
 	return fault.Ignore(m.mails.SetOutcome(ctx, mail, outcome, m.clock.Now()), fault.Conflict)
 }
 

@@ -2,7 +2,6 @@ package mail
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +20,7 @@ import (
 
 	"carillon/shared/environment"
 	"carillon/shared/product"
+	"carillon/shared/product/mailevent"
 )
 
 // sendTimeout is how long SES may take for a mail. A mail that it does not answer for in time counts as unknown, so it
@@ -29,9 +29,7 @@ const sendTimeout = 15 * time.Second
 
 const (
 	dialTimeout = 3 * time.Second
-	// requestTag is the tag by which an event of SES names the request whose mail it is about.
-	requestTag = "request"
-	charset    = "UTF-8"
+	charset     = "UTF-8"
 	// noMessage is what the SDK calls the message of an error that has none.
 	noMessage = "UnknownError"
 )
@@ -97,7 +95,7 @@ func (s *Sender) send(ctx context.Context, m product.Mail) (messageID string, er
 		}},
 		ConfigurationSetName: aws.String(s.configurationSet),
 		EmailTags: []types.MessageTag{
-			{Name: aws.String(requestTag), Value: aws.String(encodeTag(m.RequestID))},
+			{Name: aws.String(mailevent.RequestTag), Value: aws.String(mailevent.EncodeTag(m.RequestID))},
 		},
 	})
 	answer, answered := errors.AsType[*smithyhttp.ResponseError](err)
@@ -116,20 +114,6 @@ func (s *Sender) send(ctx context.Context, m product.Mail) (messageID string, er
 
 func text(data string) *types.Content {
 	return &types.Content{Data: aws.String(data), Charset: aws.String(charset)}
-}
-
-// encodeTag writes a request's id in the characters of a tag's value: API Gateway's ids have others.
-func encodeTag(requestID string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(requestID))
-}
-
-// decodeTag reads what encodeTag wrote, or returns "".
-func decodeTag(value string) string {
-	id, err := base64.RawURLEncoding.DecodeString(value)
-	if err != nil {
-		return ""
-	}
-	return string(id)
 }
 
 // accountStates are refusals of every mail for the time being, which whoever runs the account can end.

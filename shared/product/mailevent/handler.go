@@ -1,4 +1,6 @@
-package mail
+// Package mailevent keeps what SES tells of activation mails after it took them (docs/contract.md §3). It is apart from
+// package mail so that its function carries neither templates, SES nor SQS.
+package mailevent
 
 import (
 	"context"
@@ -16,26 +18,26 @@ import (
 	"carillon/shared/product/store"
 )
 
-// EventHandler serves the queue of SES's events: it keeps what became of mails after SES took them.
-type EventHandler struct {
+// Handler serves the queue of SES's events: it keeps what became of mails after SES took them.
+type Handler struct {
 	mails *store.Mails
 	clock clock.Clock
 	log   *slog.Logger
 }
 
-// NewEventHandler returns an EventHandler.
-func NewEventHandler(mails *store.Mails, clock clock.Clock, log *slog.Logger) *EventHandler {
-	return &EventHandler{mails: mails, clock: clock, log: log}
+// NewHandler returns a Handler.
+func NewHandler(mails *store.Mails, clock clock.Clock, log *slog.Logger) *Handler {
+	return &Handler{mails: mails, clock: clock, log: log}
 }
 
 // Handle works through the events of a batch of messages. They may come twice and in any order: a mail's state never
 // goes back. An event of a mail or a type that is not known is logged and done with. Handle reports the messages that
 // are no events, and those that failed for a reason that a repeat may mend, AWS's mostly.
-func (h *EventHandler) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
+func (h *Handler) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
 	return messagebatch.Each(h.log, h.handle)(ctx, event)
 }
 
-var errEvent = errors.New("mail: a message is not an event of SES")
+var errEvent = errors.New("mailevent: a message is not an event of SES")
 
 // sesEvent is an event as EventBridge delivers it.
 type sesEvent struct {
@@ -114,7 +116,7 @@ func (e *sesEvent) bounceReason() string {
 	return reason + ": " + said
 }
 
-func (h *EventHandler) handle(ctx context.Context, body string) error {
+func (h *Handler) handle(ctx context.Context, body string) error {
 	var event sesEvent
 	// A receiver's server may say anything.
 	err := json.Unmarshal([]byte(body), &event, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
@@ -122,7 +124,7 @@ func (h *EventHandler) handle(ctx context.Context, body string) error {
 		return errEvent // without the cause, which may quote an address
 	}
 	var requestID string
-	if tags := event.Detail.Mail.Tags[requestTag]; len(tags) > 0 {
+	if tags := event.Detail.Mail.Tags[RequestTag]; len(tags) > 0 {
 		requestID = decodeTag(tags[0])
 	}
 	outcome, known := event.outcome()
@@ -133,20 +135,20 @@ func (h *EventHandler) handle(ctx context.Context, body string) error {
 	err = h.keep(ctx, requestID, outcome)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		h.log.WarnContext(ctx, unknownMail, "request", requestID, "eventType", event.Detail.EventType)
+		h.log.WarnContext(ctx, UnknownMail, "request", requestID, "eventType", event.Detail.EventType)
 		return nil
 	case fault.Is(err, fault.Conflict):
 		return nil // it comes twice, or tells less than is known
 	case err != nil:
 		return err
 	}
-	logOutcome(ctx, h.log, requestID, outcome)
+	LogOutcome(ctx, h.log, requestID, outcome)
 	return nil
 }
 
 // keep keeps an outcome. It returns a fault NotFound if there is no such mail, Conflict if it tells no more than is
 // known, or DynamoDB's error.
-func (h *EventHandler) keep(ctx context.Context, requestID string, outcome product.Outcome) error {
+func (h *Handler) keep(ctx context.Context, requestID string, outcome product.Outcome) error {
 	if requestID == "" {
 		return fault.New(fault.NotFound, "")
 	}

@@ -1,4 +1,4 @@
-package mail
+package mailevent
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 	"carillon/shared/product"
 )
 
-// unknownMail is what the log is told of a job or an event of a mail that is not kept, or not any more.
-const unknownMail = "unknown mail"
+// UnknownMail is what the log is told of a job or an event of a mail that is not kept, or not any more.
+const UnknownMail = "unknown mail"
 
-// logOutcome writes a line per outcome, with its metric in it. The reason stays out of it: it may hold an address.
-func logOutcome(
+// LogOutcome writes a line per outcome, with its metric in it. The reason stays out of it: it may hold an address.
+func LogOutcome(
 	ctx context.Context, log *slog.Logger, requestID string, outcome product.Outcome, more ...slog.Attr,
 ) {
 	level, refused := slog.LevelInfo, 0
