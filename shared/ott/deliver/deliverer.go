@@ -169,7 +169,7 @@ func (d *Deliverer) logTry(
 	attrs := []slog.Attr{
 		slog.String("ottRequestId", m.OttRequestID),
 		slog.String("platform", string(r.Platform)),
-		slog.String("propertyId", r.PropertyID),
+		slog.String("ottPropertyId", r.PropertyID),
 		slog.Int("tries", m.Tries),
 		slog.Float64("durationMs", float64(took.Microseconds())/1000),
 	}
