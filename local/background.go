@@ -3,6 +3,8 @@ package local
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -19,8 +21,14 @@ const defaultConcurrency = 16
 // background is what invokes functions without a caller: queues and schedules.
 type background struct {
 	urls      map[string]string // of the queues, by logical id
-	mappings  []*eventsource.Mapping
+	mappings  []mapping
 	scheduler *schedule.Scheduler
+}
+
+// mapping takes messages from the queue with that logical id.
+type mapping struct {
+	queue string
+	*eventsource.Mapping
 }
 
 // concurrency is how many invocations a mapping may have at the same time.
@@ -48,35 +56,36 @@ func (b *Bundle) processes(f template.Function) int {
 	return n
 }
 
-// feed starts the queues' mappings and the schedules. It is the last step of the start: nothing runs before all is there.
+// feed starts the queues' mappings and the schedules. It is the last step of the start: nothing runs before all is
+// there.
 func (b *Bundle) feed(t *template.Template, functions []template.Function) error {
 	queues, err := t.Queues()
 	if err != nil {
 		return err
 	}
 	b.background.urls = map[string]string{}
-	urlOf := map[string]string{} // by ARN
+	idOf := map[string]string{} // by ARN
 	for _, q := range queues {
 		physical, ok := t.Bound(q.LogicalID)
 		if !ok {
 			return fmt.Errorf("queue %s was not created", q.LogicalID)
 		}
 		b.background.urls[q.LogicalID] = physical.Ref
-		urlOf[physical.Attributes["Arn"]] = physical.Ref
+		idOf[physical.Attributes["Arn"]] = q.LogicalID
 	}
 	var schedules []schedule.Schedule
 	for _, f := range functions {
 		function := b.functions[f.LogicalID]
 		for _, m := range f.Mappings {
-			url, ok := urlOf[m.QueueARN]
+			id, ok := idOf[m.QueueARN]
 			if !ok {
 				return fmt.Errorf("%s takes messages from %s, which is not in the template", f.LogicalID, m.QueueARN)
 			}
-			b.background.mappings = append(b.background.mappings, eventsource.Start(eventsource.Config{
-				Client: b.SQS(), URL: url, ARN: m.QueueARN, Function: function,
+			b.background.mappings = append(b.background.mappings, mapping{queue: id, Mapping: eventsource.Start(eventsource.Config{
+				Client: b.SQS(), URL: b.background.urls[id], ARN: m.QueueARN, Function: function,
 				BatchSize: m.BatchSize, Concurrency: b.concurrency(m),
 				ReportBatchItemFailures: m.ReportBatchItemFailures, Paused: m.Disabled, Log: b.options.Log,
-			}))
+			})})
 		}
 		for _, s := range f.Schedules {
 			schedules = append(schedules, schedule.Schedule{
@@ -111,18 +120,37 @@ func (b *Bundle) PauseSchedules() { b.background.scheduler.Pause() }
 // ResumeSchedules lets the schedules run, those of a bundle with ManualSchedules too.
 func (b *Bundle) ResumeSchedules() { b.background.scheduler.Resume() }
 
-// PauseQueues returns when no function is given messages any more, within a second or so; invocations under way go on.
-func (b *Bundle) PauseQueues() {
-	for _, mapping := range b.background.mappings {
-		mapping.Pause()
+// PauseQueues returns when no function is given messages any more of the queues with these logical ids, of all if none
+// is named. It takes a second or so; invocations under way go on.
+func (b *Bundle) PauseQueues(logicalIDs ...string) {
+	var all sync.WaitGroup
+	for _, m := range b.background.of(logicalIDs) {
+		all.Go(m.Pause)
+	}
+	all.Wait()
+}
+
+// ResumeQueues gives functions messages again of the queues with these logical ids, of all if none is named.
+func (b *Bundle) ResumeQueues(logicalIDs ...string) {
+	for _, m := range b.background.of(logicalIDs) {
+		m.Resume()
 	}
 }
 
-// ResumeQueues gives functions messages again.
-func (b *Bundle) ResumeQueues() {
-	for _, mapping := range b.background.mappings {
-		mapping.Resume()
+// of returns the mappings of queues, all of them if none is named. It panics when no function takes from one of them.
+func (b background) of(queues []string) []mapping {
+	if len(queues) == 0 {
+		return b.mappings
 	}
+	var found []mapping
+	for _, id := range queues {
+		i := slices.IndexFunc(b.mappings, func(m mapping) bool { return m.queue == id })
+		if i < 0 {
+			panic("local: no function takes messages from " + id)
+		}
+		found = append(found, b.mappings[i])
+	}
+	return found
 }
 
 // QueueURL is the URL of the queue with this logical id. It panics when the template has none of that name.

@@ -36,9 +36,9 @@ func (c Call) send(w http.ResponseWriter, body string) {
 	c.endpoint.ServeHTTP(w, r)
 }
 
-// Between returns an AWS endpoint in front of another one, for as long as the test runs. A call that answer answers, which
-// it says by returning true, goes no further unless answer sends it; any other goes on as it is. Calls come at once, so
-// answer must be safe for concurrent use.
+// Between returns an AWS endpoint in front of another one, for as long as the test runs. A call that answer answers,
+// which it says by returning true, goes no further unless answer sends it; any other goes on as it is. Calls come at
+// once, so answer must be safe for concurrent use.
 func Between(t *testing.T, endpoint string, answer func(w http.ResponseWriter, call Call) bool) string {
 	t.Helper()
 	target, err := url.Parse(endpoint)

@@ -59,7 +59,7 @@ func Run(tests func() int) int {
 }
 
 func start(ctx context.Context, say func(string)) (*emulator.Set, error) {
-	root, err := repository()
+	root, err := Repository()
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,9 @@ func start(ctx context.Context, say func(string)) (*emulator.Set, error) {
 	return set, nil
 }
 
-// repository is the folder of go.mod: go test starts a test in its package's folder.
-func repository() (string, error) {
+// Repository returns the folder of go.mod: go test starts a test in its package's folder. It returns the file system's
+// error.
+func Repository() (string, error) {
 	folder, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -160,8 +161,8 @@ func SESv2At(endpoint string) *sesv2.Client {
 // StackName returns a name that no other test uses. Nothing is deployed under it.
 func StackName() string { return "t" + uuid.NewString()[:8] }
 
-// Deploy creates what template.yaml declares (tables, queues, secrets, rules, the mails' configuration set), and returns
-// the name of the stack, which no other test uses. SES takes mails from MailFrom then.
+// Deploy creates what template.yaml declares (tables, queues, secrets, rules, the mails' configuration set), and
+// returns the name of the stack, which no other test uses. SES takes mails from MailFrom then.
 func Deploy(t testing.TB) (stackName string) {
 	t.Helper()
 	clients := stack.Clients{

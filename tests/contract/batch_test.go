@@ -49,8 +49,8 @@ func push(t *testing.T, e endpoint, body string, headers ...string) answer {
 // requirePushed checks the answer to an accepted push and returns its requestId.
 func requirePushed(t *testing.T, a answer) string {
 	t.Helper()
-	require.Equal(t, 200, a.status, "%s", a.body)
-	body := a.json(t)
+	require.Equal(t, 200, a.Status, "%s", a.Body)
+	body := a.Object(t)
 	require.Equal(t, map[string]any{"response": "success", "message": nil, "errorCode": "", "requestId": body["requestId"]}, body)
 	return body["requestId"].(string)
 }
@@ -58,10 +58,10 @@ func requirePushed(t *testing.T, a answer) string {
 // requireNotPushed checks the error body of a batch.
 func requireNotPushed(t *testing.T, a answer, status int, response, message string) {
 	t.Helper()
-	require.Equal(t, status, a.status, "%s", a.body)
+	require.Equal(t, status, a.Status, "%s", a.Body)
 	require.Equal(t, map[string]any{
-		"response": response, "message": message, "errorCode": json.Number(fmt.Sprint(status)), "requestId": a.requestID(),
-	}, a.json(t))
+		"response": response, "message": message, "errorCode": json.Number(fmt.Sprint(status)), "requestId": a.RequestID(),
+	}, a.Object(t))
 }
 
 // docs/contract.md §2: POST /federated/outbound/v2/batch → 200 `success`, once the push is durable.
@@ -107,7 +107,7 @@ func TestBatchIsAccepted(t *testing.T) {
 			t.Parallel()
 			a := push(t, demoProgram(), test.body.text(t))
 			id := requirePushed(t, a)
-			assert.Equal(t, a.requestID(), id)
+			assert.Equal(t, a.RequestID(), id)
 			requireDurable(t, id, test.total, 1)
 		})
 	}
@@ -144,7 +144,8 @@ func requireDurable(t *testing.T, requestID string, total, chunks int) {
 	require.NotContains(t, parts, fmt.Sprintf("chunk#%05d", chunks))
 }
 
-// docs/contract.md §2, row "neither aNumbers nor aNumberGroupId, or empty, or a group that is not the provider's". It comes before every other.
+// docs/contract.md §2, row "neither aNumbers nor aNumberGroupId, or empty, or a group that is not the provider's". It
+// comes before every other.
 func TestBatchMustSendANumbers(t *testing.T) {
 	t.Parallel()
 	without := demoBatch().without("aNumbers")
@@ -178,7 +179,8 @@ func TestBatchMustNotSendBoth(t *testing.T) {
 	requireNotPushed(t, push(t, demoProgram(), both.set(unknownUUID, "aNumberGroupId").text(t)), 400, eitherOr, pushFailed)
 }
 
-// docs/contract.md §2, row "programContentUuid missing, not a UUID, unknown, another provider's, or a program that is not complete".
+// docs/contract.md §2, row "programContentUuid missing, not a UUID, unknown, another provider's, or a program that is
+// not complete".
 func TestBatchInvalidProgram(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]endpoint{
@@ -219,7 +221,7 @@ func TestBatchANumberNotAllowed(t *testing.T) {
 			t.Parallel()
 			a := push(t, demoProgram(), demoBatch().set(numbers, "aNumbers").text(t))
 			requireNotPushed(t, a, 200, notAllowed, pushFailed)
-			require.Empty(t, pushParts(t, a.requestID()), "nothing is pushed")
+			require.Empty(t, pushParts(t, a.RequestID()), "nothing is pushed")
 		})
 	}
 }
@@ -283,11 +285,11 @@ func TestBatchBadField(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := push(t, demoProgram(), test.body.text(t))
-			response := a.json(t)["response"].(string)
+			response := a.Object(t)["response"].(string)
 			requireNotPushed(t, a, 400, response, pushFailed)
 			assert.True(t, strings.HasPrefix(response, test.where+" "), response)
 			assert.NotContains(t, response, "; ", "one fault is reported once")
-			require.Empty(t, pushParts(t, a.requestID()), "nothing is pushed")
+			require.Empty(t, pushParts(t, a.RequestID()), "nothing is pushed")
 		})
 	}
 	t.Run("the contract's own example", func(t *testing.T) {
@@ -313,7 +315,7 @@ func TestBatchReportsFaultsTogether(t *testing.T) {
 		t.Parallel()
 		body := demoBatch().set("x", "destinations", 0, "bNumber").set("no number", "aNumbers", 0).set("never", "notBefore").set(0, "ttlSeconds").set("maybe", "keepAfterCall")
 		a := push(t, demoProgram(), body.text(t))
-		faults := strings.Split(a.json(t)["response"].(string), "; ")
+		faults := strings.Split(a.Object(t)["response"].(string), "; ")
 		require.Len(t, faults, 5)
 		for _, where := range []string{"destinations[0].bNumber", "aNumbers[0]", "notBefore", "ttlSeconds", "keepAfterCall"} {
 			assert.Contains(t, strings.Join(faults, "\n"), where+" must")
@@ -327,7 +329,7 @@ func TestBatchReportsFaultsTogether(t *testing.T) {
 				destinations[i] = object{"bNumber": "x"}
 			}
 			a := push(t, demoProgram(), demoBatch().set(destinations, "destinations").text(t))
-			faults := strings.Split(a.json(t)["response"].(string), "; ")
+			faults := strings.Split(a.Object(t)["response"].(string), "; ")
 			require.Len(t, faults, expected)
 			assert.Equal(t, "destinations[19].bNumber must be an E.164 number", faults[19])
 			if count > 20 {
@@ -338,7 +340,7 @@ func TestBatchReportsFaultsTogether(t *testing.T) {
 	t.Run("before aNumbers that are not allowed", func(t *testing.T) {
 		t.Parallel()
 		body := demoBatch().set([]any{"+15550001111"}, "aNumbers").set("never", "notBefore")
-		require.Equal(t, 400, push(t, demoProgram(), body.text(t)).status)
+		require.Equal(t, 400, push(t, demoProgram(), body.text(t)).Status)
 	})
 }
 
@@ -353,7 +355,7 @@ func TestBatchLimitOfDestinations(t *testing.T) {
 	t.Run("25,001", func(t *testing.T) {
 		t.Parallel()
 		a := push(t, demoProgram(), zipped(largeBatch(25_001)), "Content-Encoding", "gzip")
-		response := a.json(t)["response"].(string)
+		response := a.Object(t)["response"].(string)
 		requireNotPushed(t, a, 400, response, pushFailed)
 		assert.True(t, strings.HasPrefix(response, "destinations "), response)
 	})
@@ -373,7 +375,8 @@ func largeBatch(destinations int) string {
 	return b.String()
 }
 
-// docs/contract.md §2, Idempotency-Key: same key and body → the first answer with its requestId, nothing is pushed; other body → 409.
+// docs/contract.md §2, Idempotency-Key: same key and body → the first answer with its requestId, nothing is pushed;
+// other body → 409.
 func TestBatchIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	t.Run("replay and conflict", func(t *testing.T) {
@@ -382,27 +385,27 @@ func TestBatchIdempotencyKey(t *testing.T) {
 		first := push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key)
 		id := requirePushed(t, first)
 		again := push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key)
-		require.Equal(t, string(first.body), string(again.body))
-		require.NotEqual(t, first.requestID(), again.requestID(), "x-request-id is each request's own")
-		require.Empty(t, pushParts(t, again.requestID()), "nothing is pushed again")
+		require.Equal(t, first.Body, again.Body)
+		require.NotEqual(t, first.RequestID(), again.RequestID(), "x-request-id is each request's own")
+		require.Empty(t, pushParts(t, again.RequestID()), "nothing is pushed again")
 		requireDurable(t, id, 2, 1)
 
 		for name, conflict := range map[string]answer{
 			"other body":    push(t, demoProgram(), demoBatch().set("7200", "ttlSeconds").text(t), "Idempotency-Key", key),
 			"other program": push(t, withProgram(incompleteProgram), demoBatch().text(t), "Idempotency-Key", key),
 		} {
-			body := conflict.json(t)
+			body := conflict.Object(t)
 			requireNotPushed(t, conflict, 409, body["response"].(string), pushFailed)
-			require.Empty(t, pushParts(t, conflict.requestID()), name)
+			require.Empty(t, pushParts(t, conflict.RequestID()), name)
 		}
-		require.Equal(t, string(first.body), string(push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key).body), "a conflict changes nothing")
+		require.Equal(t, first.Body, push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key).Body, "a conflict changes nothing")
 	})
 	t.Run("the same body in gzip", func(t *testing.T) {
 		t.Parallel()
 		key := unique()
 		first := push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key)
 		again := push(t, demoProgram(), zipped(demoBatch().text(t)), "Idempotency-Key", key, "Content-Encoding", "gzip")
-		require.Equal(t, string(first.body), string(again.body))
+		require.Equal(t, first.Body, again.Body)
 	})
 	t.Run("another client's key", func(t *testing.T) {
 		t.Parallel()
@@ -415,7 +418,7 @@ func TestBatchIdempotencyKey(t *testing.T) {
 	t.Run("a refused batch leaves its key to a corrected one", func(t *testing.T) {
 		t.Parallel()
 		key := unique()
-		require.Equal(t, 400, push(t, demoProgram(), demoBatch().set(0, "ttlSeconds").text(t), "Idempotency-Key", key).status)
+		require.Equal(t, 400, push(t, demoProgram(), demoBatch().set(0, "ttlSeconds").text(t), "Idempotency-Key", key).Status)
 		requireNotPushed(t, push(t, demoProgram(), demoBatch().set([]any{"+15550001111"}, "aNumbers").text(t), "Idempotency-Key", key), 200, notAllowed, pushFailed)
 		requirePushed(t, push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key))
 	})
@@ -430,7 +433,7 @@ func TestBatchIdempotencyKey(t *testing.T) {
 		id := requirePushed(t, push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key))
 		require.Equal(t, id, requirePushed(t, push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key)))
 		a := push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key+"k")
-		response := a.json(t)["response"].(string)
+		response := a.Object(t)["response"].(string)
 		requireNotPushed(t, a, 400, response, pushFailed)
 		assert.Contains(t, response, "Idempotency-Key")
 	})
@@ -442,7 +445,7 @@ func TestBatchIdempotencyKey(t *testing.T) {
 			return exchange(demoProgram(), body, "Idempotency-Key", key, "Authorization", bearer)
 		}) {
 			ids[requirePushed(t, a)] = true
-			if len(pushParts(t, a.requestID())) > 0 {
+			if len(pushParts(t, a.RequestID())) > 0 {
 				pushed++
 			}
 		}

@@ -37,7 +37,7 @@ type property struct {
 func registered(t *testing.T, body object) property {
 	t.Helper()
 	a := register(t, body.text(t))
-	require.Equal(t, http.StatusCreated, a.status, "%s", a.body)
+	require.Equal(t, http.StatusCreated, a.Status, "%s", a.Body)
 	attributes := body["ottPlatformAttributes"].(object)
 	text := func(name string) string {
 		value, _ := attributes[name].(string)
@@ -123,9 +123,9 @@ func TestCallbackHandshake(t *testing.T) {
 	token := page.credentials.CallbackVerifyToken.Reveal()
 	ask := func(query url.Values) answer { return send(t, handshake.at(page.path()+"?"+query.Encode()), "") }
 	a := ask(url.Values{"hub.mode": {"subscribe"}, "hub.challenge": {"1158201444"}, "hub.verify_token": {token}})
-	require.Equal(t, 200, a.status)
-	assert.Equal(t, "1158201444", string(a.body))
-	assert.Equal(t, "text/plain; charset=utf-8", a.header.Get("Content-Type"))
+	require.Equal(t, 200, a.Status)
+	assert.Equal(t, "1158201444", a.Body)
+	assert.Equal(t, "text/plain; charset=utf-8", a.Header.Get("Content-Type"))
 	for name, query := range map[string]url.Values{
 		"another token": {"hub.mode": {"subscribe"}, "hub.challenge": {"1"}, "hub.verify_token": {token + "x"}},
 		"no token":      {"hub.mode": {"subscribe"}, "hub.challenge": {"1"}},
@@ -138,15 +138,15 @@ func TestCallbackHandshake(t *testing.T) {
 	a = send(t, handshake.at(unknown.path()+"?hub.mode=subscribe"), "")
 	requireOttError(t, a, 404, 30003, "The registration does not exist", "unknown page")
 	channel := registered(t, lineChannel())
-	assert.Equal(t, 404, send(t, handshake.at(channel.path()+"?hub.mode=subscribe"), "").status, "LINE has no handshake")
+	assert.Equal(t, 404, send(t, handshake.at(channel.path()+"?hub.mode=subscribe"), "").Status, "LINE has no handshake")
 	requireFaults(t, send(t, handshake.at("/ott/v1/callback/telegram/"+page.id), ""), []fault{{Message: "OttPlatformName is invalid", ErrorCode: badValue}})
 }
 
 func requireOttError(t *testing.T, a answer, status, code int, message, name string) {
 	t.Helper()
-	require.Equal(t, status, a.status, "%s: %s", name, a.body)
+	require.Equal(t, status, a.Status, "%s: %s", name, a.Body)
 	var body fault
-	require.NoError(t, json.Unmarshal(a.body, &body), name)
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &body), name)
 	require.Equal(t, fault{Message: message, ErrorCode: code}, body, name)
 }
 
@@ -157,16 +157,16 @@ const (
 	userCame    = `{"type":"follow","timestamp":1770739099875}`
 )
 
-// docs/contract.md §1, callbacks: every verified event goes to the bus before the 200, one entry per event, with tenant,
-// platform and property id in the detail.
+// docs/contract.md §1, callbacks: every verified event goes to the bus before the 200, one entry per event, with
+// tenant, platform and property id in the detail.
 func TestCallbackEventsReachTheBus(t *testing.T) {
 	t.Parallel()
 	page, channel := registered(t, messengerPage()), registered(t, lineChannel())
 	ofPage, ofChannel := subscribe(t, page.id), subscribe(t, channel.id)
 	a := page.tell(t, `{"object":"page","entry":[{"id":"1","time":1770739099,"messaging":[`+personWrote+`]},{"changes":[`+pageChanged+`],"standby":[`+personWrote+`]}]}`)
-	require.Equal(t, 200, a.status, "%s", a.body)
+	require.Equal(t, 200, a.Status, "%s", a.Body)
 	a = channel.tell(t, `{"destination":"U0","events":[`+userWrote+`,`+userCame+`]}`)
-	require.Equal(t, 200, a.status, "%s", a.body)
+	require.Equal(t, 200, a.Status, "%s", a.Body)
 
 	for _, test := range []struct {
 		property
@@ -194,19 +194,20 @@ func TestCallbackEventsReachTheBus(t *testing.T) {
 	}
 }
 
-// docs/contract.md §1, callbacks: an empty events list is LINE's own check and gets 200; channelSecret, or customerConnectSecret where there is one.
+// docs/contract.md §1, callbacks: an empty events list is LINE's own check and gets 200; channelSecret, or
+// customerConnectSecret where there is one.
 func TestCallbackOfLINE(t *testing.T) {
 	t.Parallel()
 	body := lineChannel()
 	connected := registered(t, body)
-	require.Equal(t, 200, connected.tell(t, `{"destination":"U0","events":[]}`).status)
+	require.Equal(t, 200, connected.tell(t, `{"destination":"U0","events":[]}`).Status)
 	onlyChannel := connected
 	onlyChannel.credentials.CustomerConnectSecret = secret.Text{}
-	require.Equal(t, 401, onlyChannel.tell(t, `{"destination":"U0","events":[]}`).status, "its customer connect secret is the one that signs")
+	require.Equal(t, 401, onlyChannel.tell(t, `{"destination":"U0","events":[]}`).Status, "its customer connect secret is the one that signs")
 
 	registered(t, body.without("ottPlatformAttributes", "customerConnectSecret"))
-	require.Equal(t, 200, onlyChannel.tell(t, `{"destination":"U0","events":[]}`).status)
-	require.Equal(t, 401, connected.tell(t, `{"destination":"U0","events":[]}`).status, "it has none any more")
+	require.Equal(t, 200, onlyChannel.tell(t, `{"destination":"U0","events":[]}`).Status)
+	require.Equal(t, 401, connected.tell(t, `{"destination":"U0","events":[]}`).Status, "it has none any more")
 }
 
 // docs/contract.md §1, callbacks: signature missing or wrong → 401, nothing published.
@@ -227,7 +228,7 @@ func TestCallbackSignatureMissingOrWrong(t *testing.T) {
 		} {
 			requireOttError(t, a, 401, 0, "Not Authorized", what)
 		}
-		require.Equal(t, 200, property.tell(t, body).status)
+		require.Equal(t, 200, property.tell(t, body).Status)
 		assert.Len(t, events(), 1, "the one that is signed")
 	}
 }
@@ -238,13 +239,13 @@ func TestCallbackBodyInOtherEncodings(t *testing.T) {
 	channel := registered(t, lineChannel())
 	events := subscribe(t, channel.id)
 	body := `{"events":[` + userWrote + `]}`
-	require.Equal(t, 200, channel.tell(t, body, "Content-Type", "application/octet-stream").status, "API Gateway hands it on as base64")
-	require.Equal(t, 200, channel.tell(t, zipped(body), "Content-Encoding", "gzip").status)
+	require.Equal(t, 200, channel.tell(t, body, "Content-Type", "application/octet-stream").Status, "API Gateway hands it on as base64")
+	require.Equal(t, 200, channel.tell(t, zipped(body), "Content-Encoding", "gzip").Status)
 	assert.Len(t, events(), 2)
 
 	_, value := callback.Sign(ott.LINE, channel.credentials, []byte(body))
-	require.Equal(t, 401, send(t, callbackEvent.at(channel.path()), zipped(body), "Content-Encoding", "gzip", "X-Line-Signature", value).status)
-	require.Equal(t, 415, channel.tell(t, body, "Content-Encoding", "br").status)
+	require.Equal(t, 401, send(t, callbackEvent.at(channel.path()), zipped(body), "Content-Encoding", "gzip", "X-Line-Signature", value).Status)
+	require.Equal(t, 415, channel.tell(t, body, "Content-Encoding", "br").Status)
 }
 
 // docs/contract.md §1: body not JSON → 400, 10004; unknown registration → 404, 30003.
@@ -254,12 +255,12 @@ func TestCallbackThatIsNone(t *testing.T) {
 	for _, body := range []string{"", "x", `[]`, `{}`, `{"entry":1,"events":1}`, `{"entry":[1],"events":[1]}`, `{"entry":[],"events":[]}{}`, "{\"entry\":[],\"events\":[],\"\xff\":1}"} {
 		for _, property := range []property{page, channel} {
 			a := property.tell(t, body)
-			require.Equal(t, 400, a.status, "%s: %s", body, a.body)
-			require.EqualValues(t, "10004", a.json(t)["errorcode"], body)
+			require.Equal(t, 400, a.Status, "%s: %s", body, a.Body)
+			require.EqualValues(t, "10004", a.Object(t)["errorcode"], body)
 		}
 	}
 	large := `{"entry":[{"messaging":[{"text":"` + strings.Repeat("a", 256<<10) + `"}]}]}`
-	require.Equal(t, 413, page.tell(t, large).status, "an event that no bus takes")
+	require.Equal(t, 413, page.tell(t, large).Status, "an event that no bus takes")
 	for _, unknown := range []property{{"messenger", unique(), page.credentials}, {"messenger", channel.id, page.credentials}, {"line", page.id, channel.credentials}} {
 		requireOttError(t, unknown.tell(t, `{"entry":[],"events":[]}`), 404, 30003, "The registration does not exist", unknown.platform)
 	}
@@ -271,13 +272,13 @@ func TestCallbackFollowsTheRegistration(t *testing.T) {
 	body := messengerPage()
 	page := registered(t, body.set(false, "ottPlatformAttributes", "isActive"))
 	events := subscribe(t, page.id)
-	require.Equal(t, 200, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).status)
-	require.Equal(t, 204, remove(t, bundle.Demo.OTT, page.platform, page.id).status)
-	require.Equal(t, 404, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).status)
+	require.Equal(t, 200, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).Status)
+	require.Equal(t, 204, remove(t, bundle.Demo.OTT, page.platform, page.id).Status)
+	require.Equal(t, 404, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).Status)
 	assert.Len(t, events(), 1)
 
 	again := registered(t, body.set("app-secret-"+unique(), "ottPlatformAttributes", "applicationSecret"))
-	require.Equal(t, 200, again.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).status)
-	require.Equal(t, 401, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).status, "the former secret")
+	require.Equal(t, 200, again.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).Status)
+	require.Equal(t, 401, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).Status, "the former secret")
 	assert.Len(t, events(), 1)
 }

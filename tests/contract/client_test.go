@@ -1,22 +1,21 @@
 package contract_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"carillon/tests/harness"
 )
 
 // description is openapi.yaml.
@@ -55,33 +54,8 @@ func (e endpoint) with(method string) endpoint {
 	return e
 }
 
-// answer is a response whose form was checked.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-	took   time.Duration
-}
-
-// requestID is the x-request-id.
-func (a answer) requestID() string { return a.header.Get("X-Request-Id") }
-
-// json decodes the body. Numbers keep their digits, so that a number is told from a string.
-func (a answer) json(t *testing.T) map[string]any {
-	t.Helper()
-	var object map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(a.body))
-	decoder.UseNumber()
-	require.NoError(t, decoder.Decode(&object), "%s", a.body)
-	return object
-}
-
-// client follows no redirect and decodes nothing.
-var client = &http.Client{
-	Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 32},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	Timeout:       35 * time.Second,
-}
+// answer is a response; send and exchange have checked its form.
+type answer = harness.Reply
 
 // send asks an endpoint and fails the test if the answer's form is not the contract's. Headers are name and value in
 // turn; a Content-Type of application/json goes without saying where there is a body to take.
@@ -101,7 +75,12 @@ func exchange(e endpoint, body string, headers ...string) (answer, error) {
 	if e.target != "" {
 		target = e.target
 	}
-	request, err := http.NewRequestWithContext(context.Background(), method, bundle.BaseURL+target, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(
+		context.Background(),
+		method,
+		bundle.BaseURL+target,
+		strings.NewReader(body),
+	)
 	if err != nil {
 		return answer{}, err
 	}
@@ -115,40 +94,35 @@ func exchange(e endpoint, body string, headers ...string) (answer, error) {
 			request.Header.Set(headers[i], headers[i+1])
 		}
 	}
-	start := time.Now()
-	response, err := client.Do(request)
+	a, err := harness.Do(request)
 	if err != nil {
 		return answer{}, err
 	}
-	defer func() { _ = response.Body.Close() }()
-	received, err := io.ReadAll(response.Body)
-	if err != nil {
-		return answer{}, err
-	}
-	a := answer{status: response.StatusCode, header: response.Header, body: received, took: time.Since(start)}
 	if err := conforms(e, request, a); err != nil {
-		return a, fmt.Errorf("%s %s answered %d %q: %w", method, target, a.status, abridged(a.body), err)
+		return a, fmt.Errorf("%s %s answered %d %q: %w", method, target, a.Status, abridged(a.Body), err)
 	}
 	return a, nil
 }
 
-func abridged(body []byte) string {
+func abridged(body string) string {
 	const limit = 1000
 	if len(body) > limit {
-		return string(body[:limit]) + "…"
+		return body[:limit] + "…"
 	}
-	return string(body)
+	return body
 }
 
 // internals are words of the inside that no caller should read.
-var internals = regexp.MustCompile(`(?i)panic|goroutine|\.go:\d|jsontext|unmarshal|dynamodb|secretsmanager|amazonaws|arn:aws|127\.0\.0\.1|deadline exceeded|context canceled|EOF`)
+var internals = regexp.MustCompile(
+	`(?i)panic|goroutine|\.go:\d|jsontext|unmarshal|dynamodb|secretsmanager|amazonaws|arn:aws|127\.0\.0\.1|deadline exceeded|context canceled|EOF`,
+)
 
 // conforms checks what every answer has to be: one that openapi.yaml describes, with a request id, without a body where
 // it has none, without a secret, and a refusal without words of the inside.
 func conforms(e endpoint, request *http.Request, a answer) error {
-	id, err := uuid.Parse(a.requestID())
-	if err != nil || id.String() != a.requestID() {
-		return fmt.Errorf("x-request-id %q is no UUID", a.requestID())
+	id, err := uuid.Parse(a.RequestID())
+	if err != nil || id.String() != a.RequestID() {
+		return fmt.Errorf("x-request-id %q is no UUID", a.RequestID())
 	}
 	item := description.Paths.Value(e.path)
 	operation := item.GetOperation(e.operation)
@@ -159,26 +133,26 @@ func conforms(e endpoint, request *http.Request, a answer) error {
 				Spec: description, Path: e.path, PathItem: item, Method: e.operation, Operation: operation,
 			},
 		},
-		Status:  a.status,
-		Header:  a.header,
+		Status:  a.Status,
+		Header:  a.Header,
 		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
 	}
-	input.SetBodyBytes(a.body)
+	input.SetBodyBytes([]byte(a.Body))
 	if err := openapi3filter.ValidateResponse(context.Background(), input); err != nil {
 		return err
 	}
-	if described := operation.Responses.Status(a.status).Value; len(described.Content) == 0 {
-		if len(a.body) > 0 || a.header.Get("Content-Type") != "" {
-			return fmt.Errorf("there must be no body, nor a Content-Type (%q)", a.header.Get("Content-Type"))
+	if described := operation.Responses.Status(a.Status).Value; len(described.Content) == 0 {
+		if len(a.Body) > 0 || a.Header.Get("Content-Type") != "" {
+			return fmt.Errorf("there must be no body, nor a Content-Type (%q)", a.Header.Get("Content-Type"))
 		}
 	}
 	for _, secret := range append(secrets.list(), activationHost) {
-		if bytes.Contains(a.body, []byte(secret)) {
+		if strings.Contains(a.Body, secret) {
 			return fmt.Errorf("the answer holds a secret")
 		}
 	}
-	if a.status >= http.StatusBadRequest && internals.Match(a.body) {
-		return fmt.Errorf("the answer tells %q of the inside", internals.Find(a.body))
+	if a.Status >= http.StatusBadRequest && internals.MatchString(a.Body) {
+		return fmt.Errorf("the answer tells %q of the inside", internals.FindString(a.Body))
 	}
 	return nil
 }
@@ -242,14 +216,6 @@ func clone(value any) any {
 		return copied
 	}
 	return value
-}
-
-// eventually asks a condition again and again until it holds, for a minute at most.
-func eventually(t *testing.T, why string, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(pollTime); !condition(); time.Sleep(pollInterval) {
-		require.True(t, time.Now().Before(end), "it never came about: %s", why)
-	}
 }
 
 // unique makes an id that no other test has.

@@ -9,18 +9,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local"
+	"carillon/tests/harness"
 )
 
 // A token opens the API that granted it and no other.
 func TestTokenOfAnotherAPI(t *testing.T) {
 	t.Parallel()
 	ott, engage := ottBearer(t, bundle.Demo.OTT, ""), engageBearer(t, bundle.Demo.Engage.DemoClient)
-	require.Equal(t, 401, send(t, registration, messengerPage().text(t), "Authorization", engage).status)
-	require.Equal(t, 401, send(t, health, "", "Authorization", ott).status)
-	require.Equal(t, 401, send(t, demoProgram(), demoBatch().text(t), "Authorization", ott).status)
+	require.Equal(t, 401, send(t, registration, messengerPage().text(t), "Authorization", engage).Status)
+	require.Equal(t, 401, send(t, health, "", "Authorization", ott).Status)
+	require.Equal(t, 401, send(t, demoProgram(), demoBatch().text(t), "Authorization", ott).Status)
 	for _, bearer := range []string{ott, engage} {
-		require.Equal(t, 401, send(t, inPanama(), demoProduct().text(t), "Authorization", bearer, "X-Correlation-ID", unique()).status)
-		require.Equal(t, 401, createAs(t, local.DemoClient{ClientID: bundle.Demo.Product.ClientID, ClientSecret: bearer}, inPanama(), unique(), demoProduct().text(t)).status)
+		require.Equal(t, 401, send(t, inPanama(), demoProduct().text(t), "Authorization", bearer, "X-Correlation-ID", unique()).Status)
+		require.Equal(t, 401, createAs(t, local.DemoClient{ClientID: bundle.Demo.Product.ClientID, ClientSecret: bearer}, inPanama(), unique(), demoProduct().text(t)).Status)
 	}
 }
 
@@ -30,11 +31,11 @@ func TestClientOfAnotherAPI(t *testing.T) {
 	demo := bundle.Demo
 	for _, c := range []local.DemoClient{demo.Engage.DemoClient, demo.Product.DemoClient} {
 		a := send(t, ottToken, object{"grant_type": "client_credentials", "client_id": c.ClientID, "client_secret": c.ClientSecret}.text(t))
-		require.Equal(t, 400, a.status, "%s", a.body)
-		require.Equal(t, "invalid_scope", a.json(t)["error"])
+		require.Equal(t, 400, a.Status, "%s", a.Body)
+		require.Equal(t, "invalid_scope", a.Object(t)["error"])
 	}
 	for _, c := range []local.DemoClient{demo.OTT, demo.Product.DemoClient} {
-		requireEngageRefusal(t, send(t, engageToken, engageCredentials(t, c), "X-Federated-Purpose", "inform"), 500)
+		requireEngageRefusal(t, send(t, engageToken, harness.EngageGrant(c), "X-Federated-Purpose", "inform"), 500)
 	}
 }
 
@@ -73,10 +74,10 @@ func TestUnknownClientAndWrongSecretAreAlike(t *testing.T) {
 			first := g.ask(t, g.known) // looks the known client up, the next one need not
 			for _, id := range []string{"nobody-" + unique(), g.known} {
 				a := g.ask(t, id)
-				require.Equal(t, first.status, a.status)
+				require.Equal(t, first.Status, a.Status)
 				require.Equal(t, anonymous(first), anonymous(a))
 				require.Equal(t, headersOf(first), headersOf(a))
-				require.GreaterOrEqual(t, a.took, step, id)
+				require.GreaterOrEqual(t, a.Took, step, id)
 			}
 		})
 	}
@@ -90,8 +91,8 @@ func BenchmarkRefusals(b *testing.B) {
 			g.ask(b, g.known)
 			var unknown, wrong []time.Duration
 			for b.Loop() {
-				unknown = append(unknown, g.ask(b, "nobody-"+unique()).took)
-				wrong = append(wrong, g.ask(b, g.known).took)
+				unknown = append(unknown, g.ask(b, "nobody-"+unique()).Took)
+				wrong = append(wrong, g.ask(b, g.known).Took)
 			}
 			u, w := median(unknown), median(wrong)
 			b.ReportMetric(float64(u.Microseconds())/1000, "unknown-ms")
@@ -102,11 +103,11 @@ func BenchmarkRefusals(b *testing.B) {
 }
 
 // anonymous is a body without its request id.
-func anonymous(a answer) string { return strings.ReplaceAll(string(a.body), a.requestID(), "…") }
+func anonymous(a answer) string { return strings.ReplaceAll(a.Body, a.RequestID(), "…") }
 
 // headersOf are an answer's headers but those that no two answers share.
 func headersOf(a answer) map[string][]string {
-	header := a.header.Clone()
+	header := a.Header.Clone()
 	for _, name := range []string{"X-Request-Id", "Apigw-Requestid", "Date"} {
 		header.Del(name)
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/tests/harness"
 )
 
 // engageLifetime is how long an ENGAGE token lives (docs/contract.md §2).
@@ -17,7 +19,7 @@ const engageLifetime = 15 * time.Minute
 // docs/contract.md §2: POST /federated/content/v2/token → 200, errorCode is the number 0; tokens live 15 minutes.
 func TestEngageTokenIsGranted(t *testing.T) {
 	t.Parallel()
-	valid := engageCredentials(t, bundle.Demo.Engage.DemoClient)
+	valid := harness.EngageGrant(bundle.Demo.Engage.DemoClient)
 	for name, body := range map[string]string{
 		"as documented":   valid,
 		"unknown members": strings.Replace(valid, "{", `{"grantType":{"x":[1e400]},`, 1),
@@ -26,12 +28,12 @@ func TestEngageTokenIsGranted(t *testing.T) {
 			t.Parallel()
 			before := time.Now()
 			a := send(t, engageToken, body, "X-Federated-Purpose", "inform")
-			require.Equal(t, 200, a.status, "%s", a.body)
-			answered := a.json(t)
+			require.Equal(t, 200, a.Status, "%s", a.Body)
+			answered := a.Object(t)
 			secrets.add(answered["accessToken"].(string))
 			assert.Equal(t, "Success", answered["message"])
 			assert.Equal(t, json.Number("0"), answered["errorCode"])
-			assert.Equal(t, a.requestID(), answered["requestId"])
+			assert.Equal(t, a.RequestID(), answered["requestId"])
 
 			claims := jwt.RegisteredClaims{}
 			_, _, err := jwt.NewParser().ParseUnverified(answered["accessToken"].(string), &claims)
@@ -81,12 +83,12 @@ func TestEngageTokenIsRefused(t *testing.T) {
 // requireEngageRefusal checks the one body of every refusal.
 func requireEngageRefusal(t *testing.T, a answer, status int) {
 	t.Helper()
-	require.Equal(t, status, a.status, "%s", a.body)
-	body := a.json(t)
+	require.Equal(t, status, a.Status, "%s", a.Body)
+	body := a.Object(t)
 	require.Nil(t, body["accessToken"])
 	require.Equal(t, "Failed to grant access token", body["message"])
 	require.Equal(t, status, int(number(t, body["errorCode"])))
-	require.Equal(t, a.requestID(), body["requestId"])
+	require.Equal(t, a.RequestID(), body["requestId"])
 }
 
 // number tells a JSON number from a string of digits.
@@ -103,8 +105,8 @@ func number(t *testing.T, value any) int64 {
 func TestEngageHealthOfAGoodToken(t *testing.T) {
 	t.Parallel()
 	a := send(t, health, "", "Authorization", engageBearer(t, bundle.Demo.Engage.DemoClient), "Content-Type", "application/json")
-	require.Equal(t, 200, a.status, "%s", a.body)
-	assert.Equal(t, map[string]any{"accessToken": nil, "message": "Healthy", "errorCode": "", "requestId": a.requestID()}, a.json(t))
+	require.Equal(t, 200, a.Status, "%s", a.Body)
+	assert.Equal(t, map[string]any{"accessToken": nil, "message": "Healthy", "errorCode": "", "requestId": a.RequestID()}, a.Object(t))
 }
 
 // docs/contract.md §2: invalid or expired → 401, no body; row "token missing, invalid, expired" of the batch: the same.
@@ -113,11 +115,11 @@ func TestEngageUnauthorized(t *testing.T) {
 	for name, bearer := range badBearers(t, engageBearer(t, bundle.Demo.Engage.DemoClient)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, 401, send(t, health, "", "Authorization", bearer).status)
+			require.Equal(t, 401, send(t, health, "", "Authorization", bearer).Status)
 			for _, body := range []string{demoBatch().text(t), `{}`, "not JSON"} { // who is unknown learns nothing of the body
-				require.Equal(t, 401, send(t, demoProgram(), body, "Authorization", bearer).status)
+				require.Equal(t, 401, send(t, demoProgram(), body, "Authorization", bearer).Status)
 			}
-			require.Equal(t, 401, send(t, batch, `{}`, "Authorization", bearer).status)
+			require.Equal(t, 401, send(t, batch, `{}`, "Authorization", bearer).Status)
 		})
 	}
 }

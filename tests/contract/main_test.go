@@ -5,7 +5,6 @@ package contract_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -19,14 +18,15 @@ import (
 	"carillon/provision"
 	"carillon/shared/clientauth"
 	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
-// parallelTests is how many tests run at once unless -parallel says otherwise: most of them wait for a function to start
-// or for a refusal that takes its time.
-const parallelTests = "4"
+// parallelTests is how many tests run at once unless -parallel says otherwise: most of them wait for a function to
+// start or for a refusal that takes its time.
+const parallelTests = 4
 
 // bundle is what every test asks.
-var bundle *local.Bundle
+var bundle *harness.Bundle
 
 // Clients beside the demo's.
 var (
@@ -64,23 +64,17 @@ var hostileNames = map[string]string{
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	flag.Parse()
-	explicit := false
-	flag.Visit(func(f *flag.Flag) { explicit = explicit || f.Name == "test.parallel" })
+	harness.Beside(parallelTests)
 	ctx := context.Background()
-	var err error
-	if !explicit {
-		err = flag.Set("test.parallel", parallelTests)
-	}
-	if err = errors.Join(err, start(ctx)); err != nil {
+	if err := start(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "the bundle does not start:", err)
 		return 1
 	}
 	code := m.Run()
-	err = errors.Join(addEverySecret(ctx), mailedOnce(ctx), nothingStored(ctx))
+	err := errors.Join(addEverySecret(ctx), mailedOnce(ctx), nothingStored(ctx))
 	bundle.Close()
 	provider.close()
-	if err = errors.Join(err, logs.leaked()); err != nil {
+	if err = errors.Join(err, leaked()); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		return 1
 	}
@@ -92,13 +86,11 @@ func start(ctx context.Context) (err error) {
 		return err
 	}
 	provider = newProviderProxy()
-	bundle, err = local.Start(ctx, local.Options{
-		Root:        "../..",
+	bundle, err = harness.Start(ctx, local.Options{
 		Stack:       "carillon-contract",
 		ProviderURL: provider.url(),
 		Parameters:  map[string]string{"ActivationHosts": activationHost + ",*.links.example.net"},
 		Progress:    func(line string) { fmt.Fprintln(os.Stderr, line) },
-		Log:         logs.add,
 	})
 	if err != nil {
 		return err
@@ -160,8 +152,19 @@ func provisionMore(ctx context.Context) error {
 // trinidad is what can be had in otherCountry.
 func trinidad() []provision.Product {
 	products := []provision.Product{
-		{ReferredType: "DISNEY", ProductSpecification: otherProduct, ProductKey: "NO_SUCH_KEY", OfferKey: "NO_SUCH_OFFER"},
-		{ReferredType: "DISNEY", ProductSpecification: englishProduct, ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_TT_MONTHLY", Name: englishName},
+		{
+			ReferredType:         "DISNEY",
+			ProductSpecification: otherProduct,
+			ProductKey:           "NO_SUCH_KEY",
+			OfferKey:             "NO_SUCH_OFFER",
+		},
+		{
+			ReferredType:         "DISNEY",
+			ProductSpecification: englishProduct,
+			ProductKey:           "DISNEY_PLUS_PA",
+			OfferKey:             "DISNEY_PLUS_TT_MONTHLY",
+			Name:                 englishName,
+		},
 	}
 	for id, name := range hostileNames {
 		products = append(products, provision.Product{
@@ -171,11 +174,15 @@ func trinidad() []provision.Product {
 	return products
 }
 
-// nothingStored searches every table for every secret of the run: they belong to Secrets Manager alone. Nor is any activation
-// link left, for no mail is under way any more.
+// nothingStored searches every table for every secret of the run: they belong to Secrets Manager alone. Nor is any
+// activation link left, for no mail is under way any more.
 func nothingStored(ctx context.Context) error {
+	tables, err := bundle.Tables(ctx)
+	if err != nil {
+		return err
+	}
 	for _, table := range tables {
-		items, err := scan(ctx, table)
+		items, err := bundle.ScanAll(ctx, table)
 		if err != nil {
 			return err
 		}
@@ -191,11 +198,11 @@ func nothingStored(ctx context.Context) error {
 	return nil
 }
 
-// mailedOnce waits until no mail is under way, and compares what SES has accepted with what was accepted from clients: a
-// mail for each request, whatever the tests did to bring about a second one.
+// mailedOnce waits until no mail is under way, and compares what SES has accepted with what was accepted from clients:
+// a mail for each request, whatever the tests did to bring about a second one.
 func mailedOnce(ctx context.Context) error {
 	for deadline := time.Now().Add(time.Minute); ; {
-		items, err := scan(ctx, "mails")
+		items, err := bundle.ScanAll(ctx, bundle.Table(stackname.MailsTable))
 		if err != nil {
 			return err
 		}
@@ -214,36 +221,24 @@ func mailedOnce(ctx context.Context) error {
 				accepted[m.To]++
 			}
 			if !maps.Equal(requests, accepted) {
-				return fmt.Errorf("the clients' requests are not what SES accepted, by address:\n%v\n%v", requests, accepted)
+				return fmt.Errorf(
+					"the clients' requests are not what SES accepted, by address:\n%v\n%v",
+					requests,
+					accepted,
+				)
 			}
 			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%d mails are still under way", waiting)
 		}
-		time.Sleep(pollInterval)
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// logLines keeps what the functions and the API log.
-type logLines struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-var logs logLines
-
-func (l *logLines) add(line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, line)
-}
-
 // leaked returns an error that shows the first log line with a secret, if there is one.
-func (l *logLines) leaked() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := strings.Join(l.lines, "\n")
+func leaked() error {
+	all := strings.Join(bundle.Log.Lines(), "\n")
 	for _, secret := range append(secrets.list(), activationHost) {
 		if at := strings.Index(all, secret); at >= 0 {
 			from := strings.LastIndexByte(all[:at], '\n') + 1

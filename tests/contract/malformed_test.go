@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"carillon/tests/harness"
 )
 
 // posting is an endpoint that takes a body, and what its contract has for bodies that nobody can read.
@@ -27,12 +29,12 @@ func postings() map[string]posting {
 			valid:   func(t *testing.T) string { return ottCredentials().text(t) },
 			headers: func(*testing.T) []string { return nil },
 			requireMalformed: func(t *testing.T, a answer) {
-				require.Equal(t, 400, a.status, "%s", a.body)
-				require.Equal(t, "invalid_request", a.json(t)["error"])
+				require.Equal(t, 400, a.Status, "%s", a.Body)
+				require.Equal(t, "invalid_request", a.Object(t)["error"])
 			},
 			requireRefused: func(t *testing.T, a answer, status int) {
-				require.Equal(t, status, a.status, "%s", a.body)
-				require.Equal(t, "invalid_request", a.json(t)["error"])
+				require.Equal(t, status, a.Status, "%s", a.Body)
+				require.Equal(t, "invalid_request", a.Object(t)["error"])
 			},
 		},
 		"POST /ott/v1/registration": {
@@ -42,13 +44,13 @@ func postings() map[string]posting {
 				return []string{"Authorization", ottBearer(t, bundle.Demo.OTT, "")}
 			},
 			requireMalformed: func(t *testing.T, a answer) {
-				require.Equal(t, 400, a.status, "%s", a.body)
-				body := a.json(t)
+				require.Equal(t, 400, a.Status, "%s", a.Body)
+				body := a.Object(t)
 				require.EqualValues(t, malformed, number(t, body["errorcode"]))
 				require.NotContains(t, body, "validationErrors")
 			},
 			requireRefused: func(t *testing.T, a answer, status int) {
-				require.Equal(t, status, a.status, "%s", a.body) // 415 has no body: openapi.yaml knows
+				require.Equal(t, status, a.Status, "%s", a.Body) // 415 has no body: openapi.yaml knows
 			},
 		},
 		"POST /ott/v1/send": {
@@ -58,18 +60,18 @@ func postings() map[string]posting {
 				return []string{"Authorization", ottBearer(t, bundle.Demo.OTT, "")}
 			},
 			requireMalformed: func(t *testing.T, a answer) {
-				require.Equal(t, 400, a.status, "%s", a.body)
-				body := a.json(t)
+				require.Equal(t, 400, a.Status, "%s", a.Body)
+				body := a.Object(t)
 				require.EqualValues(t, malformed, number(t, body["errorcode"]))
 				require.NotContains(t, body, "validationErrors")
 			},
 			requireRefused: func(t *testing.T, a answer, status int) {
-				require.Equal(t, status, a.status, "%s", a.body) // 415 has no body: openapi.yaml knows
+				require.Equal(t, status, a.Status, "%s", a.Body) // 415 has no body: openapi.yaml knows
 			},
 		},
 		"POST /federated/content/v2/token": {
 			endpoint: engageToken, success: 200,
-			valid:            func(t *testing.T) string { return engageCredentials(t, bundle.Demo.Engage.DemoClient) },
+			valid:            func(*testing.T) string { return harness.EngageGrant(bundle.Demo.Engage.DemoClient) },
 			headers:          func(*testing.T) []string { return []string{"X-Federated-Purpose", "inform"} },
 			requireMalformed: func(t *testing.T, a answer) { requireEngageRefusal(t, a, 500) },
 			requireRefused:   requireEngageRefusal,
@@ -91,7 +93,7 @@ func postings() map[string]posting {
 				requireProductErrors(t, a, 400, productFault{Code: 400, Message: "APIKIT:BAD_REQUEST"})
 			},
 			requireRefused: func(t *testing.T, a answer, status int) {
-				require.Equal(t, status, a.status, "%s", a.body)
+				require.Equal(t, status, a.Status, "%s", a.Body)
 				if status == 415 {
 					requireProductErrors(t, a, 415, productFault{Code: 415, Message: "APIKIT:UNSUPPORTED_MEDIA_TYPE"})
 				}
@@ -102,8 +104,8 @@ func postings() map[string]posting {
 
 func requireBatchError(t *testing.T, a answer, status int) {
 	t.Helper()
-	require.Equal(t, status, a.status, "%s", a.body)
-	requireNotPushed(t, a, status, a.json(t)["response"].(string), pushFailed)
+	require.Equal(t, status, a.Status, "%s", a.Body)
+	requireNotPushed(t, a, status, a.Object(t)["response"].(string), pushFailed)
 }
 
 // docs/contract.md, common: JSON objects, UTF-8, trailing data refused; each API's own error, and the function goes on.
@@ -162,7 +164,8 @@ func TestBodyThatIsNotTheJSONAskedFor(t *testing.T) {
 	}
 }
 
-// docs/contract.md, common: Content-Encoding: gzip is accepted, at most 32 MiB decoded → 413, an encoding we don't know → 415.
+// contract.md, common: Content-Encoding: gzip is accepted, at most 32 MiB decoded → 413, an encoding we don't know →
+// 415.
 func TestBodyInAnEncoding(t *testing.T) {
 	t.Parallel()
 	const ok, broken = 0, -1 // what an encoding is answered, if it is no status
@@ -202,7 +205,7 @@ func TestBodyInAnEncoding(t *testing.T) {
 				a := send(t, p.endpoint, test.encode(p.valid(t)), append(p.headers(t), "Content-Encoding", test.encoding)...)
 				switch test.expected {
 				case ok:
-					require.Equal(t, p.success, a.status, "%s", a.body)
+					require.Equal(t, p.success, a.Status, "%s", a.Body)
 				case broken:
 					p.requireMalformed(t, a)
 				default:
@@ -236,7 +239,7 @@ func TestBodyWithMoreThanAskedFor(t *testing.T) {
 			t.Run(endpointName+" "+name, func(t *testing.T) {
 				t.Parallel()
 				a := send(t, p.endpoint, extend(p.valid(t)), p.headers(t)...)
-				require.Equal(t, p.success, a.status, "%s", a.body)
+				require.Equal(t, p.success, a.Status, "%s", a.Body)
 			})
 		}
 	}
@@ -261,7 +264,7 @@ func TestFunctionSurvivesBadBodies(t *testing.T) {
 			}
 			p.requireRefused(t, send(t, p.endpoint, bomb(), append(p.headers(t), "Content-Encoding", "gzip")...), 413)
 			a := send(t, p.endpoint, p.valid(t), p.headers(t)...)
-			require.Equal(t, p.success, a.status, "%s", a.body)
+			require.Equal(t, p.success, a.Status, "%s", a.Body)
 		})
 	}
 }

@@ -2,14 +2,20 @@ package contract_test
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/shared/clientauth"
 )
 
-const allOTTScopes = "ott_registration_read ott_registration_write ott_send"
+// allOTTScopes are what a token of the demo's client has.
+var allOTTScopes = func() string {
+	return strings.Join(slices.DeleteFunc(clientauth.Scopes(), func(scope string) bool { return !strings.HasPrefix(scope, "ott_") }), " ")
+}()
 
 func ottCredentials() object {
 	return object{
@@ -50,9 +56,9 @@ func TestOTTTokenIsGranted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := send(t, ottToken, test.body, "Content-Type", test.contentType)
-			require.Equal(t, 200, a.status, "%s", a.body)
-			assert.Equal(t, "no-store", a.header.Get("Cache-Control"))
-			body := a.json(t)
+			require.Equal(t, 200, a.Status, "%s", a.Body)
+			assert.Equal(t, "no-store", a.Header.Get("Cache-Control"))
+			body := a.Object(t)
 			secrets.add(body["access_token"].(string))
 			assert.ElementsMatch(t, strings.Fields(test.scope), strings.Fields(body["scope"].(string)))
 			assert.Equal(t, bundle.BaseURL+"/", body["rest_instance_url"])
@@ -109,9 +115,9 @@ func TestOTTTokenIsRefused(t *testing.T) {
 				contentType = "application/json"
 			}
 			a := send(t, ottToken, test.body, "Content-Type", contentType)
-			require.Equal(t, test.status, a.status, "%s", a.body)
-			assert.Equal(t, "no-store", a.header.Get("Cache-Control"))
-			body := a.json(t)
+			require.Equal(t, test.status, a.Status, "%s", a.Body)
+			assert.Equal(t, "no-store", a.Header.Get("Cache-Control"))
+			body := a.Object(t)
 			assert.Equal(t, test.err, body["error"])
 			for _, name := range test.names {
 				assert.Contains(t, body["error_description"], name)

@@ -22,6 +22,7 @@ import (
 
 	"carillon/local/standin"
 	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
 // The template's defaults of the limits.
@@ -31,25 +32,13 @@ const (
 	limitWindow = time.Hour
 )
 
-// What is asked until it is as it should be: how long, and how often.
-const (
-	pollTime     = time.Minute
-	pollInterval = 50 * time.Millisecond
-)
-
-// mailed waits until SES has accepted n mails to a product's address, and returns them in this order. That there are no more
-// is what mailedOnce finds.
+// mailed waits until SES has accepted n mails to a product's address, and returns them in this order. That there are no
+// more is what mailedOnce finds.
 func mailed(t *testing.T, body object, n int) []standin.Message {
 	t.Helper()
-	var own []standin.Message
-	eventually(t, fmt.Sprintf("%d mails to %s", n, addressOf(body)), func() bool {
-		own = nil
-		for _, m := range bundle.Mail.Messages() {
-			if m.To == addressOf(body) {
-				own = append(own, m)
-			}
-		}
-		return len(own) >= n
+	own := harness.Eventually(t, fmt.Sprintf("%d mails to %s", n, addressOf(body)), func() ([]standin.Message, bool) {
+		own := bundle.MailsTo(addressOf(body))
+		return own, len(own) >= n
 	})
 	require.Len(t, own, n)
 	return own
@@ -58,11 +47,11 @@ func mailed(t *testing.T, body object, n int) []standin.Message {
 // activationMail follows the Location of a create and returns what the product says of its mail.
 func activationMail(t *testing.T, created answer) map[string]string {
 	t.Helper()
-	target := strings.TrimPrefix(created.header.Get("Location"), bundle.BaseURL)
+	target := strings.TrimPrefix(created.Header.Get("Location"), bundle.BaseURL)
 	a := send(t, productGet.at(target), "", clientHeaders(bundle.Demo.Product.DemoClient)...)
-	require.Equal(t, 200, a.status, "%s", a.body)
+	require.Equal(t, 200, a.Status, "%s", a.Body)
 	said := map[string]string{}
-	for _, item := range a.json(t)["productCharacteristic"].([]any) {
+	for _, item := range a.Object(t)["productCharacteristic"].([]any) {
 		characteristic := item.(map[string]any)
 		said[characteristic["name"].(string)] = characteristic["value"].(string)
 	}
@@ -72,9 +61,9 @@ func activationMail(t *testing.T, created answer) map[string]string {
 // becomes waits until the product that a create answered says so of its mail, and returns all that it says of it.
 func becomes(t *testing.T, created answer, state string) (said map[string]string) {
 	t.Helper()
-	eventually(t, "the mail becomes "+state, func() bool {
-		said = activationMail(t, created)
-		return said["activationMail"] == state
+	said = harness.Eventually(t, "the mail becomes "+state, func() (map[string]string, bool) {
+		said := activationMail(t, created)
+		return said, said["activationMail"] == state
 	})
 	at, err := time.Parse(time.RFC3339, said["activationMailDate"])
 	require.NoError(t, err)
@@ -87,7 +76,8 @@ var (
 	tagPattern  = regexp.MustCompile(`<[^>]*>`)
 )
 
-// linkIn returns the one activation link of a mail: the target of its one anchor, which stands in the text of both versions.
+// linkIn returns the one activation link of a mail: the target of its one anchor, which stands in the text of both
+// versions.
 func linkIn(t *testing.T, m standin.Message) string {
 	t.Helper()
 	targets := hrefPattern.FindAllStringSubmatch(m.HTML, -1)
@@ -98,8 +88,8 @@ func linkIn(t *testing.T, m standin.Message) string {
 	return link
 }
 
-// requirePlain checks what holds for every mail: from us to one address, a subject of one line, nothing in it that runs,
-// loads or tracks.
+// requirePlain checks what holds for every mail: from us to one address, a subject of one line, nothing in it that
+// runs, loads or tracks.
 func requirePlain(t *testing.T, m standin.Message, to string) {
 	t.Helper()
 	assert.Equal(t, "activation@mail.example.com", m.From)
@@ -111,8 +101,8 @@ func requirePlain(t *testing.T, m standin.Message, to string) {
 	}
 }
 
-// docs/contract.md §3: the mail is text and HTML, in the language of the country, names the service, carries the link and its
-// expiry.
+// docs/contract.md §3: the mail is text and HTML, in the language of the country, names the service, carries the link
+// and its expiry.
 func TestProductMail(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -135,7 +125,7 @@ func TestProductMail(t *testing.T) {
 				body := demoProduct().set(test.productID, "productSpecification", "id")
 				link := "https://pa.links.example.net/a/" + unique() + "?market=pa&lang=es#start"
 				provider.misbehave(customerOf(body), grants(unique(), link, expiry))
-				require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, in(test.businessID), unique(), body.text(t)).status)
+				require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, in(test.businessID), unique(), body.text(t)).Status)
 				m := mailed(t, body, 1)[0]
 				requirePlain(t, m, addressOf(body))
 				assert.Equal(t, test.subject, m.Subject)
@@ -157,7 +147,7 @@ func TestProductMail(t *testing.T) {
 func TestProductMailWithHostileNames(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, body object, businessID, service string) {
-		require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, in(businessID), unique(), body.text(t)).status)
+		require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, in(businessID), unique(), body.text(t)).Status)
 		m := mailed(t, body, 1)[0]
 		requirePlain(t, m, addressOf(body))
 		assert.LessOrEqual(t, len([]rune(m.Subject)), 120)
@@ -192,7 +182,7 @@ func TestProductMailWithHostileNames(t *testing.T) {
 			t.Parallel()
 			body := demoProduct()
 			provider.misbehave(customerOf(body), grants(unique(), "https://"+activationHost+link, ""))
-			require.Equal(t, 201, create(t, body.text(t)).status)
+			require.Equal(t, 201, create(t, body.text(t)).Status)
 			m := mailed(t, body, 1)[0]
 			requirePlain(t, m, addressOf(body))
 			assert.Contains(t, m.Text, "https://"+activationHost+link)
@@ -203,7 +193,8 @@ func TestProductMailWithHostileNames(t *testing.T) {
 	}
 }
 
-// docs/contract.md §3: a bounce or refusal is recorded on the product. SES's mailbox simulator stands for the receivers.
+// docs/contract.md §3: a bounce or refusal is recorded on the product. SES's mailbox simulator stands for the
+// receivers.
 func TestProductMailOutcome(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ address, state, reason string }{
@@ -217,14 +208,14 @@ func TestProductMailOutcome(t *testing.T) {
 			t.Parallel()
 			body := demoProduct().set(strings.Replace(test.address, "%", unique(), 1), emailPath...)
 			created := create(t, body.text(t))
-			require.Equal(t, 201, created.status, "%s", created.body)
+			require.Equal(t, 201, created.Status, "%s", created.Body)
 			said := becomes(t, created, test.state)
 			assert.Contains(t, said["activationMailReason"], test.reason)
 			_, reasoned := said["activationMailReason"]
 			assert.Equal(t, test.reason != "", reasoned)
 
 			corrected := body.set(unique()+"@example.com", emailPath...)
-			require.Equal(t, 201, create(t, corrected.text(t)).status)
+			require.Equal(t, 201, create(t, corrected.text(t)).Status)
 			assert.NotContains(t, becomes(t, created, "delivered"), "activationMailReason", "the product shows its latest mail")
 			mailed(t, body, 1)
 			mailed(t, corrected, 1)
@@ -235,26 +226,28 @@ func TestProductMailOutcome(t *testing.T) {
 		body := demoProduct()
 		provider.misbehave(customerOf(body), answers(200, `{"entitlementId":"`+unique()+`","responseCode":"OK","responseMessage":""}`))
 		created := create(t, body.text(t))
-		require.Equal(t, 201, created.status, "%s", created.body)
+		require.Equal(t, 201, created.Status, "%s", created.Body)
 		becomes(t, created, "none")
 		mailed(t, body, 0)
 	})
 }
 
-// docs/contract.md, common: no activation link in an answer, which conforms sees to, in a log line, which logs.leaked sees to, nor
-// in any table but the record of a mail that is to be sent. Not parallel: no mail must go out meanwhile.
+// contract.md, common: no activation link in an answer, which conforms sees to, in a log line, which leaked sees to,
+// nor in any table but the record of a mail that is to be sent. Not parallel: no mail must go out meanwhile.
 func TestActivationLinkIsKeptUntilItIsMailed(t *testing.T) {
 	ctx := context.Background()
 	bundle.PauseQueues()
 	defer bundle.ResumeQueues()
 	body := demoProduct()
 	created := create(t, body.text(t))
-	require.Equal(t, 201, created.status)
-	link := entitlements(t, customerOf(body))[0].URL
+	require.Equal(t, 201, created.Status)
+	link := bundle.Entitlements(t, customerOf(body))[0].URL
 	require.Contains(t, link, activationHost)
 	holders := func() (found []string) {
+		tables, err := bundle.Tables(ctx)
+		require.NoError(t, err)
 		for _, table := range tables {
-			items, err := scan(ctx, table)
+			items, err := bundle.ScanAll(ctx, table)
 			require.NoError(t, err)
 			for _, item := range items {
 				for name, value := range item {
@@ -266,7 +259,7 @@ func TestActivationLinkIsKeptUntilItIsMailed(t *testing.T) {
 		}
 		return found
 	}
-	assert.Equal(t, []string{"mails.link pending"}, holders())
+	assert.Equal(t, []string{bundle.Table(stackname.MailsTable) + ".link pending"}, holders())
 	assert.Equal(t, "pending", activationMail(t, created)["activationMail"])
 	_, all := listed(t, "billingAccount.id="+customerOf(body))
 	require.Len(t, all, 1)
@@ -287,7 +280,7 @@ func TestActivationLinkIsKeptUntilItIsMailed(t *testing.T) {
 func requireTooMany(t *testing.T, a answer) {
 	t.Helper()
 	requireProductErrors(t, a, 429, productFault{Code: 429, Message: "APIKIT:TOO_MANY_REQUESTS"})
-	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+	seconds, err := strconv.Atoi(a.Header.Get("Retry-After"))
 	require.NoError(t, err)
 	require.True(t, seconds > 0 && seconds <= int(limitWindow.Seconds()), "Retry-After: %d", seconds)
 }
@@ -301,19 +294,19 @@ func TestProductTooManyMails(t *testing.T) {
 		body := demoProduct()
 		elsewhere := func() object { return body.set(unique()+"@example.com", emailPath...) }
 		first := unique()
-		require.Equal(t, 201, createAs(t, demo, inPanama(), first, body.text(t)).status)
+		require.Equal(t, 201, createAs(t, demo, inPanama(), first, body.text(t)).Status)
 		for range perAccount - 1 {
-			require.Equal(t, 201, create(t, elsewhere().text(t)).status)
+			require.Equal(t, 201, create(t, elsewhere().text(t)).Status)
 		}
 		asked := len(provider.requests(customerOf(body)))
 		refused, id := elsewhere(), unique()
 		requireTooMany(t, createAs(t, demo, inPanama(), id, refused.text(t)))
 		requireTooMany(t, create(t, elsewhere().set("another", "productSpecification", "id").text(t)))
 		require.Len(t, provider.requests(customerOf(body)), asked, "the provider is not asked")
-		require.Equal(t, 201, createAs(t, demo, inPanama(), first, body.text(t)).status, "a replay is not counted")
-		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).status, "the correlation id can be used again")
+		require.Equal(t, 201, createAs(t, demo, inPanama(), first, body.text(t)).Status, "a replay is not counted")
+		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).Status, "the correlation id can be used again")
 		require.Equal(t, 201, createAs(t, demo, in(otherCountry), unique(),
-			elsewhere().set(englishProduct, "productSpecification", "id").text(t)).status, "another business's account is another one")
+			elsewhere().set(englishProduct, "productSpecification", "id").text(t)).Status, "another business's account is another one")
 		mailed(t, refused, 0)
 	})
 	t.Run("for an address", func(t *testing.T) {
@@ -321,23 +314,23 @@ func TestProductTooManyMails(t *testing.T) {
 		address := unique() + "@example.com"
 		to := func(address string) object { return demoProduct().set(address, emailPath...) }
 		for range perAddress {
-			require.Equal(t, 201, create(t, to(address).text(t)).status)
+			require.Equal(t, 201, create(t, to(address).text(t)).Status)
 		}
 		requireTooMany(t, create(t, to(address).text(t)))
 		requireTooMany(t, create(t, to(strings.ToUpper(address)).text(t)))
 		requireTooMany(t, createAs(t, demo, in(otherCountry), unique(), to(address).set(englishProduct, "productSpecification", "id").text(t)))
-		require.Equal(t, 201, create(t, to("x"+address).text(t)).status)
+		require.Equal(t, 201, create(t, to("x"+address).text(t)).Status)
 	})
 	t.Run("what brings about no mail is not counted", func(t *testing.T) {
 		t.Parallel()
 		body := demoProduct()
 		for range perAccount + 1 {
-			require.Equal(t, 400, create(t, body.set("NETFLIX", "@referredType").text(t)).status)
-			require.Equal(t, 400, create(t, body.without("@type").text(t)).status)
+			require.Equal(t, 400, create(t, body.set("NETFLIX", "@referredType").text(t)).Status)
+			require.Equal(t, 400, create(t, body.without("@type").text(t)).Status)
 			provider.misbehave(customerOf(body), answers(503, ""))
-			require.Equal(t, 502, create(t, body.text(t)).status)
+			require.Equal(t, 502, create(t, body.text(t)).Status)
 		}
-		require.Equal(t, 201, create(t, body.text(t)).status)
+		require.Equal(t, 201, create(t, body.text(t)).Status)
 	})
 }
 
@@ -351,7 +344,7 @@ func TestProductProviderCredentialsRotate(t *testing.T) {
 		_, err = bundle.SecretsManager().PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: secretID, SecretString: aws.String(string(raw))})
 		require.NoError(t, err)
 	}
-	require.Equal(t, 201, create(t, demoProduct().text(t)).status, "the function has read the credentials")
+	require.Equal(t, 201, create(t, demoProduct().text(t)).Status, "the function has read the credentials")
 	password := unique()
 	secrets.add(password)
 	put("rotated", password)
@@ -367,11 +360,11 @@ func TestProductProviderCredentialsRotate(t *testing.T) {
 		grants(unique(), link, "")(w, r)
 	})
 	a := create(t, body.text(t))
-	require.Equal(t, 201, a.status, "%s", a.body)
+	require.Equal(t, 201, a.Status, "%s", a.Body)
 	require.Equal(t, link, linkIn(t, mailed(t, body, 1)[0]))
 
 	put(bundle.ProviderUsername, bundle.ProviderPassword)
 	back := demoProduct()
-	require.Equal(t, 201, create(t, back.text(t)).status)
+	require.Equal(t, 201, create(t, back.text(t)).Status)
 	require.Len(t, provider.requests(customerOf(back)), 2, "refused under the rotated ones, and asked again")
 }

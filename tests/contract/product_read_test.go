@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local"
+	"carillon/tests/harness"
 )
 
 // clientHeaders are a client's credentials: a read needs no correlation id.
@@ -24,10 +25,10 @@ func clientHeaders(c local.DemoClient) []string {
 func listed(t *testing.T, query string) (answer, []object) {
 	t.Helper()
 	a := send(t, productList.at(inPanama().target+"?"+query), "", clientHeaders(bundle.Demo.Product.DemoClient)...)
-	require.Equal(t, http.StatusOK, a.status, "%s", a.body)
+	require.Equal(t, http.StatusOK, a.Status, "%s", a.Body)
 	var products []object
-	require.NoError(t, json.Unmarshal(a.body, &products))
-	require.Equal(t, strconv.Itoa(len(products)), a.header.Get("X-Result-Count"))
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &products))
+	require.Equal(t, strconv.Itoa(len(products)), a.Header.Get("X-Result-Count"))
 	return a, products
 }
 
@@ -44,7 +45,8 @@ func idsOf(products []object) []string {
 	return ids
 }
 
-// requireTMF637 checks a body against the schema of that name, which holds what TM Forum publishes of the model's members.
+// requireTMF637 checks a body against the schema of that name, which holds what TM Forum publishes of the model's
+// members.
 func requireTMF637(t *testing.T, schema string, body []byte) {
 	t.Helper()
 	document, err := openapi3.NewLoader().LoadFromFile("../../shared/product/api/testdata/tmf637.yaml")
@@ -54,37 +56,38 @@ func requireTMF637(t *testing.T, schema string, body []byte) {
 	require.NoError(t, document.Components.Schemas[schema].Value.VisitJSON(value), "%s", body)
 }
 
-// docs/contract.md §3: GET …/product and …/product/{id} follow TMF637 v4, as the create answered, with what became of the mail.
+// docs/contract.md §3: GET …/product and …/product/{id} follow TMF637 v4, as the create answered, with what became of
+// the mail.
 func TestProductIsRead(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
 	made := create(t, body.text(t))
-	require.Equal(t, http.StatusCreated, made.status, "%s", made.body)
-	product := made.json(t)
+	require.Equal(t, http.StatusCreated, made.Status, "%s", made.Body)
+	product := made.Object(t)
 	id := product["id"].(string)
 
 	// Location leads to it.
-	location, err := url.Parse(made.header.Get("Location"))
+	location, err := url.Parse(made.Header.Get("Location"))
 	require.NoError(t, err)
 	read := send(t, productGet.at(location.Path), "", clientHeaders(bundle.Demo.Product.DemoClient)...)
-	require.Equal(t, http.StatusOK, read.status, "%s", read.body)
-	requireTMF637(t, "Product", made.body)
-	requireTMF637(t, "Product", read.body)
-	shown := read.json(t)
+	require.Equal(t, http.StatusOK, read.Status, "%s", read.Body)
+	requireTMF637(t, "Product", []byte(made.Body))
+	requireTMF637(t, "Product", []byte(read.Body))
+	shown := read.Object(t)
 	characteristics := shown["productCharacteristic"]
 	shown["productCharacteristic"] = []any{}
 	assert.Equal(t, product, shown)
 	assert.NotEmpty(t, characteristics)
 
-	eventually(t, "the mail's state is readable", func() bool {
-		list, _ := got(t, id).json(t)["productCharacteristic"].([]any)
+	harness.Eventually(t, "the mail's state is readable", func() ([]any, bool) {
+		list, _ := got(t, id).Object(t)["productCharacteristic"].([]any)
 		first, _ := list[0].(map[string]any)
-		return first["name"] == "activationMail" && first["value"] == "delivered"
+		return list, first["name"] == "activationMail" && first["value"] == "delivered"
 	})
 
 	all, products := listed(t, "billingAccount.id="+url.QueryEscape(customerOf(body)))
-	requireTMF637(t, "Products", all.body)
-	assert.Equal(t, "1", all.header.Get("X-Total-Count"))
+	requireTMF637(t, "Products", []byte(all.Body))
+	assert.Equal(t, "1", all.Header.Get("X-Total-Count"))
 	require.Equal(t, []string{id}, idsOf(products))
 	assert.Equal(t, product["href"], products[0]["href"])
 	assert.Equal(t, object{"id": id, "href": product["href"], "status": "created"}, func() object {
@@ -95,7 +98,7 @@ func TestProductIsRead(t *testing.T) {
 	for _, none := range []string{"&status=cancelled", "&name=Disney", "&@referredType=NETFLIX"} {
 		empty, products := listed(t, "id="+id+none)
 		assert.Empty(t, products, none)
-		assert.Equal(t, "0", empty.header.Get("X-Total-Count"), none)
+		assert.Equal(t, "0", empty.Header.Get("X-Total-Count"), none)
 	}
 }
 
@@ -109,16 +112,16 @@ func TestProductsArePaged(t *testing.T) {
 		one := demoProduct()
 		one = one.set(medium, emailPath...)
 		a := create(t, one.text(t))
-		require.Equal(t, http.StatusCreated, a.status, "%s", a.body)
-		made = append(made, a.json(t)["id"].(string))
+		require.Equal(t, http.StatusCreated, a.Status, "%s", a.Body)
+		made = append(made, a.Object(t)["id"].(string))
 	}
 	slices.Sort(made)
 	filter := "billingAccount.contact.contactMedium.characteristic.emailAddress=" + url.QueryEscape(medium)
 	var paged []string
 	for offset := range 4 {
 		a, products := listed(t, filter+"&limit=1&offset="+strconv.Itoa(offset))
-		assert.Equal(t, "3", a.header.Get("X-Total-Count"))
-		assert.Contains(t, a.header.Get("Link"), `rel="first"`)
+		assert.Equal(t, "3", a.Header.Get("X-Total-Count"))
+		assert.Contains(t, a.Header.Get("Link"), `rel="first"`)
 		paged = append(paged, idsOf(products)...)
 	}
 	assert.Equal(t, made, paged)
@@ -147,15 +150,15 @@ func TestProductReadsRefused(t *testing.T) {
 			"wrong":   {"client_id", client.ClientID, "client_secret", client.ClientSecret + "x"},
 		} {
 			a := send(t, e, "", credentials...)
-			assert.Equal(t, http.StatusUnauthorized, a.status, name)
-			assert.Equal(t, unauthenticated, string(a.body), name)
-			assert.Equal(t, "Client-ID-Enforcement", a.header.Get("WWW-Authenticate"), name)
+			assert.Equal(t, http.StatusUnauthorized, a.Status, name)
+			assert.Equal(t, unauthenticated, a.Body, name)
+			assert.Equal(t, "Client-ID-Enforcement", a.Header.Get("WWW-Authenticate"), name)
 		}
-		assert.Equal(t, http.StatusForbidden, send(t, e, "", clientHeaders(dxpTrinidad)...).status, "allowed for TT alone")
+		assert.Equal(t, http.StatusForbidden, send(t, e, "", clientHeaders(dxpTrinidad)...).Status, "allowed for TT alone")
 	}
 	deleted := send(t, productGet.with(http.MethodDelete).at(collection+"/no-id"), "", clientHeaders(client)...)
-	assert.Equal(t, http.StatusMethodNotAllowed, deleted.status)
-	assert.Equal(t, "GET", deleted.header.Get("Allow"))
+	assert.Equal(t, http.StatusMethodNotAllowed, deleted.Status)
+	assert.Equal(t, "GET", deleted.Header.Get("Allow"))
 }
 
 // docs/contract.md §3: a client sees its own tenant's products and its own business unit's alone.
@@ -164,15 +167,15 @@ func TestProductsOfOthersAreNotRead(t *testing.T) {
 	body := demoProduct()
 	body = body.set(englishProduct, "productSpecification", "id")
 	made := createAs(t, dxpTrinidad, in(otherCountry), unique(), body.text(t))
-	require.Equal(t, http.StatusCreated, made.status, "%s", made.body)
-	id := made.json(t)["id"].(string)
+	require.Equal(t, http.StatusCreated, made.Status, "%s", made.Body)
+	id := made.Object(t)["id"].(string)
 
 	own := send(t, productGet.at(in(otherCountry).target+"/"+id), "", clientHeaders(dxpTrinidad)...)
-	require.Equal(t, http.StatusOK, own.status, "%s", own.body)
+	require.Equal(t, http.StatusOK, own.Status, "%s", own.Body)
 	for _, target := range []string{in(otherCountry).target, inPanama().target} {
 		other := send(t, productGet.at(target+"/"+id), "", clientHeaders(bundle.Demo.Product.DemoClient)...)
-		assert.Equal(t, http.StatusNotFound, other.status, target)
+		assert.Equal(t, http.StatusNotFound, other.Status, target)
 		list := send(t, productList.at(target+"?id="+id), "", clientHeaders(bundle.Demo.Product.DemoClient)...)
-		assert.Equal(t, "[]", string(list.body), target)
+		assert.Equal(t, "[]", list.Body, target)
 	}
 }

@@ -66,17 +66,18 @@ func create(t *testing.T, body string) answer {
 func createAs(t testing.TB, c local.DemoClient, e endpoint, correlationID, body string, headers ...string) answer {
 	t.Helper()
 	a := send(t, e, body, append(productHeaders(c, correlationID), headers...)...)
-	require.Equal(t, correlationID, a.header.Get("X-Correlation-ID"), "every answer echoes it")
+	require.Equal(t, correlationID, a.Header.Get("X-Correlation-ID"), "every answer echoes it")
 	return a
 }
 
-// requireProductErrors checks the error body: every fault in turn. A fault without a description has any that is not empty.
+// requireProductErrors checks the error body: every fault in turn. A fault without a description has any that is not
+// empty.
 func requireProductErrors(t *testing.T, a answer, status int, expected ...productFault) {
 	t.Helper()
-	require.Equal(t, status, a.status, "%s", a.body)
+	require.Equal(t, status, a.Status, "%s", a.Body)
 	var body struct{ Errors []productFault }
-	require.NoError(t, json.Unmarshal(a.body, &body))
-	require.Len(t, body.Errors, len(expected), "%s", a.body)
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &body))
+	require.Len(t, body.Errors, len(expected), "%s", a.Body)
 	for i, fault := range expected {
 		if fault.Description == "" {
 			require.NotEmpty(t, body.Errors[i].Description)
@@ -107,25 +108,25 @@ func TestProductIsCreated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := create(t, body.text(t))
-			require.Equal(t, 201, a.status, "%s", a.body)
-			answered := a.json(t)
+			require.Equal(t, 201, a.Status, "%s", a.Body)
+			answered := a.Object(t)
 			href := answered["href"].(string)
-			assert.Equal(t, href, a.header.Get("Location"))
+			assert.Equal(t, href, a.Header.Get("Location"))
 			assert.Equal(t, "/dxp-ux/v1/PA/product/"+answered["id"].(string), strings.TrimPrefix(href, bundle.BaseURL))
 			expected := body.set("created", "status").set(answered["id"], "id").set(href, "href").
 				set([]any{}, "productCharacteristic").set([]any{}, "productPrice").set([]any{}, "relatedParty")
-			assert.JSONEq(t, expected.text(t), string(a.body))
+			assert.JSONEq(t, expected.text(t), a.Body)
 		})
 	}
 	t.Run("unknown members are not shown", func(t *testing.T) {
 		t.Parallel()
 		a := create(t, demoProduct().set("x", "name").set(1, "billingAccount", "y").set(true, "billingAccount", "contact", 0, "z").text(t))
-		require.Equal(t, 201, a.status) // openapi.yaml allows no other member
+		require.Equal(t, 201, a.Status) // openapi.yaml allows no other member
 	})
 	t.Run("null where a member is optional", func(t *testing.T) {
 		t.Parallel()
 		body := demoProduct().set(nil, "billingAccount", "@type").set(nil, "billingAccount", "@baseType").set(nil, "billingAccount", "contact", 0, "contactType")
-		require.Equal(t, 201, create(t, body.text(t)).status)
+		require.Equal(t, 201, create(t, body.text(t)).Status)
 	})
 }
 
@@ -133,7 +134,7 @@ func TestProductIsCreated(t *testing.T) {
 func TestProductProviderRequest(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
-	require.Equal(t, 201, create(t, body.text(t)).status)
+	require.Equal(t, 201, create(t, body.text(t)).Status)
 	asked := provider.requests(customerOf(body))
 	require.Len(t, asked, 1)
 	assert.Equal(t, providerRequest{
@@ -199,7 +200,7 @@ func TestProductRefusedByTheProvider(t *testing.T) {
 		t.Parallel()
 		correlationID, body := unique(), demoProduct()
 		requireProductErrors(t, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), correlationID, body.set("NETFLIX", "@referredType").text(t)), 400, refused)
-		require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), correlationID, body.text(t)).status)
+		require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), correlationID, body.text(t)).Status)
 	})
 }
 
@@ -234,8 +235,8 @@ func TestProductMandatoryField(t *testing.T) {
 			}
 			for _, value := range []any{5, true, "", " ", object{}, []any{}, []any{5}, []any{nil}, json.Number(strings.Repeat("9", 400))} {
 				a := create(t, demoProduct().set(value, test.path...).text(t))
-				require.Equal(t, 400, a.status, "%v: %s", value, a.body)
-				for _, fault := range a.json(t)["errors"].([]any) {
+				require.Equal(t, 400, a.Status, "%v: %s", value, a.Body)
+				for _, fault := range a.Object(t)["errors"].([]any) {
 					assert.Contains(t, []any{"APIKIT:BAD_REQUEST", "VALIDATION:INVALID_EMAIL"}, fault.(map[string]any)["message"])
 				}
 			}
@@ -254,7 +255,7 @@ func TestProductInvalidEmail(t *testing.T) {
 			t.Parallel()
 			a := create(t, demoProduct().set(email, emailPath...).text(t))
 			requireProductErrors(t, a, 400, productFault{Code: 400, Message: "VALIDATION:INVALID_EMAIL"})
-			assert.Contains(t, string(a.body), "billingAccount.contact[0].contactMedium[0].characteristic.emailAddress")
+			assert.Contains(t, a.Body, "billingAccount.contact[0].contactMedium[0].characteristic.emailAddress")
 		})
 	}
 }
@@ -268,13 +269,13 @@ func TestProductCorrelationHeader(t *testing.T) {
 			t.Parallel()
 			a := send(t, inPanama(), demoProduct().text(t), productHeaders(demo, value)...)
 			requireProductErrors(t, a, 400, productFault{Code: 400, Message: "APIKIT:BAD_REQUEST"})
-			assert.Contains(t, string(a.body), "X-Correlation-ID")
+			assert.Contains(t, a.Body, "X-Correlation-ID")
 		})
 	}
 	t.Run("any identification model", func(t *testing.T) {
 		t.Parallel()
 		for _, value := range []string{"1-" + unique(), "sha256:" + unique(), "a b/c?d=e&" + unique(), unique() + strings.Repeat("c", 255-36)} {
-			require.Equal(t, 201, createAs(t, demo, inPanama(), value, demoProduct().text(t)).status)
+			require.Equal(t, 201, createAs(t, demo, inPanama(), value, demoProduct().text(t)).Status)
 		}
 	})
 }
@@ -287,7 +288,7 @@ func TestProductBusinessID(t *testing.T) {
 			t.Parallel()
 			a := createAs(t, bundle.Demo.Product.DemoClient, in(businessID), unique(), demoProduct().text(t))
 			requireProductErrors(t, a, 400, productFault{Code: 400, Message: "APIKIT:BAD_REQUEST"})
-			assert.Contains(t, string(a.body), "businessId")
+			assert.Contains(t, a.Body, "businessId")
 		})
 	}
 }
@@ -306,9 +307,9 @@ func TestProductFaultsTogether(t *testing.T) {
 		}
 	}
 	a := send(t, in("GB"), `{}`, productHeaders(demo, "")...)
-	require.Equal(t, 400, a.status)
+	require.Equal(t, 400, a.Status)
 	var body struct{ Errors []productFault }
-	require.NoError(t, json.Unmarshal(a.body, &body))
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &body))
 	require.Len(t, body.Errors, 8)
 	assert.Contains(t, body.Errors[0].Description, "businessId")
 	assert.Contains(t, body.Errors[1].Description, "X-Correlation-ID")
@@ -342,11 +343,11 @@ func TestProductUnauthenticated(t *testing.T) {
 			t.Parallel()
 			for _, body := range []string{demoProduct().text(t), "not JSON"} { // who is unknown learns nothing of the body
 				a := createAs(t, c, inPanama(), unique(), body)
-				require.Equal(t, 401, a.status, "%s", a.body)
-				require.Equal(t, unauthenticated, string(a.body))
-				require.Equal(t, "Client-ID-Enforcement", a.header.Get("WWW-Authenticate"))
+				require.Equal(t, 401, a.Status, "%s", a.Body)
+				require.Equal(t, unauthenticated, a.Body)
+				require.Equal(t, "Client-ID-Enforcement", a.Header.Get("WWW-Authenticate"))
 			}
-			require.Equal(t, 401, createAs(t, c, in("GB"), unique(), `{}`).status, "nor which countries are served")
+			require.Equal(t, 401, createAs(t, c, in("GB"), unique(), `{}`).Status, "nor which countries are served")
 		})
 	}
 }
@@ -366,7 +367,7 @@ func TestProductForbidden(t *testing.T) {
 			t.Parallel()
 			for _, body := range []string{demoProduct().text(t), "not JSON"} {
 				a := createAs(t, test.client, test.e, unique(), body)
-				require.Equal(t, 403, a.status, "%s", a.body)
+				require.Equal(t, 403, a.Status, "%s", a.Body)
 				requireProductErrors(t, a, 403, productFault{Code: 403, Message: "APIKIT:FORBIDDEN"})
 			}
 		})
@@ -382,7 +383,7 @@ func TestProductMethodAndMediaType(t *testing.T) {
 			t.Parallel()
 			a := createAs(t, demo, inPanama().with(method), unique(), "")
 			requireProductErrors(t, a, 405, productFault{Code: 405, Message: "APIKIT:METHOD_NOT_ALLOWED"})
-			require.Equal(t, "GET, POST", a.header.Get("Allow"))
+			require.Equal(t, "GET, POST", a.Header.Get("Allow"))
 		})
 	}
 	for _, contentType := range []string{"", "text/plain", "application/xml", "application/octet-stream", "application/x-www-form-urlencoded"} {
@@ -394,6 +395,6 @@ func TestProductMethodAndMediaType(t *testing.T) {
 	}
 	t.Run("media type with a charset", func(t *testing.T) {
 		t.Parallel()
-		require.Equal(t, 201, createAs(t, demo, inPanama(), unique(), demoProduct().text(t), "Content-Type", "application/json;charset=UTF-8").status)
+		require.Equal(t, 201, createAs(t, demo, inPanama(), unique(), demoProduct().text(t), "Content-Type", "application/json;charset=UTF-8").Status)
 	})
 }

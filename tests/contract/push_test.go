@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/tests/harness"
 )
 
 // ofPush returns the endpoint of a push, with a query.
@@ -39,8 +41,8 @@ func TestPushStatusIsScheduledThenCancelled(t *testing.T) {
 	body, notBefore := scheduled(3)
 	id := requirePushed(t, push(t, demoProgram(), body.text(t)))
 	status := ask(t, ofPush(pushStatus, id, ""))
-	require.Equal(t, 200, status.status, "%s", status.body)
-	shown := status.json(t)
+	require.Equal(t, 200, status.Status, "%s", status.Body)
+	shown := status.Object(t)
 	createdAt, err := time.Parse(time.RFC3339, shown["createdAt"].(string))
 	require.NoError(t, err)
 	assert.WithinDuration(t, time.Now(), createdAt, time.Minute)
@@ -61,10 +63,10 @@ func TestPushStatusIsScheduledThenCancelled(t *testing.T) {
 
 	for range 2 { // again 200 when repeated
 		cancelled := ask(t, ofPush(pushCancel, id, ""))
-		require.Equal(t, 200, cancelled.status, "%s", cancelled.body)
-		assert.Equal(t, map[string]any{"requestId": id, "state": "cancelled", "counts": counts("0", "3")}, cancelled.json(t))
+		require.Equal(t, 200, cancelled.Status, "%s", cancelled.Body)
+		assert.Equal(t, map[string]any{"requestId": id, "state": "cancelled", "counts": counts("0", "3")}, cancelled.Object(t))
 	}
-	shown = ask(t, ofPush(pushStatus, id, "")).json(t)
+	shown = ask(t, ofPush(pushStatus, id, "")).Object(t)
 	assert.Equal(t, "cancelled", shown["state"])
 	assert.Equal(t, []any{destination(0, "cancelled"), destination(1, "cancelled"), destination(2, "cancelled")}, shown["destinations"])
 }
@@ -85,7 +87,7 @@ func TestPushStatusPages(t *testing.T) {
 	id := requirePushed(t, push(t, demoProgram(), body.text(t)))
 	var seen []string
 	for query, pages := "?limit=3", 1; ; pages++ {
-		page := ask(t, ofPush(pushStatus, id, query)).json(t)
+		page := ask(t, ofPush(pushStatus, id, query)).Object(t)
 		for _, d := range page["destinations"].([]any) {
 			seen = append(seen, d.(map[string]any)["bNumber"].(string))
 		}
@@ -99,7 +101,7 @@ func TestPushStatusPages(t *testing.T) {
 	assert.Equal(t, []string{"+15010000000", "+15010000001", "+15010000002", "+15010000003", "+15010000004", "+15010000005", "+15010000006"}, seen)
 	for _, query := range []string{"?limit=0", "?limit=-1", "?limit=1001", "?limit=x", "?next=x!", "?next=AAAA"} {
 		bad := ask(t, ofPush(pushStatus, id, query))
-		assert.Equal(t, 400, bad.status, query)
+		assert.Equal(t, 400, bad.Status, query)
 	}
 }
 
@@ -107,10 +109,9 @@ func TestPushStatusPages(t *testing.T) {
 func TestPushDeliveredCannotBeCancelled(t *testing.T) {
 	t.Parallel()
 	id := requirePushed(t, push(t, demoProgram(), demoBatch().text(t)))
-	var shown map[string]any
-	eventually(t, "the push is completed", func() bool {
-		shown = ask(t, ofPush(pushStatus, id, "")).json(t)
-		return shown["state"] == "completed"
+	shown := harness.Eventually(t, "the push is completed", func() (map[string]any, bool) {
+		shown := ask(t, ofPush(pushStatus, id, "")).Object(t)
+		return shown, shown["state"] == "completed"
 	})
 	assert.Equal(t, numbers(map[string]string{"total": "2", "pending": "0", "delivered": "2", "rejected": "0", "failed": "0", "expired": "0", "cancelled": "0"}), shown["counts"])
 	for _, d := range shown["destinations"].([]any) {
@@ -134,9 +135,9 @@ func TestPushThatIsNotTheCallers(t *testing.T) {
 		requireNotPushed(t, send(t, ofPush(e, id, ""), "", "Authorization", other), 404, "Unknown request", pushFailed)
 		for _, bearer := range []string{"", "Bearer x", ottBearer(t, bundle.Demo.OTT, "")} {
 			refused := send(t, ofPush(e, id, ""), "", "Authorization", bearer)
-			assert.Equal(t, 401, refused.status)
-			assert.Empty(t, refused.body)
+			assert.Equal(t, 401, refused.Status)
+			assert.Empty(t, refused.Body)
 		}
 	}
-	assert.Equal(t, 200, ask(t, ofPush(pushStatus, strings.ToUpper(id), "")).status, "a UUID has no case")
+	assert.Equal(t, 200, ask(t, ofPush(pushStatus, strings.ToUpper(id), "")).Status, "a UUID has no case")
 }

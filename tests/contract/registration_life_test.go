@@ -51,9 +51,9 @@ type page struct {
 func list(t *testing.T, c local.DemoClient, target string) page {
 	t.Helper()
 	a := send(t, registrationList.at(target), "", "Authorization", ottBearer(t, c, ""))
-	require.Equal(t, 200, a.status, "%s", a.body)
+	require.Equal(t, 200, a.Status, "%s", a.Body)
 	var p page
-	require.NoError(t, json.Unmarshal(a.body, &p))
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &p))
 	return p
 }
 
@@ -77,7 +77,7 @@ func registerAs(t *testing.T, c local.DemoClient, body object) {
 		}
 	}
 	a := send(t, registration, body.text(t), "Authorization", ottBearer(t, c, ""))
-	require.Equal(t, 201, a.status, "%s", a.body)
+	require.Equal(t, 201, a.Status, "%s", a.Body)
 }
 
 // shown is how a registration comes back: its members without the secrets, flags as booleans, and apiVersion.
@@ -118,15 +118,15 @@ func TestRegistrationLife(t *testing.T) {
 			secretNames := map[string]bool{}
 			for range 2 { // the second time after its deletion
 				registerAs(t, c, first)
-				require.Equal(t, test.shown(first), string(get(t, c, name, id).body))
+				require.Equal(t, test.shown(first), get(t, c, name, id).Body)
 				secretNames[stringOf(registrationItem(t, name, id)["secretName"])] = true
 
 				second := test.valid().set(id, "ottPlatformAttributes", test.id).set("Renamed, é \"", "ottPlatformAttributes", test.naming)
 				registerAs(t, c, second.set(0, "ottPlatformAttributes", "isActive"))
 				want := test.shown(second.set(false, "ottPlatformAttributes", "isActive"))
 				a := get(t, c, name, id)
-				require.Equal(t, 200, a.status)
-				require.Equal(t, want, string(a.body))
+				require.Equal(t, 200, a.Status)
+				require.Equal(t, want, a.Body)
 				secretNames[stringOf(registrationItem(t, name, id)["secretName"])] = true
 
 				p := list(t, c, path)
@@ -134,11 +134,11 @@ func TestRegistrationLife(t *testing.T) {
 				require.Equal(t, want, string(p.Items[0]))
 
 				a = remove(t, c, name, id)
-				require.Equal(t, 204, a.status, "%s", a.body)
+				require.Equal(t, 204, a.Status, "%s", a.Body)
 				require.Zero(t, list(t, c, path).Count)
 				for _, a := range []answer{get(t, c, name, id), remove(t, c, name, id)} {
-					require.Equal(t, 404, a.status)
-					require.JSONEq(t, `{"message":"The registration does not exist","errorcode":30003,"documentation":""}`, string(a.body))
+					require.Equal(t, 404, a.Status)
+					require.JSONEq(t, `{"message":"The registration does not exist","errorcode":30003,"documentation":""}`, a.Body)
 				}
 			}
 			require.Len(t, secretNames, 4, "each registering has a secret of its own")
@@ -155,19 +155,19 @@ func TestRegistrationOfAnotherTenant(t *testing.T) {
 	t.Parallel()
 	body := lineChannel()
 	id := dig(body, []any{"ottPlatformAttributes", "channelId"}).(string)
-	require.Equal(t, 201, register(t, body.text(t)).status)
+	require.Equal(t, 201, register(t, body.text(t)).Status)
 	unknown := get(t, bundle.Demo.OTTOther, "line", unique())
 	foreign := get(t, bundle.Demo.OTTOther, "line", id)
-	require.Equal(t, 404, foreign.status)
-	require.Equal(t, string(unknown.body), string(foreign.body), "nobody learns what others have registered")
+	require.Equal(t, 404, foreign.Status)
+	require.Equal(t, unknown.Body, foreign.Body, "nobody learns what others have registered")
 	a := remove(t, bundle.Demo.OTTOther, "line", id)
-	require.Equal(t, 403, a.status)
-	require.JSONEq(t, insufficientPrivileges, string(a.body))
-	require.Equal(t, shownChannel(body), string(get(t, ottTeammate, "line", id).body), "another client of the same tenant sees it, as it was")
-	require.Equal(t, 204, remove(t, ottTeammate, "line", id).status)
+	require.Equal(t, 403, a.Status)
+	require.JSONEq(t, insufficientPrivileges, a.Body)
+	require.Equal(t, shownChannel(body), get(t, ottTeammate, "line", id).Body, "another client of the same tenant sees it, as it was")
+	require.Equal(t, 204, remove(t, ottTeammate, "line", id).Status)
 	other := send(t, registration, body.text(t), "Authorization", ottBearer(t, bundle.Demo.OTTOther, ""))
-	require.Equal(t, 201, other.status, "an id that was deleted is anybody's: %s", other.body)
-	require.Equal(t, 404, get(t, bundle.Demo.OTT, "line", id).status)
+	require.Equal(t, 201, other.Status, "an id that was deleted is anybody's: %s", other.Body)
+	require.Equal(t, 404, get(t, bundle.Demo.OTT, "line", id).Status)
 }
 
 // docs/contract.md §1: {"count","page","pageSize","links":{"self","previous","next"},"items"}.
@@ -201,7 +201,7 @@ func TestRegistrationListPages(t *testing.T) {
 	for _, item := range whole.Items {
 		var one struct{ OttPlatformAttributes struct{ PageID string } }
 		require.NoError(t, json.Unmarshal(item, &one))
-		require.Equal(t, string(item), string(get(t, c, "messenger", one.OttPlatformAttributes.PageID).body), "an id of any letters is found by its path")
+		require.Equal(t, string(item), get(t, c, "messenger", one.OttPlatformAttributes.PageID).Body, "an id of any letters is found by its path")
 	}
 }
 
@@ -239,7 +239,7 @@ func TestRegistrationLifeNeedsItsScope(t *testing.T) {
 	t.Parallel()
 	body := messengerPage()
 	id := dig(body, []any{"ottPlatformAttributes", "pageId"}).(string)
-	require.Equal(t, 201, register(t, body.text(t)).status)
+	require.Equal(t, 201, register(t, body.text(t)).Status)
 	for _, test := range []struct {
 		endpoint endpoint
 		less     string
@@ -250,17 +250,18 @@ func TestRegistrationLifeNeedsItsScope(t *testing.T) {
 	} {
 		for name, bearer := range badBearers(t, ottBearer(t, bundle.Demo.OTT, "")) {
 			a := send(t, test.endpoint, "", "Authorization", bearer)
-			require.Equal(t, 401, a.status, "%s: %s", name, a.body)
-			require.JSONEq(t, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, string(a.body))
+			require.Equal(t, 401, a.Status, "%s: %s", name, a.Body)
+			require.JSONEq(t, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, a.Body)
 		}
 		a := send(t, test.endpoint, "", "Authorization", ottBearer(t, bundle.Demo.OTT, test.less))
-		require.Equal(t, 403, a.status)
-		require.JSONEq(t, insufficientPrivileges, string(a.body))
+		require.Equal(t, 403, a.Status)
+		require.JSONEq(t, insufficientPrivileges, a.Body)
 	}
-	require.Equal(t, 200, get(t, bundle.Demo.OTT, "messenger", id).status)
+	require.Equal(t, 200, get(t, bundle.Demo.OTT, "messenger", id).Status)
 }
 
-// docs/contract.md §1: 50 registrations of one page, and deletions of it, at the same time leave item and secret of one of them, or neither.
+// docs/contract.md §1: 50 registrations of one page, and deletions of it, at the same time leave item and secret of one
+// of them, or neither.
 func TestRegistrationOverridesAndDeletionsAtOnce(t *testing.T) {
 	t.Parallel()
 	c, id := ownTenant(t), unique()
@@ -278,10 +279,10 @@ func TestRegistrationOverridesAndDeletionsAtOnce(t *testing.T) {
 		return exchange(registration, bodies[i], "Authorization", bearer)
 	}) {
 		if i >= len(bodies) {
-			require.Contains(t, []int{204, 404}, a.status, "%s", a.body)
+			require.Contains(t, []int{204, 404}, a.Status, "%s", a.Body)
 			continue
 		}
-		require.Equal(t, 201, a.status, "%s", a.body)
+		require.Equal(t, 201, a.Status, "%s", a.Body)
 	}
 	live := 0
 	for _, name := range secretsOf(t, "messenger#"+id) {
@@ -289,7 +290,7 @@ func TestRegistrationOverridesAndDeletionsAtOnce(t *testing.T) {
 			live++
 		}
 	}
-	if a := get(t, c, "messenger", id); a.status == 404 {
+	if a := get(t, c, "messenger", id); a.Status == 404 {
 		require.Zero(t, live)
 		return
 	}
@@ -332,6 +333,6 @@ func TestOTTTokenOfASkewedClock(t *testing.T) {
 		signed, err := skewed.SignedString(key)
 		require.NoError(t, err)
 		a := send(t, registrationList.at("/ott/v1/registration/line"), "", "Authorization", "Bearer "+signed)
-		assert.Equal(t, 200, a.status, "%s: %s", name, a.body)
+		assert.Equal(t, 200, a.Status, "%s: %s", name, a.Body)
 	}
 }

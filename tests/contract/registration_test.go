@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"carillon/shared/stackname"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/shared/stackname"
 )
 
 // The error codes of docs/contract.md §1.
@@ -85,17 +85,18 @@ func membersNamed(body, name string) []string {
 // requireFaults checks the aggregate error body: its texts, its codes and their order.
 func requireFaults(t *testing.T, a answer, expected []fault) {
 	t.Helper()
-	require.Equal(t, 400, a.status, "%s", a.body)
+	require.Equal(t, 400, a.Status, "%s", a.Body)
 	var body struct {
 		fault
 		ValidationErrors []fault `json:"validationErrors"`
 	}
-	require.NoError(t, json.Unmarshal(a.body, &body))
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &body))
 	require.Equal(t, fault{Message: "Please fix the following errors", ErrorCode: 10006}, body.fault)
 	require.Equal(t, expected, body.ValidationErrors)
 }
 
-// docs/contract.md §1: 201, empty body; flags 0, 1, true, false; unknown members ignored; names match in any case; customerConnectSecret optional.
+// docs/contract.md §1: 201, empty body; flags 0, 1, true, false; unknown members ignored; names match in any case;
+// customerConnectSecret optional.
 func TestRegistrationIsAccepted(t *testing.T) {
 	t.Parallel()
 	attributes := "ottPlatformAttributes"
@@ -124,26 +125,26 @@ func TestRegistrationIsAccepted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := register(t, body)
-			require.Equal(t, 201, a.status, "%s", a.body)
+			require.Equal(t, 201, a.Status, "%s", a.Body)
 		})
 	}
 	t.Run("secrets as long as they may be", func(t *testing.T) {
 		t.Parallel()
 		long := strings.Repeat("\x01", 3072) // six bytes each in the secret's JSON
 		body := messengerPage().set(long, attributes, "applicationSecret").set(long, attributes, "pageAccessToken").set(long, attributes, "callbackVerifyToken")
-		require.Equal(t, 201, register(t, body.text(t)).status)
+		require.Equal(t, 201, register(t, body.text(t)).Status)
 		requireFaults(t, register(t, body.set(long+"x", attributes, "pageAccessToken").text(t)), []fault{{Message: "PageAccessToken is invalid", ErrorCode: badValue}})
 		requireFaults(t, register(t, body.set(strings.Repeat("é", 256), attributes, "pageName").text(t)), []fault{{Message: "PageName is invalid", ErrorCode: badValue}})
 	})
 	t.Run("an id of digits keeps them", func(t *testing.T) {
 		t.Parallel()
 		const id = "00000000000000000000000000012345678901234567890"
-		require.Equal(t, 201, register(t, messengerPage().set(id, attributes, "pageId").text(t)).status)
+		require.Equal(t, 201, register(t, messengerPage().set(id, attributes, "pageId").text(t)).Status)
 		require.Equal(t, id, stringOf(registrationItem(t, "messenger", id)["propertyId"]))
 	})
 	t.Run("with a charset", func(t *testing.T) {
 		t.Parallel()
-		require.Equal(t, 201, register(t, lineChannel().text(t), "Content-Type", "application/json; charset=utf-8").status)
+		require.Equal(t, 201, register(t, lineChannel().text(t), "Content-Type", "application/json; charset=utf-8").Status)
 	})
 }
 
@@ -241,7 +242,8 @@ func TestRegistrationFaultsInOrder(t *testing.T) {
 	}
 }
 
-// docs/contract.md §1, rows "ottPlatformName not line or messenger" and "ottPlatformAttributes missing, empty or not an object": 10006 › 10005.
+// docs/contract.md §1, rows "ottPlatformName not line or messenger" and "ottPlatformAttributes missing, empty or not an
+// object": 10006 › 10005.
 func TestRegistrationPlatformInvalid(t *testing.T) {
 	t.Parallel()
 	for _, name := range []any{"telegram", "Messenger ", "messenger,line", "\u0000", strings.Repeat("line", 1000)} {
@@ -308,7 +310,8 @@ func TestRegistrationFlagInvalid(t *testing.T) {
 	}
 }
 
-// docs/contract.md §1, row "endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or metadata host": 10006 › 10005.
+// docs/contract.md §1, row "endpointUrl not absolute https, or with userinfo, or to a private, loopback, link-local or
+// metadata host": 10006 › 10005.
 func TestRegistrationEndpointURLInvalid(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
@@ -336,7 +339,7 @@ func TestRegistrationEndpointURLInvalid(t *testing.T) {
 func TestRegistrationNotJSONMediaType(t *testing.T) {
 	t.Parallel()
 	for _, contentType := range []string{"", "text/plain", "text/json", "application/xml", "application/x-www-form-urlencoded", "application/octet-stream", "application/jsonx", "json"} {
-		require.Equal(t, 415, register(t, messengerPage().text(t), "Content-Type", contentType).status, contentType)
+		require.Equal(t, 415, register(t, messengerPage().text(t), "Content-Type", contentType).Status, contentType)
 	}
 }
 
@@ -348,16 +351,16 @@ func TestRegistrationUnauthorized(t *testing.T) {
 			t.Parallel()
 			for _, body := range []string{messengerPage().text(t), "not JSON", `{}`} { // who is unknown learns nothing of the body
 				a := send(t, registration, body, "Authorization", bearer)
-				require.Equal(t, 401, a.status, "%s", a.body)
-				require.JSONEq(t, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, string(a.body))
-				require.True(t, strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer"))
+				require.Equal(t, 401, a.Status, "%s", a.Body)
+				require.JSONEq(t, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, a.Body)
+				require.True(t, strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer"))
 			}
 		})
 	}
 	t.Run("the scheme's case does not matter", func(t *testing.T) {
 		t.Parallel()
 		bearer := strings.Replace(ottBearer(t, bundle.Demo.OTT, ""), "Bearer", "bearer", 1)
-		require.Equal(t, 201, send(t, registration, messengerPage().text(t), "Authorization", bearer).status)
+		require.Equal(t, 201, send(t, registration, messengerPage().text(t), "Authorization", bearer).Status)
 	})
 }
 
@@ -374,8 +377,8 @@ func TestRegistrationLacksTheScope(t *testing.T) {
 			t.Parallel()
 			for _, body := range []string{messengerPage().text(t), "not JSON"} {
 				a := send(t, registration, body, "Authorization", bearer)
-				require.Equal(t, 403, a.status)
-				require.JSONEq(t, insufficientPrivileges, string(a.body))
+				require.Equal(t, 403, a.Status)
+				require.JSONEq(t, insufficientPrivileges, a.Body)
 			}
 		})
 	}
@@ -393,19 +396,19 @@ func TestRegistrationOverride(t *testing.T) {
 			}
 			first := valid()
 			id := dig(first, []any{"ottPlatformAttributes", idMember}).(string)
-			require.Equal(t, 201, register(t, first.text(t)).status)
+			require.Equal(t, 201, register(t, first.text(t)).Status)
 			before := registrationItem(t, name, id)
 			require.Equal(t, "demo-brand", stringOf(before["tenant"]))
 
 			foreign := send(t, registration, first.set("Stolen", "ottPlatformAttributes", nameMember).text(t), "Authorization", ottBearer(t, bundle.Demo.OTTOther, ""))
-			require.Equal(t, 403, foreign.status)
-			require.JSONEq(t, insufficientPrivileges, string(foreign.body))
+			require.Equal(t, 403, foreign.Status)
+			require.JSONEq(t, insufficientPrivileges, foreign.Body)
 			require.Equal(t, before, registrationItem(t, name, id), "a refused override changes nothing")
 
 			second := valid().set(id, "ottPlatformAttributes", idMember).set("Renamed", "ottPlatformAttributes", nameMember).
 				set(0, "ottPlatformAttributes", "isActive")
 			teammate := send(t, registration, second.text(t), "Authorization", ottBearer(t, ottTeammate, ""))
-			require.Equal(t, 201, teammate.status, "another client of the same tenant: %s", teammate.body)
+			require.Equal(t, 201, teammate.Status, "another client of the same tenant: %s", teammate.Body)
 			after := registrationItem(t, name, id)
 			assert.Contains(t, itemText(after), "Renamed")
 			assert.NotEqual(t, before, after)
@@ -426,12 +429,13 @@ func TestRegistrationConcurrentOverrides(t *testing.T) {
 	for _, a := range atOnce(t, len(bodies), func(i int) (answer, error) {
 		return exchange(registration, bodies[i], "Authorization", ottBearer(t, bundle.Demo.OTT, ""))
 	}) {
-		require.Equal(t, 201, a.status, "%s", a.body)
+		require.Equal(t, 201, a.Status, "%s", a.Body)
 	}
 	registrationItem(t, "messenger", id)
 }
 
-// docs/contract.md §1: isActive, isTransactional, isTestChannel are kept as booleans; credentials go to Secrets Manager, never to DynamoDB.
+// docs/contract.md §1: isActive, isTransactional, isTestChannel are kept as booleans; credentials go to Secrets
+// Manager, never to DynamoDB.
 func TestRegistrationIsKept(t *testing.T) {
 	t.Parallel()
 	var credentials []string
@@ -439,7 +443,7 @@ func TestRegistrationIsKept(t *testing.T) {
 		messengerPage().set(1, "ottPlatformAttributes", "isActive"),
 		lineChannel().set(0, "ottPlatformAttributes", "isActive").set(1, "ottPlatformAttributes", "isTransactional").set(false, "ottPlatformAttributes", "isTestChannel"),
 	} {
-		require.Equal(t, 201, register(t, body.text(t)).status)
+		require.Equal(t, 201, register(t, body.text(t)).Status)
 		attributes := body["ottPlatformAttributes"].(object)
 		for _, name := range []string{"applicationSecret", "pageAccessToken", "callbackVerifyToken", "channelSecret", "customerConnectSecret"} {
 			if value, ok := attributes[name].(string); ok {
@@ -465,9 +469,7 @@ func TestRegistrationIsKept(t *testing.T) {
 		}
 	}
 	require.Len(t, credentials, 5)
-	items, err := scan(context.Background(), "registrations")
-	require.NoError(t, err)
-	for _, item := range items {
+	for _, item := range bundle.Scan(t, stackname.RegistrationsTable) {
 		for _, credential := range credentials {
 			require.NotContains(t, itemText(item), credential)
 		}
@@ -477,7 +479,7 @@ func TestRegistrationIsKept(t *testing.T) {
 func registrationItem(t *testing.T, platform, id string) map[string]types.AttributeValue {
 	t.Helper()
 	out, err := bundle.DynamoDB().GetItem(context.Background(), &dynamodb.GetItemInput{
-		TableName:      aws.String(stackname.RegistrationsTable(bundle.Demo.AWS.Stack)),
+		TableName:      aws.String(bundle.Table(stackname.RegistrationsTable)),
 		Key:            map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: platform + "#" + id}},
 		ConsistentRead: aws.Bool(true),
 	})

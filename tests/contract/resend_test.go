@@ -1,8 +1,6 @@
 package contract_test
 
 import (
-	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,46 +10,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// entitlement is what the stand-in of Bango shows of one.
-type entitlement struct {
-	EntitlementID, CustomerIdentifier, ProductKey, Status, URL string
-	Creates                                                    int
-}
-
-// entitlements asks the stand-in for those of a customer.
-func entitlements(t *testing.T, customer string) []entitlement {
-	t.Helper()
-	response, err := http.Get(bundle.BaseURL + "/_local/bango") //nolint:noctx // a call within this machine
-	require.NoError(t, err)
-	defer func() { _ = response.Body.Close() }()
-	raw, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	var all, own []entitlement
-	require.NoError(t, json.Unmarshal(raw, &all), "%s", raw)
-	for _, e := range all {
-		if e.CustomerIdentifier == customer {
-			own = append(own, e)
-		}
-	}
-	return own
-}
-
-// docs/contract.md §3: the operation resends. The same billing account, product and @referredType is the same product id; the
-// link is renewed, never a second entitlement.
+// docs/contract.md §3: the operation resends. The same billing account, product and @referredType is the same product
+// id; the link is renewed, never a second entitlement.
 func TestProductIsResent(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
 	first := create(t, body.text(t))
-	require.Equal(t, 201, first.status, "%s", first.body)
-	before := entitlements(t, customerOf(body))
+	require.Equal(t, 201, first.Status, "%s", first.Body)
+	before := bundle.Entitlements(t, customerOf(body))
 	require.Len(t, before, 1)
 
 	renamed := body.set(unique()+"@example.com", emailPath...)
 	second := create(t, renamed.text(t))
-	require.Equal(t, 201, second.status, "%s", second.body)
-	require.Equal(t, first.json(t)["id"], second.json(t)["id"])
-	require.Equal(t, addressOf(renamed), dig2(second.json(t), emailPath...))
-	after := entitlements(t, customerOf(body))
+	require.Equal(t, 201, second.Status, "%s", second.Body)
+	require.Equal(t, first.Object(t)["id"], second.Object(t)["id"])
+	require.Equal(t, addressOf(renamed), dig2(second.Object(t), emailPath...))
+	after := bundle.Entitlements(t, customerOf(body))
 	require.Len(t, after, 1, "never a second entitlement")
 	assert.Equal(t, before[0].EntitlementID, after[0].EntitlementID)
 	assert.NotEqual(t, before[0].URL, after[0].URL, "the link is renewed")
@@ -66,8 +40,8 @@ func TestProductIsResent(t *testing.T) {
 		"another billing account": body.set("other-"+unique(), "billingAccount", "id"),
 	} {
 		a := create(t, other.text(t))
-		require.Equal(t, 201, a.status)
-		require.NotEqual(t, first.json(t)["id"], a.json(t)["id"], name)
+		require.Equal(t, 201, a.Status)
+		require.NotEqual(t, first.Object(t)["id"], a.Object(t)["id"], name)
 	}
 }
 
@@ -92,12 +66,12 @@ func TestProductCorrelationID(t *testing.T) {
 		t.Parallel()
 		id, body := unique(), demoProduct()
 		first := createAs(t, demo, inPanama(), id, body.text(t))
-		require.Equal(t, 201, first.status)
+		require.Equal(t, 201, first.Status)
 		again := createAs(t, demo, inPanama(), id, body.text(t))
-		require.Equal(t, 201, again.status)
-		require.Equal(t, string(first.body), string(again.body))
-		require.Equal(t, first.header.Get("Location"), again.header.Get("Location"))
-		require.NotEqual(t, first.requestID(), again.requestID(), "x-request-id is each request's own")
+		require.Equal(t, 201, again.Status)
+		require.Equal(t, first.Body, again.Body)
+		require.Equal(t, first.Header.Get("Location"), again.Header.Get("Location"))
+		require.NotEqual(t, first.RequestID(), again.RequestID(), "x-request-id is each request's own")
 		require.Len(t, provider.requests(customerOf(body)), 1, "the provider is not asked again")
 		becomes(t, first, "delivered")
 		createAs(t, demo, inPanama(), id, body.text(t))
@@ -107,12 +81,12 @@ func TestProductCorrelationID(t *testing.T) {
 		conflict := createAs(t, demo, inPanama(), id, other.text(t))
 		requireProductErrors(t, conflict, 409, productFault{Code: 409, Message: "APIKIT:CONFLICT"})
 		require.Empty(t, provider.requests(customerOf(other)))
-		require.Equal(t, string(first.body), string(createAs(t, demo, inPanama(), id, body.text(t)).body), "a conflict changes nothing")
+		require.Equal(t, first.Body, createAs(t, demo, inPanama(), id, body.text(t)).Body, "a conflict changes nothing")
 	})
 	t.Run("another client's", func(t *testing.T) {
 		t.Parallel()
 		id := unique()
-		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).status)
+		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).Status)
 		body := demoProduct().set(otherProduct, "productSpecification", "id")
 		requireProductErrors(t, createAs(t, dxpTrinidad, in(otherCountry), id, body.text(t)), 400,
 			productFault{Code: 400, Message: "Bango: Error while creating an entitlement", Description: "BAD_REQUEST-ProductKey is invalid."})
@@ -120,15 +94,15 @@ func TestProductCorrelationID(t *testing.T) {
 	t.Run("another business", func(t *testing.T) {
 		t.Parallel()
 		id := unique()
-		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).status)
+		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).Status)
 		body := demoProduct().set(otherProduct, "productSpecification", "id")
-		require.Equal(t, 400, createAs(t, demo, in(otherCountry), id, body.text(t)).status, "the provider's refusal, no conflict")
+		require.Equal(t, 400, createAs(t, demo, in(otherCountry), id, body.text(t)).Status, "the provider's refusal, no conflict")
 	})
 	t.Run("a refused body leaves it to a corrected one", func(t *testing.T) {
 		t.Parallel()
 		id, body := unique(), demoProduct()
-		require.Equal(t, 400, createAs(t, demo, inPanama(), id, body.without("@type").text(t)).status)
-		require.Equal(t, 201, createAs(t, demo, inPanama(), id, body.text(t)).status)
+		require.Equal(t, 400, createAs(t, demo, inPanama(), id, body.without("@type").text(t)).Status)
+		require.Equal(t, 201, createAs(t, demo, inPanama(), id, body.text(t)).Status)
 	})
 	t.Run("50 at the same time", func(t *testing.T) {
 		t.Parallel()
@@ -136,19 +110,19 @@ func TestProductCorrelationID(t *testing.T) {
 		sent, headers := body.text(t), productHeaders(demo, id)
 		bodies := map[string]bool{}
 		for _, a := range atOnce(t, 50, func(int) (answer, error) { return exchange(inPanama(), sent, headers...) }) {
-			require.Equal(t, 201, a.status, "%s", a.body)
-			bodies[string(a.body)] = true
+			require.Equal(t, 201, a.Status, "%s", a.Body)
+			bodies[a.Body] = true
 		}
 		require.Len(t, bodies, 1)
-		own := entitlements(t, customerOf(body))
+		own := bundle.Entitlements(t, customerOf(body))
 		require.Len(t, own, 1)
 		require.Equal(t, 1, own[0].Creates)
 		mailed(t, body, 1)
 	})
 }
 
-// docs/contract.md §3: creates of one product at the same time, each with its own correlation id, are of one product and one
-// entitlement. Each that is accepted is mailed, and no more are accepted than the account may have.
+// docs/contract.md §3: creates of one product at the same time, each with its own correlation id, are of one product
+// and one entitlement. Each that is accepted is mailed, and no more are accepted than the account may have.
 func TestProductConcurrentCreates(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
@@ -157,18 +131,18 @@ func TestProductConcurrentCreates(t *testing.T) {
 	for _, a := range atOnce(t, 50, func(int) (answer, error) {
 		return exchange(inPanama(), sent, productHeaders(bundle.Demo.Product.DemoClient, unique())...)
 	}) {
-		statuses[a.status]++
-		if a.status == 429 {
+		statuses[a.Status]++
+		if a.Status == 429 {
 			requireTooMany(t, a)
 			continue
 		}
-		require.Equal(t, 201, a.status, "%s", a.body)
+		require.Equal(t, 201, a.Status, "%s", a.Body)
 		created = a
-		ids[a.json(t)["id"]] = true
+		ids[a.Object(t)["id"]] = true
 	}
 	require.Equal(t, map[int]int{201: perAccount, 429: 50 - perAccount}, statuses)
 	require.Len(t, ids, 1)
-	own := entitlements(t, customerOf(body))
+	own := bundle.Entitlements(t, customerOf(body))
 	require.Len(t, own, 1)
 	require.Equal(t, perAccount, own[0].Creates)
 	becomes(t, created, "delivered")
@@ -185,14 +159,14 @@ func TestProductHasAnotherEntitlement(t *testing.T) {
 	t.Parallel()
 	body := demoProduct()
 	first := create(t, body.text(t))
-	require.Equal(t, 201, first.status)
+	require.Equal(t, 201, first.Status)
 	mailed(t, body, 1)
-	former := entitlements(t, customerOf(body))[0].EntitlementID
+	former := bundle.Entitlements(t, customerOf(body))[0].EntitlementID
 	link := "https://" + activationHost + "/" + unique()
 	provider.misbehave(customerOf(body), grants("bought-again", link, ""))
 	second := create(t, body.text(t))
-	require.Equal(t, 201, second.status, "%s", second.body)
-	require.Equal(t, first.json(t)["id"], second.json(t)["id"])
+	require.Equal(t, 201, second.Status, "%s", second.Body)
+	require.Equal(t, first.Object(t)["id"], second.Object(t)["id"])
 	kept := productItem(t, customerOf(body))
 	require.Equal(t, "bought-again", stringOf(kept["entitlementId"]))
 	require.Equal(t, []string{former}, kept["formerEntitlementIds"].(*types.AttributeValueMemberSS).Value)
@@ -246,15 +220,15 @@ func TestProductProviderFaults(t *testing.T) {
 			requireProductErrors(t, a, test.status, productFault{Code: test.status, Message: message})
 			require.Nil(t, productItem(t, customerOf(body)), "nothing is kept, so nothing is mailed")
 			for _, word := range []string{"maintenance", "NullPointer", "credentials"} {
-				require.NotContains(t, string(a.body), word, "what the provider says of its faults stays inside")
+				require.NotContains(t, a.Body, word, "what the provider says of its faults stays inside")
 			}
 			completed := createAs(t, demo, inPanama(), id, body.text(t))
-			require.Equal(t, 201, completed.status, "the same request again completes it: %s", completed.body)
-			require.Len(t, entitlements(t, customerOf(body)), 1)
+			require.Equal(t, 201, completed.Status, "the same request again completes it: %s", completed.Body)
+			require.Len(t, bundle.Entitlements(t, customerOf(body)), 1)
 			asked := provider.requests(customerOf(body))
 			require.Len(t, asked, 2)
 			require.Equal(t, asked[0], asked[1], "the same request, under the same X-RequestIdentifier")
-			require.Equal(t, entitlements(t, customerOf(body))[0].URL, linkIn(t, mailed(t, body, 1)[0]))
+			require.Equal(t, bundle.Entitlements(t, customerOf(body))[0].URL, linkIn(t, mailed(t, body, 1)[0]))
 		})
 	}
 }
@@ -266,8 +240,8 @@ func TestProductProviderIsAskedTooOften(t *testing.T) {
 	provider.misbehave(customerOf(body), answers(429, `{"responseCode":"TOO_MANY_REQUESTS","responseMessage":""}`, "Retry-After", "7"))
 	a := createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t))
 	requireProductErrors(t, a, 503, productFault{Code: 503, Message: "APIKIT:SERVICE_UNAVAILABLE"})
-	require.Equal(t, "7", a.header.Get("Retry-After"))
-	require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t)).status)
+	require.Equal(t, "7", a.Header.Get("Retry-After"))
+	require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t)).Status)
 }
 
 // The stand-in's own script, as a person would use it. Not parallel: its next answer is whoever's asks next.
@@ -281,17 +255,15 @@ func TestProductProviderFaultsByScript(t *testing.T) {
 			script(t, `{"next":[`+next+`]}`)
 			a := createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t))
 			requireProductErrors(t, a, 502, productFault{Code: 502, Message: "APIKIT:BAD_GATEWAY"})
-			require.Empty(t, entitlements(t, customerOf(body)))
-			require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t)).status)
-			require.Len(t, entitlements(t, customerOf(body)), 1)
+			require.Empty(t, bundle.Entitlements(t, customerOf(body)))
+			require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t)).Status)
+			require.Len(t, bundle.Entitlements(t, customerOf(body)), 1)
 		})
 	}
 }
 
 func script(t *testing.T, next string) {
 	t.Helper()
-	response, err := http.Post(bundle.BaseURL+"/_local/bango", "application/json", strings.NewReader(next)) //nolint:noctx // a call within this machine
-	require.NoError(t, err)
-	_ = response.Body.Close()
-	require.Less(t, response.StatusCode, 300)
+	reply := bundle.Post(t, "/_local/bango", next, nil)
+	require.Less(t, reply.Status, 300, reply.Body)
 }

@@ -41,8 +41,8 @@ func comparableJSON(t *testing.T, text []byte) string {
 
 func requireSeed(t *testing.T, name string, status int, a answer) {
 	t.Helper()
-	require.Equal(t, status, a.status, "%s", a.body)
-	require.Equal(t, comparableJSON(t, []byte(seed(t, name))), comparableJSON(t, a.body))
+	require.Equal(t, status, a.Status, "%s", a.Body)
+	require.Equal(t, comparableJSON(t, []byte(seed(t, name))), comparableJSON(t, []byte(a.Body)))
 }
 
 // Seed 001: the example requests get the example answers.
@@ -55,7 +55,7 @@ func TestSeedRegistration(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for range 2 { // the second overrides the first
-				require.Equal(t, 201, register(t, seed(t, name)).status) // without a body: openapi.yaml knows
+				require.Equal(t, 201, register(t, seed(t, name)).Status) // without a body: openapi.yaml knows
 			}
 		})
 	}
@@ -78,7 +78,7 @@ func TestSeedEngage(t *testing.T) {
 		t.Parallel()
 		a := send(t, engageToken, token, "X-Federated-Purpose", "inform")
 		requireSeed(t, "seed-002-token-answer", 200, a)
-		secrets.add(a.json(t)["accessToken"].(string))
+		secrets.add(a.Object(t)["accessToken"].(string))
 	})
 	t.Run("Get Token: missing clientId", func(t *testing.T) {
 		t.Parallel()
@@ -88,14 +88,14 @@ func TestSeedEngage(t *testing.T) {
 		t.Parallel()
 		bearer := engageBearer(t, demo.DemoClient)
 		requireSeed(t, "seed-002-health-answer", 200, send(t, health, "", "Authorization", bearer, "Content-Type", "application/json"))
-		require.Equal(t, 401, send(t, health, "", "Authorization", bearer+"x", "Content-Type", "application/json").status)
+		require.Equal(t, 401, send(t, health, "", "Authorization", bearer+"x", "Content-Type", "application/json").Status)
 	})
 	for name, request := range map[string]string{"list": seed(t, "seed-002-batch-anumbers-request"), "group": seed(t, "seed-002-batch-group-request")} {
 		t.Run("Batch Push: "+name, func(t *testing.T) {
 			t.Parallel()
 			requireSeed(t, "seed-002-batch-answer", 200, push(t, program, request))
 			requireSeed(t, "seed-002-batch-program-answer", 400, push(t, withProgram(incompleteProgram), request))
-			require.Equal(t, 401, send(t, program, request, "Authorization", "Bearer invalid").status)
+			require.Equal(t, 401, send(t, program, request, "Authorization", "Bearer invalid").Status)
 		})
 	}
 	t.Run("Batch Push: an aNumber of somebody else", func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 
 	"carillon/local"
 	"carillon/local/standin"
+	"carillon/tests/harness"
 )
 
 var (
@@ -35,7 +36,7 @@ type sender struct {
 func newPage(t *testing.T) sender {
 	t.Helper()
 	page := messengerPage()
-	require.Equal(t, 201, register(t, page.text(t)).status)
+	require.Equal(t, 201, register(t, page.text(t)).Status)
 	attributes := page["ottPlatformAttributes"].(object)
 	return sender{"messenger", attributes["pageId"].(string), attributes}
 }
@@ -43,7 +44,7 @@ func newPage(t *testing.T) sender {
 func newChannel(t *testing.T) sender {
 	t.Helper()
 	channel := lineChannel()
-	require.Equal(t, 201, register(t, channel.text(t)).status)
+	require.Equal(t, 201, register(t, channel.text(t)).Status)
 	attributes := channel["ottPlatformAttributes"].(object)
 	return sender{"line", attributes["channelId"].(string), attributes}
 }
@@ -70,11 +71,11 @@ func sendAs(t *testing.T, c local.DemoClient, body string) answer {
 func accepted(t *testing.T, body string) string {
 	t.Helper()
 	a := sendAs(t, bundle.Demo.OTT, body)
-	require.Equal(t, 201, a.status, "%s", a.body)
-	id, ok := a.json(t)["ottRequestId"].(string)
+	require.Equal(t, 201, a.Status, "%s", a.Body)
+	id, ok := a.Object(t)["ottRequestId"].(string)
 	require.True(t, ok)
 	require.NoError(t, uuid.Validate(id))
-	require.Len(t, a.json(t), 1)
+	require.Len(t, a.Object(t), 1)
 	return id
 }
 
@@ -89,22 +90,22 @@ type event struct{ Event, EventDateTime, Reason string }
 // finished waits for the end of a message and returns its status.
 func finished(t *testing.T, id string) []event {
 	t.Helper()
-	var body struct{ Status []event }
-	eventually(t, "the message is final", func() bool {
-		a := statusOf(t, bundle.Demo.OTT, id)
-		return json.Unmarshal(a.body, &body) == nil && len(body.Status) == 3
+	status := harness.Eventually(t, "the message is final", func() ([]event, bool) {
+		var body struct{ Status []event }
+		require.NoError(t, json.Unmarshal([]byte(statusOf(t, bundle.Demo.OTT, id).Body), &body))
+		return body.Status, len(body.Status) == 3
 	})
-	assert.Equal(t, "Created", body.Status[0].Event)
-	assert.Equal(t, "Queued", body.Status[1].Event)
-	for i, e := range body.Status {
+	assert.Equal(t, "Created", status[0].Event)
+	assert.Equal(t, "Queued", status[1].Event)
+	for i, e := range status {
 		at, err := time.Parse("2006-01-02T15:04:05.000Z", e.EventDateTime)
 		require.NoError(t, err)
 		assert.WithinDuration(t, time.Now(), at, time.Minute)
 		if i > 0 {
-			assert.LessOrEqual(t, body.Status[i-1].EventDateTime, e.EventDateTime)
+			assert.LessOrEqual(t, status[i-1].EventDateTime, e.EventDateTime)
 		}
 	}
-	return body.Status
+	return status
 }
 
 // received is what a platform got on behalf of a sender.
@@ -118,7 +119,8 @@ func (s sender) received() []standin.PlatformRequest {
 	return requests
 }
 
-// docs/contract.md §1, "Send and receive": POST to the registration's endpointUrl with the page access token and appsecret_proof.
+// docs/contract.md §1, "Send and receive": POST to the registration's endpointUrl with the page access token and
+// appsecret_proof.
 func TestSendToMessenger(t *testing.T) {
 	t.Parallel()
 	page := newPage(t)
@@ -142,9 +144,9 @@ func TestSendToMessenger(t *testing.T) {
 	sent["ottRequestId"] = id
 	for _, messageID := range []string{id, body["messageKey"].(string)} {
 		a := statusOf(t, bundle.Demo.OTT, messageID)
-		require.Equal(t, 200, a.status, "%s", a.body)
+		require.Equal(t, 200, a.Status, "%s", a.Body)
 		var shown struct{ RequestBody json.RawMessage }
-		require.NoError(t, json.Unmarshal(a.body, &shown))
+		require.NoError(t, json.Unmarshal([]byte(a.Body), &shown))
 		assert.JSONEq(t, sent.text(t), string(shown.RequestBody))
 		requireUnknownMessage(t, statusOf(t, bundle.Demo.OTTOther, messageID))
 	}
@@ -153,11 +155,12 @@ func TestSendToMessenger(t *testing.T) {
 
 func requireUnknownMessage(t *testing.T, a answer) {
 	t.Helper()
-	require.Equal(t, 404, a.status, "%s", a.body)
-	require.JSONEq(t, `{"message":"The message does not exist","errorcode":30003,"documentation":""}`, string(a.body))
+	require.Equal(t, 404, a.Status, "%s", a.Body)
+	require.JSONEq(t, `{"message":"The message does not exist","errorcode":30003,"documentation":""}`, a.Body)
 }
 
-// docs/contract.md §1: a stateless token, then push with X-Line-Retry-Key; a userReference is tried first, push if LINE refuses it.
+// docs/contract.md §1: a stateless token, then push with X-Line-Retry-Key; a userReference is tried first, push if LINE
+// refuses it.
 func TestSendToLINE(t *testing.T) {
 	t.Parallel()
 	channel := newChannel(t)
@@ -203,7 +206,7 @@ func TestSendFromNobody(t *testing.T) {
 	page, channel := newPage(t), newChannel(t)
 	notSendable := fault{Message: "Sender Id provided is either unregistered or inactive", ErrorCode: badValue}
 	asleep := messengerPage().set(false, "ottPlatformAttributes", "isActive")
-	require.Equal(t, 201, register(t, asleep.text(t)).status)
+	require.Equal(t, 201, register(t, asleep.text(t)).Status)
 	for name, body := range map[string]object{
 		"unregistered":         page.hello().set(unique(), "from", "senderId"),
 		"inactive":             page.hello().set(asleep["ottPlatformAttributes"].(object)["pageId"], "from", "senderId"),
@@ -288,7 +291,8 @@ func make6() []any {
 	return contents
 }
 
-// docs/contract.md §1: the same messageKey with the same body within 24 h gives the first ottRequestId and sends nothing; with another body 409.
+// docs/contract.md §1: the same messageKey with the same body within 24 h gives the first ottRequestId and sends
+// nothing; with another body 409.
 func TestSendTheSameKeyAgain(t *testing.T) {
 	t.Parallel()
 	page := newPage(t)
@@ -300,8 +304,8 @@ func TestSendTheSameKeyAgain(t *testing.T) {
 		all.Go(func() {
 			a, err := exchange(ottSend, body.text(t), "Authorization", bearer)
 			assert.NoError(t, err)
-			assert.Equal(t, 201, a.status, "%s", a.body)
-			ids[i] = string(a.body)
+			assert.Equal(t, 201, a.Status, "%s", a.Body)
+			ids[i] = a.Body
 		})
 	}
 	all.Wait()
@@ -314,8 +318,8 @@ func TestSendTheSameKeyAgain(t *testing.T) {
 	assert.Len(t, page.received(), 1, "sent once")
 
 	a := sendAs(t, bundle.Demo.OTT, body.set(31, "validityPeriod").text(t))
-	require.Equal(t, 409, a.status)
-	require.EqualValues(t, 30004, number(t, a.json(t)["errorcode"]))
+	require.Equal(t, 409, a.Status)
+	require.EqualValues(t, 30004, number(t, a.Object(t)["errorcode"]))
 }
 
 // docs/contract.md §1: 401 without a token, 403 without ott_send, 415 for another media type; compressed bodies.
@@ -325,17 +329,17 @@ func TestSendAccess(t *testing.T) {
 	body := page.hello().text(t)
 	for name, bearer := range badBearers(t, ottBearer(t, bundle.Demo.OTT, "")) {
 		for _, a := range []answer{send(t, ottSend, body, "Authorization", bearer), send(t, ottSendStatus.at("/ott/v1/send/x"), "", "Authorization", bearer)} {
-			require.Equal(t, 401, a.status, name)
-			require.JSONEq(t, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, string(a.body))
+			require.Equal(t, 401, a.Status, name)
+			require.JSONEq(t, `{"message":"Not Authorized","errorcode":0,"documentation":""}`, a.Body)
 		}
 	}
 	registrar := ottBearer(t, bundle.Demo.OTT, "ott_registration_read ott_registration_write")
 	for _, a := range []answer{send(t, ottSend, body, "Authorization", registrar), send(t, ottSendStatus.at("/ott/v1/send/x"), "", "Authorization", registrar)} {
-		require.Equal(t, 403, a.status)
-		require.JSONEq(t, `{"message":"Insufficient Privileges","errorcode":20002,"documentation":""}`, string(a.body))
+		require.Equal(t, 403, a.Status)
+		require.JSONEq(t, `{"message":"Insufficient Privileges","errorcode":20002,"documentation":""}`, a.Body)
 	}
 	sendOnly := ottBearer(t, bundle.Demo.OTT, "ott_send")
-	require.Equal(t, 415, send(t, ottSend, body, "Authorization", sendOnly, "Content-Type", "text/plain").status)
-	require.Equal(t, 201, send(t, ottSend, body, "Authorization", sendOnly).status)
-	require.Equal(t, 403, send(t, registration, messengerPage().text(t), "Authorization", sendOnly).status)
+	require.Equal(t, 415, send(t, ottSend, body, "Authorization", sendOnly, "Content-Type", "text/plain").Status)
+	require.Equal(t, 201, send(t, ottSend, body, "Authorization", sendOnly).Status)
+	require.Equal(t, 403, send(t, registration, messengerPage().text(t), "Authorization", sendOnly).Status)
 }

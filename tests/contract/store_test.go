@@ -7,33 +7,14 @@ import (
 	"sync"
 	"testing"
 
-	"carillon/shared/stackname"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/stretchr/testify/require"
+
+	"carillon/shared/stackname"
 )
-
-// tables are all of the stack's.
-var tables = []string{"registrations", "products", "content", "pushes", "idempotency", "mails", "messages"}
-
-// scan reads a whole table of the stack.
-func scan(ctx context.Context, table string) ([]map[string]types.AttributeValue, error) {
-	var items []map[string]types.AttributeValue
-	pages := dynamodb.NewScanPaginator(bundle.DynamoDB(), &dynamodb.ScanInput{
-		TableName: aws.String(bundle.Demo.AWS.Stack + "-" + table), ConsistentRead: aws.Bool(true),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, page.Items...)
-	}
-	return items, nil
-}
 
 // itemText writes an item's values, so that they can be searched.
 func itemText(item map[string]types.AttributeValue) string {
@@ -93,7 +74,7 @@ func atOnce(t *testing.T, n int, ask func(i int) (answer, error)) []answer {
 func pushParts(t *testing.T, requestID string) map[string]map[string]types.AttributeValue {
 	t.Helper()
 	pages := dynamodb.NewQueryPaginator(bundle.DynamoDB(), &dynamodb.QueryInput{
-		TableName:                 aws.String(stackname.PushesTable(bundle.Demo.AWS.Stack)),
+		TableName:                 aws.String(bundle.Table(stackname.PushesTable)),
 		KeyConditionExpression:    aws.String("requestId = :id"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{":id": &types.AttributeValueMemberS{Value: requestID}},
 		ConsistentRead:            aws.Bool(true),
@@ -112,9 +93,7 @@ func pushParts(t *testing.T, requestID string) map[string]map[string]types.Attri
 // productItem returns what is kept of a customer's one product, nil if there is none.
 func productItem(t *testing.T, customer string) map[string]types.AttributeValue {
 	t.Helper()
-	items, err := scan(context.Background(), "products")
-	require.NoError(t, err)
-	for _, item := range items {
+	for _, item := range bundle.Scan(t, stackname.ProductsTable) {
 		if stringOf(item["billingAccountId"]) == customer {
 			return item
 		}

@@ -14,6 +14,7 @@ import (
 
 	"carillon/local"
 	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
 // granted keeps a token per client and scope: a test that wants one does not wait for another.
@@ -25,13 +26,9 @@ func ottBearer(t *testing.T, c local.DemoClient, scope string) string {
 	if kept, ok := granted.Load("ott " + c.ClientID + scope); ok {
 		return kept.(string)
 	}
-	request := object{"grant_type": "client_credentials", "client_id": c.ClientID, "client_secret": c.ClientSecret}
-	if scope != "" {
-		request["scope"] = scope
-	}
-	a := send(t, ottToken, request.text(t))
-	require.Equal(t, 200, a.status, "%s", a.body)
-	bearer := "Bearer " + a.json(t)["access_token"].(string)
+	a := send(t, ottToken, harness.OTTGrant(c, scope))
+	require.Equal(t, 200, a.Status, "%s", a.Body)
+	bearer := "Bearer " + a.Object(t)["access_token"].(string)
 	secrets.add(bearer[len("Bearer "):])
 	granted.Store("ott "+c.ClientID+scope, bearer)
 	return bearer
@@ -43,16 +40,12 @@ func engageBearer(t *testing.T, c local.DemoClient) string {
 	if kept, ok := granted.Load("engage " + c.ClientID); ok {
 		return kept.(string)
 	}
-	a := send(t, engageToken, engageCredentials(t, c), "X-Federated-Purpose", "inform")
-	require.Equal(t, 200, a.status, "%s", a.body)
-	bearer := "Bearer " + a.json(t)["accessToken"].(string)
+	a := send(t, engageToken, harness.EngageGrant(c), "X-Federated-Purpose", "inform")
+	require.Equal(t, 200, a.Status, "%s", a.Body)
+	bearer := "Bearer " + a.Object(t)["accessToken"].(string)
 	secrets.add(bearer[len("Bearer "):])
 	granted.Store("engage "+c.ClientID, bearer)
 	return bearer
-}
-
-func engageCredentials(t *testing.T, c local.DemoClient) string {
-	return object{"clientId": c.ClientID, "clientSecret": c.ClientSecret}.text(t)
 }
 
 // badBearers are Authorization headers that open nothing, made from a good one.

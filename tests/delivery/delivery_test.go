@@ -5,12 +5,11 @@ package delivery_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -27,21 +26,12 @@ import (
 	"carillon/shared/engage/api"
 	"carillon/shared/engage/store"
 	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
-var bundle *local.Bundle
+var bundle *harness.Bundle
 
-func TestMain(m *testing.M) {
-	var err error
-	bundle, err = local.Start(context.Background(), local.Options{Root: "../..", Stack: "carillon-delivery"})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "the bundle does not start:", err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	bundle.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, local.Options{Stack: "carillon-delivery"}, &bundle) }
 
 func TestPushTo25000Handsets(t *testing.T) {
 	bundle.Gateway.Empty()
@@ -53,10 +43,11 @@ func TestPushTo25000Handsets(t *testing.T) {
 
 func TestFiftyPushesAtTheSameTime(t *testing.T) {
 	bundle.Gateway.Empty()
-	arrivals(t, fifty(t))
+	arrivals(t, fifty(t, 5*time.Second))
 }
 
-// A gateway that hangs, breaks the connection, answers for half of the numbers, or fails: every destination ends delivered.
+// A gateway that hangs, breaks the connection, answers for half of the numbers, or fails: every destination ends
+// delivered.
 func TestAGatewayThatMisbehaves(t *testing.T) {
 	for name, answers := range map[string][]standin.Answer{
 		"hangs":                  {{Hang: true}},
@@ -84,13 +75,13 @@ func TestAGatewayThatMisbehaves(t *testing.T) {
 	}
 }
 
-// BenchmarkLateness prints how long after its notBefore a POST reaches the gateway: 50 pushes of 500 destinations that are
-// due at the same second. A negative one fails it.
+// BenchmarkLateness prints how long after its notBefore a POST reaches the gateway: 50 pushes of 500 destinations that
+// are due at the same second. A negative one fails it.
 func BenchmarkLateness(b *testing.B) {
 	var late []time.Duration
 	for b.Loop() {
 		bundle.Gateway.Empty()
-		late = append(late, arrivals(b, fifty(b))...)
+		late = append(late, arrivals(b, fifty(b, 12*time.Second))...)
 	}
 	slices.Sort(late)
 	at := func(share float64) float64 {
@@ -102,10 +93,28 @@ func BenchmarkLateness(b *testing.B) {
 	b.ReportMetric(at(1), "max-ms")
 }
 
-// fifty accepts 50 pushes of 500 destinations for the same second, and returns when all are final.
-func fifty(tb testing.TB) map[string]int {
+// fifty accepts 50 pushes of 500 destinations for the same second, so long ahead, and returns when all are final. It
+// gives a busy machine more time until all were accepted before they were due.
+func fifty(tb testing.TB, ahead time.Duration) map[string]int {
 	tb.Helper()
-	notBefore := time.Now().Add(12 * time.Second).Truncate(time.Second)
+	const longest = 100 * time.Second
+	for ; ; ahead *= 2 {
+		require.LessOrEqual(tb, ahead, longest, "accepted before they are due")
+		notBefore := time.Now().Add(ahead).Truncate(time.Second)
+		sent := acceptFifty(tb, notBefore)
+		inTime := time.Now().Before(notBefore)
+		for id := range sent {
+			waitFor(tb, id)
+		}
+		if inTime {
+			return sent
+		}
+	}
+}
+
+// acceptFifty accepts 50 pushes of 500 destinations, four at a time.
+func acceptFifty(tb testing.TB, notBefore time.Time) map[string]int {
+	tb.Helper()
 	bearer := token(tb)
 	sent := map[string]int{}
 	var mu sync.Mutex
@@ -123,14 +132,11 @@ func fifty(tb testing.TB) map[string]int {
 	}
 	all.Wait()
 	require.Len(tb, sent, 50)
-	require.True(tb, time.Now().Before(notBefore), "accepted before they are due")
-	for id := range sent {
-		waitFor(tb, id)
-	}
 	return sent
 }
 
-// arrivals checks what the gateway got of pushes: every destination once, none early. It returns how late each POST was.
+// arrivals checks what the gateway got of pushes: every destination once, none early. It returns how late each POST
+// was.
 func arrivals(tb testing.TB, sent map[string]int) []time.Duration {
 	tb.Helper()
 	var late []time.Duration
@@ -167,22 +173,34 @@ func arrivals(tb testing.TB, sent map[string]int) []time.Duration {
 // waitFor returns when a push is final.
 func waitFor(tb testing.TB, id string) {
 	tb.Helper()
-	pushes := store.NewPushes(bundle.DynamoDB(), stackname.PushesTable(bundle.Demo.AWS.Stack), clock.System{})
-	require.Eventually(tb, func() bool {
+	pushes := store.NewPushes(bundle.DynamoDB(), bundle.Table(stackname.PushesTable), clock.System{})
+	harness.Eventually(tb, "the push is final", func() (*engage.Meta, bool) {
 		meta, err := pushes.Meta(tb.Context(), "", id)
-		return err == nil && meta.Finished() && meta.DueAt.IsZero()
-	}, time.Minute, 100*time.Millisecond)
+		return meta, err == nil && meta.Finished() && meta.DueAt.IsZero()
+	})
 }
 
 // batch is a gzip'd batch of n destinations from a number on.
 func batch(from, n int, notBefore time.Time) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, `{"aNumbers":[%q],"notBefore":%q,"destinations":[`, bundle.Demo.Engage.ANumbers[0], notBefore.UTC().Format(time.RFC3339Nano))
+	fmt.Fprintf(
+		&b,
+		`{"aNumbers":[%q],"notBefore":%q,"destinations":[`,
+		bundle.Demo.Engage.ANumbers[0],
+		notBefore.UTC().Format(time.RFC3339Nano),
+	)
 	for i := range n {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, `{"bNumber":"+1501%07d","personalization":{%q:"call %d"},"customTrackingId":"id-%d"}`, from+i, bundle.Demo.Engage.Variables[0], i, i)
+		fmt.Fprintf(
+			&b,
+			`{"bNumber":"+1501%07d","personalization":{%q:"call %d"},"customTrackingId":"id-%d"}`,
+			from+i,
+			bundle.Demo.Engage.Variables[0],
+			i,
+			i,
+		)
 	}
 	b.WriteString("]}")
 	var zipped bytes.Buffer
@@ -192,44 +210,33 @@ func batch(from, n int, notBefore time.Time) []byte {
 	return zipped.Bytes()
 }
 
-func token(tb testing.TB) string {
+// token returns the headers that show a token of the demo's client.
+func token(tb testing.TB) map[string]string {
 	tb.Helper()
-	c := bundle.Demo.Engage
-	body := fmt.Sprintf(`{"clientId":%q,"clientSecret":%q}`, c.ClientID, c.ClientSecret)
-	var answer struct{ AccessToken string }
-	call(tb, http.MethodPost, "/federated/content/v2/token", strings.NewReader(body), map[string]string{"X-Federated-Purpose": "inform"}, &answer)
-	return answer.AccessToken
+	return bundle.EngageBearer(tb, bundle.Demo.Engage.DemoClient)
 }
 
-func accept(tb testing.TB, bearer string, body []byte) string {
+// accept sends a gzip'd batch, which must be accepted, and returns the push's id.
+func accept(tb testing.TB, bearer map[string]string, body []byte) string {
 	tb.Helper()
-	var answer struct{ Response, RequestID string }
-	call(tb, http.MethodPost, "/federated/outbound/v2/batch?programContentUuid="+bundle.Demo.Engage.ProgramContentUUID, bytes.NewReader(body),
-		map[string]string{"Authorization": "Bearer " + bearer, "Content-Encoding": "gzip"}, &answer)
-	assert.Equal(tb, "success", answer.Response)
-	return answer.RequestID
+	headers := maps.Clone(bearer)
+	headers["Content-Encoding"] = "gzip"
+	reply := bundle.Post(
+		tb,
+		"/federated/outbound/v2/batch?programContentUuid="+bundle.Demo.Engage.ProgramContentUUID,
+		string(body),
+		headers,
+	)
+	require.Equal(tb, http.StatusOK, reply.Status, reply.Body)
+	assert.Equal(tb, "success", reply.Field(tb, "response"))
+	return reply.Field(tb, "requestId")
 }
 
 func get(tb testing.TB, id string) api.Status {
 	tb.Helper()
+	reply := bundle.Ask(tb, http.MethodGet, "/federated/outbound/v2/batch/"+id+"?limit=1", token(tb))
+	require.Equal(tb, http.StatusOK, reply.Status, reply.Body)
 	var status api.Status
-	call(tb, http.MethodGet, "/federated/outbound/v2/batch/"+id+"?limit=1", nil, map[string]string{"Authorization": "Bearer " + token(tb)}, &status)
+	require.NoError(tb, json.Unmarshal([]byte(reply.Body), &status))
 	return status
-}
-
-func call(tb testing.TB, method, path string, body io.Reader, headers map[string]string, answer any) {
-	tb.Helper()
-	request, err := http.NewRequestWithContext(tb.Context(), method, bundle.BaseURL+path, body)
-	require.NoError(tb, err)
-	request.Header.Set("Content-Type", "application/json")
-	for name, value := range headers {
-		request.Header.Set(name, value)
-	}
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(tb, err)
-	defer func() { assert.NoError(tb, response.Body.Close()) }()
-	text, err := io.ReadAll(response.Body)
-	require.NoError(tb, err)
-	require.Equal(tb, http.StatusOK, response.StatusCode, "%s", text)
-	require.NoError(tb, json.Unmarshal(text, answer))
 }

@@ -18,8 +18,8 @@ import (
 // lambdaBody is how much gzip a request can hold: Lambda's 6 MB, in base64, with room for headers.
 const lambdaBody = 4_600_000
 
-// BenchmarkMemory prints the peak resident memory, in MB, of engage-batch and of the largest engage-deliver process after
-// the largest batch that a request can hold: 25,000 destinations, as much text as fits, and 400 aNumbers.
+// BenchmarkMemory prints the peak resident memory, in MB, of engage-batch and of the largest engage-deliver process
+// after the largest batch that a request can hold: 25,000 destinations, as much text as fits, and 400 aNumbers.
 func BenchmarkMemory(b *testing.B) {
 	body := largestBatch(b)
 	for b.Loop() {
@@ -39,7 +39,10 @@ func largestBatch(b *testing.B) []byte {
 	b.Helper()
 	random := rand.New(rand.NewPCG(5, 6))
 	// A group of 400 numbers would do as well; here they are the demo's own, sent again and again, which costs as much.
-	numbers := strings.Repeat(`"`+bundle.Demo.Engage.ANumbers[0]+`",`, engage.MaxANumbers-1) + `"` + bundle.Demo.Engage.ANumbers[0] + `"`
+	numbers := strings.Repeat(
+		`"`+bundle.Demo.Engage.ANumbers[0]+`",`,
+		engage.MaxANumbers-1,
+	) + `"` + bundle.Demo.Engage.ANumbers[0] + `"`
 	var zipped bytes.Buffer
 	w := gzip.NewWriter(&zipped)
 	_, err := fmt.Fprintf(w, `{"aNumbers":[%s],"destinations":[`, numbers)

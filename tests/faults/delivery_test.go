@@ -2,7 +2,6 @@ package faults_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,15 +10,17 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/standin"
 	"carillon/shared/clock"
 	"carillon/shared/dynamo"
 	"carillon/shared/engage"
 	"carillon/shared/engage/store"
+	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
 const (
@@ -30,7 +31,12 @@ const (
 // smallBatch has n destinations, to be delivered at notBefore.
 func smallBatch(n int, notBefore time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `{"aNumbers":[%q],"notBefore":%q,"destinations":[`, bundle.Demo.Engage.ANumbers[0], notBefore.UTC().Format(time.RFC3339Nano))
+	fmt.Fprintf(
+		&b,
+		`{"aNumbers":[%q],"notBefore":%q,"destinations":[`,
+		bundle.Demo.Engage.ANumbers[0],
+		notBefore.UTC().Format(time.RFC3339Nano),
+	)
 	for i := range n {
 		if i > 0 {
 			b.WriteByte(',')
@@ -43,13 +49,13 @@ func smallBatch(n int, notBefore time.Time) string {
 
 func accept(t *testing.T, body string) string {
 	t.Helper()
-	answer := post(t, batchPath(), body, engageBearer(t))
-	require.Equal(t, http.StatusOK, answer.status, answer.body)
-	return field(t, answer.body, "requestId")
+	answer := bundle.Post(t, batchPath(), body, engageBearer(t))
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+	return answer.Field(t, "requestId")
 }
 
 func pushStore() *store.Pushes {
-	return store.NewPushes(bundle.DynamoDB(), *table("pushes"), clock.System{})
+	return store.NewPushes(bundle.DynamoDB(), bundle.Table(stackname.PushesTable), clock.System{})
 }
 
 func meta(t *testing.T, id string) *engage.Meta {
@@ -59,12 +65,10 @@ func meta(t *testing.T, id string) *engage.Meta {
 	return m
 }
 
-// eventually waits for what the queue's messages bring about; it is bounded, and asks often.
-func eventually(t *testing.T, why string, condition func() bool) {
+// ends waits until a push is final.
+func ends(t *testing.T, id string) {
 	t.Helper()
-	for end := time.Now().Add(90 * time.Second); !condition(); time.Sleep(50 * time.Millisecond) {
-		require.True(t, time.Now().Before(end), "it never came about: %s", why)
-	}
+	harness.Eventually(t, "the push ends", func() (*engage.Meta, bool) { m := meta(t, id); return m, m.Finished() })
 }
 
 // timePasses ends every lease of a push and makes it due, as a minute would.
@@ -74,15 +78,14 @@ func timePasses(t *testing.T, id string) {
 	past := dynamo.Int(time.Now().Add(-time.Second).UnixMilli())
 	set := func(name, condition string, values dynamo.Item) {
 		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-			TableName:                 table("pushes"),
+			TableName:                 aws.String(bundle.Table(stackname.PushesTable)),
 			Key:                       dynamo.Item{"requestId": dynamo.String(id), "part": dynamo.String("meta")},
 			UpdateExpression:          aws.String("SET #name = :past"),
 			ConditionExpression:       aws.String(condition),
 			ExpressionAttributeNames:  map[string]string{"#name": name},
 			ExpressionAttributeValues: values,
 		})
-		var changed *types.ConditionalCheckFailedException
-		if !errors.As(err, &changed) { // it went on in the meantime
+		if _, changed := dynamo.ConditionFailed(err); !changed { // else it went on in the meantime
 			require.NoError(t, err)
 		}
 	}
@@ -102,17 +105,17 @@ func timePasses(t *testing.T, id string) {
 func requireKept(t *testing.T, id string, destinations int) {
 	t.Helper()
 	bodies, delivered := map[string]string{}, map[string]string{}
-	for _, p := range handsets.of(id) {
-		assert.False(t, p.at.Before(p.notBefore), "never before notBefore")
-		if body, repeat := bodies[p.id]; repeat {
-			assert.Equal(t, body, p.raw, "a repeat is the same POST")
+	for _, p := range bundle.PushesOf(t, id) {
+		assert.False(t, p.At.Before(p.Chunk.NotBefore), "never before notBefore")
+		if body, repeat := bodies[p.WebhookID()]; repeat {
+			assert.Equal(t, body, p.Body, "a repeat is the same POST")
 		}
-		bodies[p.id] = p.raw
-		for _, number := range p.bNumbers {
-			if other, twice := delivered[number]; twice {
-				assert.Equal(t, other, p.id, "nothing twice but under the same webhook-id")
+		bodies[p.WebhookID()] = p.Body
+		for _, d := range p.Chunk.Destinations {
+			if other, twice := delivered[d.BNumber]; twice {
+				assert.Equal(t, other, p.WebhookID(), "nothing twice but under the same webhook-id")
 			}
-			delivered[number] = p.id
+			delivered[d.BNumber] = p.WebhookID()
 		}
 	}
 	assert.Len(t, delivered, destinations, "nothing is lost")
@@ -124,63 +127,49 @@ func requireKept(t *testing.T, id string, destinations int) {
 
 // Kill -9 of engage-deliver between any two of its steps; two sweeps later the push is final.
 func TestDeliveryKilledBetweenTwoSteps(t *testing.T) {
-	items, _ := behindProxies(t, engageDeliver)
-	kill := func() { bundle.Function(engageDeliver).Kill() }
+	engageLane.enter(t)
+	items, _ := bundle.Behind(t, engageDeliver)
+	kill := bundle.KilledAfter(engageDeliver)
 	tests := []struct {
 		name  string
 		fault *fault
-		hook  func(p webhook, w http.ResponseWriter) bool // at the gateway
-		both  bool                                        // two chunks, claimed before either is sent: neither knows that it is the last
-		done  bool                                        // the chunk is final although the process died
+		post  bool // the process dies when the gateway has its POST
+		both  bool // two chunks, claimed before either is sent: neither knows that it is the last
+		done  bool // the chunk is final although the process died
 	}{
-		{name: "before the claim", fault: &fault{operation: "UpdateItem", answer: killed(engageDeliver)}},
-		{name: "after the claim", fault: &fault{operation: "UpdateItem", after: kill}},
-		{name: "before the content is read", fault: &fault{operation: "GetItem", answer: killed(engageDeliver)}},
-		{name: "before the chunk is read", fault: &fault{operation: "GetItem", skip: 1, answer: killed(engageDeliver)}},
-		{name: "when the gateway has the POST", hook: func(webhook, http.ResponseWriter) bool { kill(); panic(http.ErrAbortHandler) }},
-		{name: "before the results are kept", fault: &fault{operation: "PutItem", answer: killed(engageDeliver)}},
-		{name: "after the results are kept", fault: &fault{operation: "PutItem", after: kill}},
-		{name: "before the counts", fault: &fault{operation: "UpdateItem", skip: 1, answer: killed(engageDeliver)}},
-		{name: "after the counts", fault: &fault{operation: "UpdateItem", skip: 1, after: kill}, done: true},
-		{name: "before the push is closed", fault: &fault{operation: "UpdateItem", skip: 4, answer: killed(engageDeliver)}, both: true, done: true},
-		{name: "after the push is closed", fault: &fault{operation: "UpdateItem", skip: 4, after: kill}, both: true, done: true},
+		{name: "before the claim", fault: before("UpdateItem", engageDeliver)},
+		{name: "after the claim", fault: after("UpdateItem", engageDeliver)},
+		{name: "before the content is read", fault: before("GetItem", engageDeliver)},
+		{name: "before the chunk is read", fault: later(1, before("GetItem", engageDeliver))},
+		{name: "when the gateway has the POST", post: true},
+		{name: "before the results are kept", fault: before("PutItem", engageDeliver)},
+		{name: "after the results are kept", fault: after("PutItem", engageDeliver)},
+		{name: "before the counts", fault: later(1, before("UpdateItem", engageDeliver))},
+		{name: "after the counts", fault: later(1, after("UpdateItem", engageDeliver)), done: true},
+		{
+			name:  "before the push is closed",
+			fault: later(4, before("UpdateItem", engageDeliver)),
+			both:  true,
+			done:  true,
+		},
+		{name: "after the push is closed", fault: later(4, after("UpdateItem", engageDeliver)), both: true, done: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			struck := make(chan struct{}, 1)
-			strike := func() {
-				select {
-				case struck <- struct{}{}:
-				default:
-				}
-			}
-			if f := test.fault; f != nil {
-				if answer := f.answer; answer != nil {
-					f.answer = func(w http.ResponseWriter, r *http.Request) bool { strike(); return answer(w, r) }
-				}
-				if after := f.after; after != nil {
-					f.after = func() { strike(); after() }
-				}
-				items.inject(f)
-			}
-			if test.hook != nil {
-				handsets.onPost(func(p webhook, w http.ResponseWriter) bool {
-					handsets.onPost(nil)
-					strike()
-					return test.hook(p, w)
-				})
+			var struck <-chan struct{}
+			if test.post {
+				struck = atThePost(kill)
+			} else {
+				struck = test.fault.Strikes()
+				items.Inject(test.fault)
 			}
 			destinations, notBefore := 20, time.Now()
 			if test.both {
 				destinations, notBefore = 600, notBefore.Add(2*time.Second)
 			}
 			id := accept(t, smallBatch(destinations, notBefore))
-			select {
-			case <-struck:
-			case <-time.After(20 * time.Second):
-				t.Fatal("the step was not reached")
-			}
-			items.inject()
+			harness.Reached(t, struck)
+			items.Inject()
 			if !test.done {
 				assert.Equal(t, destinations, meta(t, id).Counts().Pending)
 			}
@@ -188,48 +177,68 @@ func TestDeliveryKilledBetweenTwoSteps(t *testing.T) {
 				timePasses(t, id)
 				require.NoError(t, bundle.TriggerSchedules(t.Context()))
 			}
-			eventually(t, "the push ends", func() bool { m := meta(t, id); return m.Finished() && m.DueAt.IsZero() })
+			harness.Eventually(
+				t,
+				"the push ends",
+				func() (*engage.Meta, bool) { m := meta(t, id); return m, m.Finished() && m.DueAt.IsZero() },
+			)
 			requireKept(t, id, destinations)
 		})
 	}
 }
 
+// atThePost has the gateway take one POST and not answer it, and do something in the meantime; the channel is closed
+// then.
+func atThePost(meanwhile func()) <-chan struct{} {
+	struck := make(chan struct{})
+	bundle.Partners.Hook("gateway", func(standin.Request) *standin.Answer {
+		bundle.Partners.Hook("gateway", nil)
+		defer close(struck)
+		meanwhile()
+		return &standin.Answer{Hang: true}
+	})
+	return struck
+}
+
 func TestAcceptKilledAroundTheQueue(t *testing.T) {
-	_, others := behindProxies(t, engageBatch)
+	engageLane.enter(t)
+	_, others := bundle.Behind(t, engageBatch)
 	for name, f := range map[string]*fault{
-		"before the messages": {operation: "SendMessageBatch", answer: killed(engageBatch)},
-		"after the messages":  {operation: "SendMessageBatch", after: func() { bundle.Function(engageBatch).Kill() }},
+		"before the messages": {Operation: "SendMessageBatch", Answer: bundle.KilledBefore(engageBatch)},
+		"after the messages":  {Operation: "SendMessageBatch", After: bundle.KilledAfter(engageBatch)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			headers := engageBearer(t)
 			headers["Idempotency-Key"] = uuid.NewString()
 			body := smallBatch(30, time.Now())
-			others.inject(f)
-			require.Equal(t, http.StatusInternalServerError, post(t, batchPath(), body, headers).status)
-			others.inject()
-			endLocks(t)
-			answer := post(t, batchPath(), body, headers)
-			require.Equal(t, http.StatusOK, answer.status, answer.body)
-			id := field(t, answer.body, "requestId")
-			eventually(t, "the push ends", func() bool { return meta(t, id).Finished() })
+			others.Inject(f)
+			require.Equal(t, http.StatusInternalServerError, bundle.Post(t, batchPath(), body, headers).Status)
+			others.Inject()
+			endLocks(t, "engage#")
+			answer := bundle.Post(t, batchPath(), body, headers)
+			require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+			id := answer.Field(t, "requestId")
+			ends(t, id)
 			requireKept(t, id, 30)
-			assert.Len(t, handsets.of(id), 1, "pushed once")
+			assert.Len(t, bundle.PushesOf(t, id), 1, "pushed once")
 		})
 	}
 }
 
 func TestTheQueueLosesEveryMessage(t *testing.T) {
-	bundle.PauseQueues()
+	engageLane.enter(t)
+	bundle.PauseQueues("DeliveryQueue")
 	id := accept(t, smallBatch(1_200, time.Now()))
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "DeliveryQueue"))
-	bundle.ResumeQueues()
+	bundle.ResumeQueues("DeliveryQueue")
 	timePasses(t, id)
 	require.NoError(t, bundle.TriggerSchedules(t.Context()))
-	eventually(t, "the sweep brings the push home", func() bool { return meta(t, id).Finished() })
+	ends(t, id) // the sweep brings it home
 	requireKept(t, id, 1_200)
 }
 
 func TestTheQueueRefusesMessages(t *testing.T) {
+	engageLane.enter(t)
 	// refuse answers as SQS does when it takes all but the first entry of a batch, having carried out nothing.
 	refuse := func(w http.ResponseWriter, r *http.Request) bool {
 		var request struct{ Entries []struct{ Id string } } //nolint:revive // AWS's own spelling
@@ -244,95 +253,93 @@ func TestTheQueueRefusesMessages(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"Successful":[],"Failed":[%s]}`, strings.Join(failed, ","))
 		return true
 	}
-	_, others := behindProxies(t, engageBatch)
+	_, others := bundle.Behind(t, engageBatch)
 	t.Run("twice", func(t *testing.T) {
-		others.inject(&fault{operation: "SendMessageBatch", times: 2, answer: refuse})
+		others.Inject(times(2, "SendMessageBatch", refuse))
 		id := accept(t, smallBatch(600, time.Now()))
-		others.inject()
-		eventually(t, "the push ends", func() bool { return meta(t, id).Finished() })
+		others.Inject()
+		ends(t, id)
 		requireKept(t, id, 600)
 	})
 	t.Run("on and on", func(t *testing.T) {
-		others.inject(&fault{operation: "SendMessageBatch", times: -1, answer: refuse})
+		others.Inject(always("SendMessageBatch", refuse))
 		id := accept(t, smallBatch(600, time.Now())) // the push is durable: it is accepted
-		others.inject()
+		others.Inject()
 		timePasses(t, id)
 		require.NoError(t, bundle.TriggerSchedules(t.Context()))
-		eventually(t, "the sweep brings the push home", func() bool { return meta(t, id).Finished() })
+		ends(t, id) // the sweep brings it home
 		requireKept(t, id, 600)
 	})
 }
 
 func TestScheduleKilledBetweenTwoSteps(t *testing.T) {
-	items, others := behindProxies(t, engageSchedule)
-	kill := func() { bundle.Function(engageSchedule).Kill() }
+	engageLane.enter(t)
+	items, others := bundle.Behind(t, engageSchedule)
 	for _, test := range []struct {
 		name          string
 		item, message *fault
 	}{
-		{name: "before the index is read", item: &fault{operation: "Query", answer: killed(engageSchedule)}},
-		{name: "before the push is leased", item: &fault{operation: "UpdateItem", answer: killed(engageSchedule)}},
-		{name: "after the push is leased", item: &fault{operation: "UpdateItem", after: kill}},
-		{name: "before the messages", message: &fault{operation: "SendMessageBatch", answer: killed(engageSchedule)}},
-		{name: "after the messages", message: &fault{operation: "SendMessageBatch", after: kill}},
+		{name: "before the index is read", item: before("Query", engageSchedule)},
+		{name: "before the push is leased", item: before("UpdateItem", engageSchedule)},
+		{name: "after the push is leased", item: after("UpdateItem", engageSchedule)},
+		{name: "before the messages", message: before("SendMessageBatch", engageSchedule)},
+		{name: "after the messages", message: after("SendMessageBatch", engageSchedule)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bundle.PauseQueues()
+			bundle.PauseQueues("DeliveryQueue")
 			id := accept(t, smallBatch(20, time.Now()))
 			require.NoError(t, bundle.PurgeQueue(t.Context(), "DeliveryQueue"))
-			bundle.ResumeQueues()
+			bundle.ResumeQueues("DeliveryQueue")
 			timePasses(t, id)
-			if test.item != nil {
-				items.inject(test.item)
-			}
-			if test.message != nil {
-				others.inject(test.message)
-			}
+			items.Inject(test.item)
+			others.Inject(test.message)
 			require.Error(t, bundle.TriggerSchedules(t.Context()))
-			items.inject()
-			others.inject()
+			items.Inject()
+			others.Inject()
 			timePasses(t, id)
 			require.NoError(t, bundle.TriggerSchedules(t.Context()))
-			eventually(t, "the next sweep brings the push home", func() bool { return meta(t, id).Finished() })
+			ends(t, id) // the next sweep brings it home
 			requireKept(t, id, 20)
-			assert.Len(t, handsets.of(id), 1)
+			assert.Len(t, bundle.PushesOf(t, id), 1)
 		})
 	}
 }
 
 func TestDeliveryWhenDynamoDBThrottles(t *testing.T) {
-	items, _ := behindProxies(t, engageDeliver)
-	items.inject(
-		&fault{operation: "UpdateItem", times: 2, answer: awsError(400, "ThrottlingException")},
-		&fault{operation: "GetItem", times: 2, answer: awsError(500, "InternalServerError")},
-		&fault{operation: "PutItem", times: 2, answer: awsError(400, "ProvisionedThroughputExceededException")},
+	engageLane.enter(t)
+	items, _ := bundle.Behind(t, engageDeliver)
+	items.Inject(
+		times(2, "UpdateItem", throttled),
+		times(2, "GetItem", awsError(500, "InternalServerError")),
+		times(2, "PutItem", awsError(400, "ProvisionedThroughputExceededException")),
 	)
 	id := accept(t, smallBatch(20, time.Now()))
-	eventually(t, "the push ends", func() bool { return meta(t, id).Finished() })
-	items.inject()
+	ends(t, id)
+	items.Inject()
 	requireKept(t, id, 20)
-	assert.Len(t, handsets.of(id), 1)
+	assert.Len(t, bundle.PushesOf(t, id), 1)
 }
 
 func TestCancelOverHTTP(t *testing.T) {
-	ask := func(t *testing.T, method, id string, headers map[string]string) reply {
-		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), method, bundle.BaseURL+"/federated/outbound/v2/batch/"+id, nil)
-		require.NoError(t, err)
-		for name, value := range headers {
-			request.Header.Set(name, value)
-		}
-		return send(t, request)
-	}
+	engageLane.enter(t)
+	path := func(id string) string { return "/federated/outbound/v2/batch/" + id }
 	token := engageBearer(t)
 	id := accept(t, smallBatch(3, time.Now().Add(time.Hour)))
 	for range 2 {
-		answer := ask(t, http.MethodDelete, id, token)
-		assert.Equal(t, http.StatusOK, answer.status)
-		assert.JSONEq(t, fmt.Sprintf(`{"requestId":%q,"state":"cancelled","counts":{"total":3,"pending":0,"delivered":0,"rejected":0,"failed":0,"expired":0,"cancelled":3}}`, id), answer.body)
+		answer := bundle.Ask(t, http.MethodDelete, path(id), token)
+		assert.Equal(t, http.StatusOK, answer.Status)
+		assert.JSONEq(
+			t,
+			fmt.Sprintf(
+				`{"requestId":%q,"state":"cancelled","counts":{"total":3,"pending":0,"delivered":0,`+
+					`"rejected":0,"failed":0,"expired":0,"cancelled":3}}`,
+				id,
+			),
+			answer.Body,
+		)
 	}
 	delivered := accept(t, smallBatch(3, time.Now()))
-	eventually(t, "the push ends", func() bool { return meta(t, delivered).Finished() })
-	assert.Equal(t, http.StatusConflict, ask(t, http.MethodDelete, delivered, token).status)
-	assert.Equal(t, http.StatusOK, ask(t, http.MethodGet, delivered, token).status)
+	ends(t, delivered)
+	assert.Equal(t, http.StatusConflict, bundle.Ask(t, http.MethodDelete, path(delivered), token).Status)
+	assert.Equal(t, http.StatusOK, bundle.Ask(t, http.MethodGet, path(delivered), token).Status)
 }

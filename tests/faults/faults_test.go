@@ -1,15 +1,16 @@
 // Package faults_test kills functions between any two of their writes, and makes AWS throttle and fail, while real
-// binaries serve over real HTTP: nothing that was answered is lost, and what was not is mended by the same request again.
+// binaries serve over real HTTP: nothing that was answered is lost, and what was not is mended by the same request
+// again.
 package faults_test
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,125 +22,116 @@ import (
 
 	"carillon/local"
 	"carillon/shared/dynamo"
+	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
-var bundle *local.Bundle
+var bundle *harness.Bundle
 
 func TestMain(m *testing.M) {
-	var err error
-	handsets = newDeviceGateway()
-	defer handsets.Close()
-	bundle, err = local.Start(context.Background(), local.Options{
-		Root: "../..", Stack: "carillon-faults", GatewayURL: handsets.URL, ManualSchedules: true,
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "the bundle does not start:", err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	bundle.Close()
-	os.Exit(code)
+	harness.Beside(100) // whoever waits for its turn in a lane counts
+	harness.Main(m, local.Options{Stack: "carillon-faults", ManualSchedules: true}, &bundle)
 }
 
-// behindProxies puts a function behind a proxy for each emulator, until the test ends.
-func behindProxies(t *testing.T, function string) (items, secrets *awsProxy) {
-	t.Helper()
-	items = newAWSProxy(t, bundle.Demo.AWS.DynamoDB)
-	secrets = newAWSProxy(t, bundle.Demo.AWS.Endpoint)
-	before := bundle.Function(function).Environment()
-	bundle.Function(function).SetEnvironment(map[string]string{
-		"AWS_ENDPOINT_URL_DYNAMODB": items.server.URL, "AWS_ENDPOINT_URL": secrets.server.URL,
-	})
-	t.Cleanup(func() {
-		bundle.Function(function).SetEnvironment(map[string]string{
-			"AWS_ENDPOINT_URL_DYNAMODB": before["AWS_ENDPOINT_URL_DYNAMODB"], "AWS_ENDPOINT_URL": before["AWS_ENDPOINT_URL"],
-		})
-	})
-	return items, secrets
+// fault is what goes wrong at a step of a function.
+type fault = harness.Fault
+
+// before kills a function before AWS has seen its call of an operation, after once AWS has carried it out.
+func before(operation, function string) *fault {
+	return &fault{Operation: operation, Answer: bundle.KilledBefore(function)}
 }
 
-// killed kills a function at a step: before AWS has seen the call.
-func killed(function string) func(http.ResponseWriter, *http.Request) bool {
-	return func(http.ResponseWriter, *http.Request) bool {
-		bundle.Function(function).Kill()
-		panic(http.ErrAbortHandler)
-	}
+func after(operation, function string) *fault {
+	return &fault{Operation: operation, After: bundle.KilledAfter(function)}
 }
 
-type reply struct {
-	status int
-	header http.Header
-	body   string
+// lost is a call that is carried out, and nobody hears of it.
+func lost(operation string) *fault { return &fault{Operation: operation, After: harness.AnswerLost} }
+
+// times has AWS answer so n times, always each time.
+func times(n int, operation string, answer func(http.ResponseWriter, *http.Request) bool) *fault {
+	return &fault{Operation: operation, Times: n, Answer: answer}
 }
 
-func post(t *testing.T, path, body string, headers map[string]string) reply {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, bundle.BaseURL+path, strings.NewReader(body))
-	require.NoError(t, err)
-	request.Header.Set("Content-Type", "application/json")
-	for name, value := range headers {
-		request.Header.Set(name, value)
-	}
-	return send(t, request)
+func always(operation string, answer func(http.ResponseWriter, *http.Request) bool) *fault {
+	return times(-1, operation, answer)
 }
 
-func send(t *testing.T, request *http.Request) reply {
-	t.Helper()
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, response.Body.Close()) }()
-	received, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return reply{response.StatusCode, response.Header, string(received)}
+// later lets so many calls pass first.
+func later(skip int, f *fault) *fault {
+	f.Skip = skip
+	return f
 }
 
-func field(t *testing.T, text, name string) string {
-	t.Helper()
-	var object map[string]any
-	require.NoError(t, json.Unmarshal([]byte(text), &object), text)
-	value, _ := object[name].(string)
-	return value
+// at is for a call that a path tells, and no operation.
+func at(path string, f *fault) *fault {
+	f.Path = path
+	return f
 }
 
-func bearer(t *testing.T, path, body, member string) map[string]string {
-	t.Helper()
-	answer := post(t, path, body, map[string]string{"X-Federated-Purpose": "inform"})
-	require.Equal(t, http.StatusOK, answer.status, answer.body)
-	return map[string]string{"Authorization": "Bearer " + field(t, answer.body, member)}
+// What AWS answers when it is asked too much, and when a permission is missing.
+var (
+	throttled = awsError(400, "ThrottlingException")
+	denied    = awsError(400, "AccessDeniedException")
+)
+
+func awsError(status int, code string) func(http.ResponseWriter, *http.Request) bool {
+	return harness.AWSError(status, code)
 }
 
 func ottBearer(t *testing.T) map[string]string {
 	t.Helper()
-	c := bundle.Demo.OTT
-	return bearer(t, "/v2/token", fmt.Sprintf(`{"grant_type":"client_credentials","client_id":%q,"client_secret":%q}`, c.ClientID, c.ClientSecret), "access_token")
+	return bundle.OTTBearer(t, bundle.Demo.OTT)
 }
 
 func engageBearer(t *testing.T) map[string]string {
 	t.Helper()
-	c := bundle.Demo.Engage
-	return bearer(t, "/federated/content/v2/token", fmt.Sprintf(`{"clientId":%q,"clientSecret":%q}`, c.ClientID, c.ClientSecret), "accessToken")
+	return bundle.EngageBearer(t, bundle.Demo.Engage.DemoClient)
 }
 
-func table(name string) *string { return aws.String(bundle.Demo.AWS.Stack + "-" + name) }
+// lane is a row of tests that share functions and queues: one of them runs at a time, beside those of the other lanes.
+// Most of a test's time is spent waiting: for the SDK to try again, for a queue.
+type lane struct {
+	sync.Mutex
+	queues []string
+	takers []string // functions that take from them
+}
 
-func scan(t *testing.T, name string) []dynamo.Item {
-	t.Helper()
-	var items []dynamo.Item
-	pages := dynamodb.NewScanPaginator(bundle.DynamoDB(), &dynamodb.ScanInput{TableName: table(name), ConsistentRead: aws.Bool(true)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(t.Context())
-		require.NoError(t, err)
-		items = append(items, page.Items...)
+// Each API has a lane.
+var (
+	ottLane     = &lane{queues: []string{"OutboundQueue"}, takers: []string{ottDeliver}}
+	engageLane  = &lane{queues: []string{"DeliveryQueue"}, takers: []string{engageDeliver}}
+	productLane = &lane{
+		queues: []string{"MailQueue", "MailEventQueue"}, takers: []string{productMail, productMailEvent},
 	}
-	return items
+)
+
+// enter waits for the test's turn, which it has until it ends. What the test before it left in the background is gone
+// then.
+func (l *lane) enter(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	l.Lock()
+	t.Cleanup(l.Unlock)
+	for _, queue := range l.queues {
+		require.NoError(t, bundle.PurgeQueue(t.Context(), queue))
+	}
+	for _, function := range l.takers {
+		bundle.Function(function).Kill()
+	}
 }
 
-// endLocks lets the time pass in which an operation of a killed process is its own.
-func endLocks(t *testing.T) {
+// endLocks lets the time pass in which an operation of a killed process is its own. Each API's keys have prefixes of
+// their own.
+func endLocks(t *testing.T, prefixes ...string) {
 	t.Helper()
-	for _, item := range scan(t, "idempotency") {
+	for _, item := range bundle.Scan(t, stackname.IdempotencyTable) {
+		key := dynamo.GetString(item, "key")
+		if !slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(key, prefix) }) {
+			continue
+		}
 		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-			TableName:                 table("idempotency"),
+			TableName:                 aws.String(bundle.Table(stackname.IdempotencyTable)),
 			Key:                       dynamo.Item{"key": item["key"]},
 			UpdateExpression:          aws.String("SET lockedUntil = :past"),
 			ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(1)},
@@ -152,16 +144,19 @@ func endLocks(t *testing.T) {
 
 const ottRegister = "OttRegisterFunction"
 
-func registrationBody(pageID, version string) string {
-	return fmt.Sprintf(`{"ottPlatformName":"messenger","ottPlatformAttributes":{"applicationId":"1","applicationSecret":"secret %[2]s","pageId":%[1]q,
-		"pageName":%[2]q,"pageAccessToken":"token %[2]s","endpointUrl":"https://graph.facebook.com/me/messages","callbackVerifyToken":"verify","isActive":1}}`, pageID, version)
+// register registers a page and returns the answer's status.
+func register(t *testing.T, pageID, version string, token map[string]string) int {
+	t.Helper()
+	return bundle.Post(t, "/ott/v1/registration", harness.RegistrationBody(pageID, version), token).Status
 }
 
 // registeredVersion returns which version is registered. It fails the test unless item and secret are of one version.
 func registeredVersion(t *testing.T, pageID string) string {
 	t.Helper()
 	out, err := bundle.DynamoDB().GetItem(t.Context(), &dynamodb.GetItemInput{
-		TableName: table("registrations"), Key: dynamo.Item{"pk": dynamo.String("messenger#" + pageID)}, ConsistentRead: aws.Bool(true),
+		TableName: aws.String(
+			bundle.Table(stackname.RegistrationsTable),
+		), Key: dynamo.Item{"pk": dynamo.String("messenger#" + pageID)}, ConsistentRead: aws.Bool(true),
 	})
 	require.NoError(t, err)
 	require.NotEmpty(t, out.Item, "the registration is lost")
@@ -170,50 +165,52 @@ func registeredVersion(t *testing.T, pageID string) string {
 	})
 	require.NoError(t, err, "the registration's credentials are lost")
 	version := dynamo.GetString(out.Item, "name")
-	assert.Equal(t, "secret "+version, field(t, aws.ToString(secret.SecretString), "applicationSecret"), "item and secret are of different registrations")
+	assert.Equal(
+		t,
+		"secret "+version,
+		harness.Field(t, aws.ToString(secret.SecretString), "applicationSecret"),
+		"item and secret are of different registrations",
+	)
 	return version
 }
 
 func TestRegistrationKilledBetweenTwoWrites(t *testing.T) {
-	items, secrets := behindProxies(t, ottRegister)
-	kill := func() { bundle.Function(ottRegister).Kill() }
+	ottLane.enter(t)
+	items, secrets := bundle.Behind(t, ottRegister)
 	tests := []struct {
 		name   string
 		items  *fault
 		secret *fault
 		finds  string // what is registered after the kill
 	}{
-		{name: "before the secret", secret: &fault{operation: "CreateSecret", answer: killed(ottRegister)}, finds: "old"},
-		{name: "between secret and item", secret: &fault{operation: "CreateSecret", after: kill}, finds: "old"},
-		{name: "before the item", items: &fault{operation: "UpdateItem", answer: killed(ottRegister)}, finds: "old"},
-		{name: "after the item", items: &fault{operation: "UpdateItem", after: kill}, finds: "new"},
-		{name: "before the old secret's deletion", secret: &fault{operation: "DeleteSecret", answer: killed(ottRegister)}, finds: "new"},
-		{name: "after the old secret's deletion", secret: &fault{operation: "DeleteSecret", after: kill}, finds: "new"},
+		{name: "before the secret", secret: before("CreateSecret", ottRegister), finds: "old"},
+		{name: "between secret and item", secret: after("CreateSecret", ottRegister), finds: "old"},
+		{name: "before the item", items: before("UpdateItem", ottRegister), finds: "old"},
+		{name: "after the item", items: after("UpdateItem", ottRegister), finds: "new"},
+		{name: "before the old secret's deletion", secret: before("DeleteSecret", ottRegister), finds: "new"},
+		{name: "after the old secret's deletion", secret: after("DeleteSecret", ottRegister), finds: "new"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			token, pageID := ottBearer(t), uuid.NewString()
-			require.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "old"), token).status)
-			if test.items != nil {
-				items.inject(test.items)
-			}
-			if test.secret != nil {
-				secrets.inject(test.secret)
-			}
-			assert.Equal(t, http.StatusInternalServerError, post(t, "/ott/v1/registration", registrationBody(pageID, "new"), token).status)
+			require.Equal(t, http.StatusCreated, register(t, pageID, "old", token))
+			items.Inject(test.items)
+			secrets.Inject(test.secret)
+			assert.Equal(t, http.StatusInternalServerError, register(t, pageID, "new", token))
 			assert.Equal(t, test.finds, registeredVersion(t, pageID))
-			items.inject()
-			secrets.inject()
-			assert.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "new"), token).status)
+			items.Inject()
+			secrets.Inject()
+			assert.Equal(t, http.StatusCreated, register(t, pageID, "new", token))
 			assert.Equal(t, "new", registeredVersion(t, pageID))
 		})
 	}
 }
 
 func TestRegistrationWhenAWSFails(t *testing.T) {
+	ottLane.enter(t)
 	const internal = `{"message":"Internal Server Error","errorcode":0,"documentation":""}`
 	const unavailable = `{"message":"Service Unavailable","errorcode":0,"documentation":""}`
-	items, secrets := behindProxies(t, ottRegister)
+	items, secrets := bundle.Behind(t, ottRegister)
 	tests := []struct {
 		name   string
 		items  *fault
@@ -221,33 +218,42 @@ func TestRegistrationWhenAWSFails(t *testing.T) {
 		status int
 		body   string
 	}{
-		{name: "DynamoDB throttles three times", items: &fault{operation: "UpdateItem", times: 3, answer: awsError(400, "ProvisionedThroughputExceededException")}, status: 201},
-		{name: "DynamoDB fails three times", items: &fault{operation: "UpdateItem", times: 3, answer: awsError(500, "InternalServerError")}, status: 201},
-		{name: "the answer to the item is lost", items: &fault{operation: "UpdateItem", after: func() {}}, status: 201},
-		{name: "the answer to the secret is lost", secret: &fault{operation: "CreateSecret", after: func() {}}, status: 201},
-		{name: "Secrets Manager throttles three times", secret: &fault{operation: "CreateSecret", times: 3, answer: awsError(400, "ThrottlingException")}, status: 201},
-		{name: "DynamoDB throttles on and on", items: &fault{operation: "UpdateItem", times: -1, answer: awsError(400, "ThrottlingException")}, status: 503, body: unavailable},
-		{name: "DynamoDB denies access", items: &fault{operation: "UpdateItem", times: -1, answer: awsError(400, "AccessDeniedException")}, status: 500, body: internal},
-		{name: "Secrets Manager refuses", secret: &fault{operation: "CreateSecret", times: -1, answer: awsError(400, "InvalidParameterException")}, status: 500, body: internal},
-		{name: "the old secret cannot be deleted", secret: &fault{operation: "DeleteSecret", times: -1, answer: awsError(400, "AccessDeniedException")}, status: 201},
+		{
+			name:   "DynamoDB throttles three times",
+			items:  times(3, "UpdateItem", awsError(400, "ProvisionedThroughputExceededException")),
+			status: 201,
+		},
+		{
+			name:   "DynamoDB fails three times",
+			items:  times(3, "UpdateItem", awsError(500, "InternalServerError")),
+			status: 201,
+		},
+		{name: "the answer to the item is lost", items: lost("UpdateItem"), status: 201},
+		{name: "the answer to the secret is lost", secret: lost("CreateSecret"), status: 201},
+		{name: "Secrets Manager throttles three times", secret: times(3, "CreateSecret", throttled), status: 201},
+		{name: "DynamoDB throttles on and on", items: always("UpdateItem", throttled), status: 503, body: unavailable},
+		{name: "DynamoDB denies access", items: always("UpdateItem", denied), status: 500, body: internal},
+		{
+			name:   "Secrets Manager refuses",
+			secret: always("CreateSecret", awsError(400, "InvalidParameterException")),
+			status: 500,
+			body:   internal,
+		},
+		{name: "the old secret cannot be deleted", secret: always("DeleteSecret", denied), status: 201},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			token, pageID := ottBearer(t), uuid.NewString()
-			require.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "old"), token).status)
-			if test.items != nil {
-				items.inject(test.items)
-			}
-			if test.secret != nil {
-				secrets.inject(test.secret)
-			}
-			answer := post(t, "/ott/v1/registration", registrationBody(pageID, "new"), token)
-			items.inject()
-			secrets.inject()
-			assert.Equal(t, test.status, answer.status)
-			assert.Equal(t, test.body, answer.body)
+			require.Equal(t, http.StatusCreated, register(t, pageID, "old", token))
+			items.Inject(test.items)
+			secrets.Inject(test.secret)
+			answer := bundle.Post(t, "/ott/v1/registration", harness.RegistrationBody(pageID, "new"), token)
+			items.Inject()
+			secrets.Inject()
+			assert.Equal(t, test.status, answer.Status)
+			assert.Equal(t, test.body, answer.Body)
 			registeredVersion(t, pageID)
-			assert.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "newest"), token).status)
+			assert.Equal(t, http.StatusCreated, register(t, pageID, "newest", token))
 			assert.Equal(t, "newest", registeredVersion(t, pageID))
 		})
 	}
@@ -284,7 +290,7 @@ type push struct{ metas, contents, chunks int }
 func pushes(t *testing.T) map[string]push {
 	t.Helper()
 	found := map[string]push{}
-	for _, item := range scan(t, "pushes") {
+	for _, item := range bundle.Scan(t, stackname.PushesTable) {
 		id := dynamo.GetString(item, "requestId")
 		p := found[id]
 		switch part := dynamo.GetString(item, "part"); {
@@ -301,31 +307,31 @@ func pushes(t *testing.T) map[string]push {
 }
 
 func TestBatchKilledBetweenTwoWrites(t *testing.T) {
-	items, _ := behindProxies(t, engageBatch)
-	kill := func() { bundle.Function(engageBatch).Kill() }
+	engageLane.enter(t)
+	items, _ := bundle.Behind(t, engageBatch)
 	body := batchBody()
 	tests := []struct {
 		name      string
 		fault     *fault
 		committed bool // the push is durable after the kill
 	}{
-		{"after the key's claim", &fault{operation: "PutItem", after: kill}, false},
-		{"before the chunks", &fault{operation: "BatchWriteItem", answer: killed(engageBatch)}, false},
-		{"between two writes of chunks", &fault{operation: "BatchWriteItem", after: kill}, false},
-		{"between chunks and meta", &fault{operation: "BatchWriteItem", skip: 1, after: kill}, false},
-		{"before meta", &fault{operation: "PutItem", skip: 1, answer: killed(engageBatch)}, false},
-		{"after meta", &fault{operation: "PutItem", skip: 1, after: kill}, true},
-		{"before the answer is kept", &fault{operation: "UpdateItem", answer: killed(engageBatch)}, true},
-		{"after the answer is kept", &fault{operation: "UpdateItem", after: kill}, true},
+		{"after the key's claim", after("PutItem", engageBatch), false},
+		{"before the chunks", before("BatchWriteItem", engageBatch), false},
+		{"between two writes of chunks", after("BatchWriteItem", engageBatch), false},
+		{"between chunks and meta", later(1, after("BatchWriteItem", engageBatch)), false},
+		{"before meta", later(1, before("PutItem", engageBatch)), false},
+		{"after meta", later(1, after("PutItem", engageBatch)), true},
+		{"before the answer is kept", before("UpdateItem", engageBatch), true},
+		{"after the answer is kept", after("UpdateItem", engageBatch), true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			headers := engageBearer(t)
 			headers["Idempotency-Key"] = uuid.NewString()
 			before := pushes(t)
-			items.inject(test.fault)
-			require.Equal(t, http.StatusInternalServerError, post(t, batchPath(), body, headers).status)
-			items.inject()
+			items.Inject(test.fault)
+			require.Equal(t, http.StatusInternalServerError, bundle.Post(t, batchPath(), body, headers).Status)
+			items.Inject()
 			committed := 0
 			for id, p := range pushes(t) {
 				if _, old := before[id]; !old {
@@ -333,28 +339,36 @@ func TestBatchKilledBetweenTwoWrites(t *testing.T) {
 				}
 			}
 			assert.Equal(t, test.committed, committed == 1)
-			endLocks(t)
-			answer := post(t, batchPath(), body, headers)
-			require.Equal(t, http.StatusOK, answer.status, answer.body)
-			again := post(t, batchPath(), body, headers)
-			assert.Equal(t, answer.body, again.body, "a repeat gets the first answer")
+			endLocks(t, "engage#")
+			answer := bundle.Post(t, batchPath(), body, headers)
+			require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+			again := bundle.Post(t, batchPath(), body, headers)
+			assert.Equal(t, answer.Body, again.Body, "a repeat gets the first answer")
 			after := pushes(t)
 			for id := range before {
 				delete(after, id)
 			}
-			assert.Equal(t, map[string]push{field(t, answer.body, "requestId"): {metas: 1, contents: 1, chunks: 30}}, after, "pushed once, whole, under the id that was answered")
+			assert.Equal(
+				t,
+				map[string]push{answer.Field(t, "requestId"): {metas: 1, contents: 1, chunks: 30}},
+				after,
+				"pushed once, whole, under the id that was answered",
+			)
 		})
 	}
 }
 
 // A push that is durable stands, though its repeat would be refused by now.
 func TestBatchKilledAndItsProgramTakenBack(t *testing.T) {
-	items, _ := behindProxies(t, engageBatch)
+	engageLane.enter(t)
+	items, _ := bundle.Behind(t, engageBatch)
 	setComplete := func(complete bool) {
 		_, err := bundle.DynamoDB().UpdateItem(context.Background(), &dynamodb.UpdateItemInput{
-			TableName: table("content"),
+			TableName: aws.String(bundle.Table(stackname.ContentTable)),
 			Key: dynamo.Item{
-				"pk": dynamo.String("provider#" + demoProvider), "sk": dynamo.String("program#" + bundle.Demo.Engage.ProgramContentUUID),
+				"pk": dynamo.String(
+					"provider#" + demoProvider,
+				), "sk": dynamo.String("program#" + bundle.Demo.Engage.ProgramContentUUID),
 			},
 			UpdateExpression:          aws.String("SET complete = :complete"),
 			ConditionExpression:       aws.String("attribute_exists(pk)"),
@@ -365,29 +379,31 @@ func TestBatchKilledAndItsProgramTakenBack(t *testing.T) {
 	headers, body := engageBearer(t), batchBody()
 	headers["Idempotency-Key"] = uuid.NewString()
 	before := pushes(t)
-	items.inject(&fault{operation: "PutItem", skip: 1, after: func() { bundle.Function(engageBatch).Kill() }})
-	require.Equal(t, http.StatusInternalServerError, post(t, batchPath(), body, headers).status)
-	items.inject()
+	items.Inject(later(1, after("PutItem", engageBatch)))
+	require.Equal(t, http.StatusInternalServerError, bundle.Post(t, batchPath(), body, headers).Status)
+	items.Inject()
 	setComplete(false)
 	defer func() {
 		setComplete(true)
 		bundle.Function(engageBatch).Kill() // and with it what it keeps of the content
 	}()
-	require.Equal(t, http.StatusBadRequest, post(t, batchPath(), body, engageBearer(t)).status)
-	endLocks(t)
-	answer := post(t, batchPath(), body, headers)
-	require.Equal(t, http.StatusOK, answer.status, answer.body)
+	require.Equal(t, http.StatusBadRequest, bundle.Post(t, batchPath(), body, engageBearer(t)).Status)
+	endLocks(t, "engage#")
+	answer := bundle.Post(t, batchPath(), body, headers)
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
 	after := pushes(t)
 	for id := range before {
 		delete(after, id)
 	}
-	assert.Equal(t, map[string]push{field(t, answer.body, "requestId"): {metas: 1, contents: 1, chunks: 30}}, after)
+	assert.Equal(t, map[string]push{answer.Field(t, "requestId"): {metas: 1, contents: 1, chunks: 30}}, after)
 }
 
 func TestBatchWhenDynamoDBFails(t *testing.T) {
-	const unavailable = `"response":"Service unavailable","message":"Batch push could not complete push successfully.","errorCode":503`
-	const internal = `"response":"Internal server error","message":"Batch push could not complete push successfully.","errorCode":500`
-	items, _ := behindProxies(t, engageBatch)
+	engageLane.enter(t)
+	const failed = `"message":"Batch push could not complete push successfully."`
+	const unavailable = `"response":"Service unavailable",` + failed + `,"errorCode":503`
+	const internal = `"response":"Internal server error",` + failed + `,"errorCode":500`
+	items, _ := bundle.Behind(t, engageBatch)
 	body := batchBody()
 	unprocessed := func(w http.ResponseWriter, r *http.Request) bool {
 		// DynamoDB took nothing of it: what throttling on some partitions looks like.
@@ -405,25 +421,25 @@ func TestBatchWhenDynamoDBFails(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"items left over three times", &fault{operation: "BatchWriteItem", times: 3, answer: unprocessed}, 200, `"response":"success"`},
-		{"throttles three times", &fault{operation: "BatchWriteItem", times: 3, answer: awsError(400, "ThrottlingException")}, 200, `"response":"success"`},
-		{"meta's answer is lost", &fault{operation: "PutItem", after: func() {}}, 200, `"response":"success"`},
-		{"throttles on and on", &fault{operation: "PutItem", times: -1, answer: awsError(400, "ThrottlingException")}, 503, unavailable},
-		{"denies access", &fault{operation: "BatchWriteItem", times: -1, answer: awsError(400, "AccessDeniedException")}, 500, internal},
+		{"items left over three times", times(3, "BatchWriteItem", unprocessed), 200, `"response":"success"`},
+		{"throttles three times", times(3, "BatchWriteItem", throttled), 200, `"response":"success"`},
+		{"meta's answer is lost", lost("PutItem"), 200, `"response":"success"`},
+		{"throttles on and on", always("PutItem", throttled), 503, unavailable},
+		{"denies access", always("BatchWriteItem", denied), 500, internal},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			headers := engageBearer(t)
 			before := pushes(t)
-			items.inject(test.fault)
-			answer := post(t, batchPath(), body, headers)
-			items.inject()
-			assert.Equal(t, test.status, answer.status)
-			assert.Contains(t, answer.body, test.body)
+			items.Inject(test.fault)
+			answer := bundle.Post(t, batchPath(), body, headers)
+			items.Inject()
+			assert.Equal(t, test.status, answer.Status)
+			assert.Contains(t, answer.Body, test.body)
 			if test.status != http.StatusOK {
 				return
 			}
-			id := field(t, answer.body, "requestId")
+			id := answer.Field(t, "requestId")
 			assert.NotContains(t, before, id)
 			assert.Equal(t, push{metas: 1, contents: 1, chunks: 30}, pushes(t)[id])
 		})
@@ -433,39 +449,32 @@ func TestBatchWhenDynamoDBFails(t *testing.T) {
 // ---- warm requests
 
 func TestAWarmRequestAsksAWSForNothingThatIsKept(t *testing.T) {
+	engageLane.enter(t)
 	t.Run("token health", func(t *testing.T) {
-		items, secrets := behindProxies(t, "EngageTokenHealthFunction")
+		items, secrets := bundle.Behind(t, "EngageTokenHealthFunction")
 		token := engageBearer(t)
-		get := func() int {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, bundle.BaseURL+"/federated/content/v2/token/health", nil)
-			require.NoError(t, err)
-			request.Header.Set("Authorization", token["Authorization"])
-			response, err := http.DefaultClient.Do(request)
-			require.NoError(t, err)
-			require.NoError(t, response.Body.Close())
-			return response.StatusCode
-		}
+		get := func() int { return bundle.Ask(t, http.MethodGet, "/federated/content/v2/token/health", token).Status }
 		require.Equal(t, http.StatusOK, get())
-		secrets.inject(&fault{operation: "GetSecretValue", times: -1, answer: awsError(500, "InternalServiceError")})
+		secrets.Inject(always("GetSecretValue", awsError(500, "InternalServiceError")))
 		assert.Equal(t, http.StatusOK, get())
-		assert.Zero(t, secrets.count("GetSecretValue")+items.count("GetItem"))
+		assert.Zero(t, secrets.Count("GetSecretValue")+items.Count("GetItem"))
 	})
 	t.Run("batch", func(t *testing.T) {
-		items, secrets := behindProxies(t, engageBatch)
+		items, secrets := bundle.Behind(t, engageBatch)
 		token, body := engageBearer(t), batchBody()
-		require.Equal(t, http.StatusOK, post(t, batchPath(), body, token).status)
-		items.inject()
-		secrets.inject()
-		require.Equal(t, http.StatusOK, post(t, batchPath(), body, token).status)
-		assert.Zero(t, secrets.count("GetSecretValue")+items.count("GetItem"))
-		assert.Equal(t, 2, items.count("BatchWriteItem"))
-		assert.Equal(t, 1, items.count("PutItem"))
+		require.Equal(t, http.StatusOK, bundle.Post(t, batchPath(), body, token).Status)
+		items.Inject()
+		secrets.Inject()
+		require.Equal(t, http.StatusOK, bundle.Post(t, batchPath(), body, token).Status)
+		assert.Zero(t, secrets.Count("GetSecretValue")+items.Count("GetItem"))
+		assert.Equal(t, 2, items.Count("BatchWriteItem"))
+		assert.Equal(t, 1, items.Count("PutItem"))
 	})
 	t.Run("token", func(t *testing.T) {
-		_, secrets := behindProxies(t, "EngageTokenFunction")
+		_, secrets := bundle.Behind(t, "EngageTokenFunction")
 		engageBearer(t)
-		secrets.inject()
+		secrets.Inject()
 		engageBearer(t)
-		assert.Zero(t, secrets.count("GetSecretValue"))
+		assert.Zero(t, secrets.Count("GetSecretValue"))
 	})
 }

@@ -3,6 +3,10 @@ package faults_test
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/shared/product"
+	"carillon/tests/harness"
 )
 
 const productMailEvent = "ProductMailEventFunction"
@@ -19,44 +24,69 @@ const productMailEvent = "ProductMailEventFunction"
 // tell delivers an event of SES about the mail.
 func tell(t *testing.T, mail product.Mail, eventType string) {
 	t.Helper()
-	body := fmt.Sprintf(`{"source":"aws.ses","detail":{"eventType":%q,"mail":{"messageId":"ses-1","tags":{"request":[%q]}}}}`,
-		eventType, base64.RawURLEncoding.EncodeToString([]byte(mail.RequestID)))
+	body := fmt.Sprintf(
+		`{"source":"aws.ses","detail":{"eventType":%q,"mail":{"messageId":"ses-1","tags":{"request":[%q]}}}}`,
+		eventType,
+		base64.RawURLEncoding.EncodeToString([]byte(mail.RequestID)),
+	)
 	_, err := bundle.SQS().SendMessage(t.Context(), &sqs.SendMessageInput{
 		QueueUrl: aws.String(bundle.QueueURL("MailEventQueue")), MessageBody: aws.String(body),
 	})
 	require.NoError(t, err)
 }
 
-// noEvents keeps product-mail-event from recording anything. The function that it returns waits until n events have been
-// lost so, and ends that.
-func noEvents(t *testing.T) (end func(n int)) {
+// noEvents keeps product-mail-event from recording anything. The function that it returns waits until n events of an
+// order's mail have been lost so, and ends that.
+func noEvents(t *testing.T) (end func(o order, n int)) {
 	t.Helper()
-	items, _ := behindProxies(t, productMailEvent)
-	items.inject(&fault{operation: "GetItem", times: -1, answer: awsError(400, "AccessDeniedException")})
-	return func(n int) {
-		eventually(t, "SES has told of the mail", func() bool { return items.count("GetItem") >= n })
-		items.inject()
+	items, _ := bundle.Behind(t, productMailEvent)
+	var mu sync.Mutex
+	var asked []string
+	items.Inject(always("GetItem", func(w http.ResponseWriter, r *http.Request) bool {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return false
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, string(body))
+		return denied(w, r)
+	}))
+	return func(o order, n int) {
+		id := o.mail(t).RequestID
+		harness.Eventually(t, "SES has told of the mail", func() (told int, done bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, body := range asked {
+				if strings.Contains(body, id) {
+					told++
+				}
+			}
+			return told, told >= n
+		})
+		items.Inject()
 		require.NoError(t, bundle.PurgeQueue(t.Context(), "MailEventQueue"))
 	}
 }
 
 // The mail of an earlier request fares as it may: the product shows that of the latest.
 func TestMailOfAnEarlierRequest(t *testing.T) {
-	bundle.PauseQueues()
+	productLane.enter(t)
+	bundle.PauseQueues("MailQueue")
 	o := newOrder()
 	id := o.accepted(t)
 	earlier := o.mail(t)
 	o.resent().accepted(t)
 	latest := o.mail(t)
 	require.NotEqual(t, earlier.RequestID, latest.RequestID)
-	bundle.ResumeQueues()
+	bundle.ResumeQueues("MailQueue")
 	o.becomes(t, id, "delivered")
 	settled(t)
 	assert.Len(t, o.mails(), 2)
 	tell(t, earlier, "Complaint")
-	eventually(t, "the earlier mail's event is recorded", func() bool {
+	harness.Eventually(t, "the earlier mail's event is recorded", func() (product.MailState, bool) {
 		mail, err := mailStore().Get(t.Context(), earlier.RequestID)
-		return err == nil && mail.State == product.MailComplained
+		return mail.State, err == nil && mail.State == product.MailComplained
 	})
 	state, _ := o.mailState(t, id)
 	assert.Equal(t, "delivered", state)
@@ -64,15 +94,17 @@ func TestMailOfAnEarlierRequest(t *testing.T) {
 
 // Events come twice, in any order, about mails that nobody knows, and with rubbish between them.
 func TestMailEvents(t *testing.T) {
+	productLane.enter(t)
 	endSilence := noEvents(t)
 	o := newOrder()
 	id := o.accepted(t)
 	o.becomes(t, id, "sent")
-	endSilence(1)
+	endSilence(o, 1)
 	mail := o.mail(t)
 	for _, step := range []struct{ told, state string }{
 		{"Send", "sent"}, {"Delivery", "delivered"}, {"Delivery", "delivered"}, {"DeliveryDelay", "delivered"},
-		{"Bounce", "bounced"}, {"Delivery", "bounced"}, {"Complaint", "complained"}, {"Bounce", "complained"}, {"Delivery", "complained"},
+		{"Bounce", "bounced"}, {"Delivery", "bounced"},
+		{"Complaint", "complained"}, {"Bounce", "complained"}, {"Delivery", "complained"},
 	} {
 		tell(t, mail, step.told)
 		tell(t, product.Mail{RequestID: uuid.NewString()}, step.told)
@@ -85,22 +117,23 @@ func TestMailEvents(t *testing.T) {
 
 // Kill -9 of product-mail-event: SQS brings the event again, and it is recorded once.
 func TestMailEventKilledAroundItsRecord(t *testing.T) {
+	productLane.enter(t)
 	for name, f := range map[string]*fault{
-		"before the record": {operation: "TransactWriteItems", answer: killed(productMailEvent)},
-		"after the record":  {operation: "TransactWriteItems", after: func() { bundle.Function(productMailEvent).Kill() }},
+		"before the record": {Operation: "TransactWriteItems", Answer: bundle.KilledBefore(productMailEvent)},
+		"after the record":  {Operation: "TransactWriteItems", After: bundle.KilledAfter(productMailEvent)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			endSilence := noEvents(t)
 			o := newOrder()
 			id := o.accepted(t)
 			o.becomes(t, id, "sent")
-			endSilence(1)
-			items, _ := behindProxies(t, productMailEvent)
-			struck := atStep(f)
-			items.inject(f)
+			endSilence(o, 1)
+			items, _ := bundle.Behind(t, productMailEvent)
+			struck := f.Strikes()
+			items.Inject(f)
 			tell(t, o.mail(t), "Bounce")
-			reached(t, struck)
-			items.inject()
+			harness.Reached(t, struck)
+			items.Inject()
 			require.NoError(t, bundle.PurgeQueue(t.Context(), "MailEventQueue"))
 			tell(t, o.mail(t), "Bounce")
 			eventsHandled(t)
@@ -112,5 +145,5 @@ func TestMailEventKilledAroundItsRecord(t *testing.T) {
 // eventsHandled waits until nothing is left to do in the queue of events.
 func eventsHandled(t *testing.T) {
 	t.Helper()
-	eventually(t, "the events are handled", func() bool { return isEmpty(t, "MailEventQueue") })
+	drained(t, "MailEventQueue")
 }

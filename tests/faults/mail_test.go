@@ -20,39 +20,26 @@ import (
 	"carillon/shared/product"
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/product/store"
+	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
 const (
 	productMail = "ProductMailFunction"
 	// sendEmail is SES's operation to a proxy: its API names none in a header.
 	sendEmail = ""
+	// sesEndpoint is the variable by which it finds SES.
+	sesEndpoint = "AWS_ENDPOINT_URL_SESV2"
 )
 
-// behindMailProxy puts product-mail behind a proxy for SES, until the test ends.
-func behindMailProxy(t *testing.T) *awsProxy {
-	t.Helper()
-	p := newAWSProxy(t, bundle.Partners.URL("mail"))
-	setSES(t, p.server.URL)
-	return p
-}
-
-// setSES has product-mail ask SES elsewhere, until the test ends.
-func setSES(t *testing.T, url string) {
-	t.Helper()
-	const name = "AWS_ENDPOINT_URL_SESV2"
-	before := bundle.Function(productMail).Environment()[name]
-	bundle.Function(productMail).SetEnvironment(map[string]string{name: url})
-	t.Cleanup(func() { bundle.Function(productMail).SetEnvironment(map[string]string{name: before}) })
-}
-
 func mailStore() *store.Mails {
-	return store.NewMails(bundle.DynamoDB(), *table("mails"), *table("products"), clock.System{})
+	return store.NewMails(bundle.DynamoDB(), bundle.Table(stackname.MailsTable), bundle.Table(stackname.ProductsTable), clock.System{})
 }
 
 // mail is the record of the latest request's mail.
 func (o order) mail(t *testing.T) product.Mail {
 	t.Helper()
-	for _, item := range scan(t, "products") {
+	for _, item := range bundle.Scan(t, stackname.ProductsTable) {
 		if dynamo.GetString(item, "billingAccountId") == o.account {
 			mail, err := mailStore().Get(t.Context(), dynamo.GetString(item, "operationId"))
 			require.NoError(t, err)
@@ -63,15 +50,15 @@ func (o order) mail(t *testing.T) product.Mail {
 	return product.Mail{}
 }
 
-// comesAgain has SQS deliver the order's message again, once the visibility timeout is over and with it the claim of who
-// had it.
+// comesAgain has SQS deliver the order's message again, once the visibility timeout is over and with it the claim of
+// who had it.
 func (o order) comesAgain(t *testing.T) {
 	t.Helper()
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "MailQueue"))
 	mail := o.mail(t)
 	if mail.State == product.MailSending {
 		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-			TableName:                 table("mails"),
+			TableName:                 aws.String(bundle.Table(stackname.MailsTable)),
 			Key:                       dynamo.Item{"id": dynamo.String("request#" + mail.RequestID)},
 			UpdateExpression:          aws.String("SET claimedAt = :past"),
 			ExpressionAttributeValues: dynamo.Item{":past": dynamo.Time(time.Now().Add(-3 * time.Minute))},
@@ -89,12 +76,12 @@ func (o order) comesAgain(t *testing.T) {
 	settled(t)
 }
 
-// Kill -9 of product-mail between any two of its steps: SES takes the mail once at most, and where nobody knows whether it
-// did, the product says so.
+// Kill -9 of product-mail between any two of its steps: SES takes the mail once at most, and where nobody knows whether
+// it did, the product says so.
 func TestMailKilledBetweenTwoSteps(t *testing.T) {
-	items, _ := behindProxies(t, productMail)
-	ses := behindMailProxy(t)
-	kill := func() { bundle.Function(productMail).Kill() }
+	productLane.enter(t)
+	items, _ := bundle.Behind(t, productMail)
+	ses := bundle.BehindPartner(t, productMail, sesEndpoint, "mail")
 	tests := []struct {
 		name      string
 		item, ses *fault
@@ -103,12 +90,33 @@ func TestMailKilledBetweenTwoSteps(t *testing.T) {
 		ends      string // what the product says once the message has come again
 		mails     int
 	}{
-		{name: "before the claim", item: &fault{operation: "UpdateItem", answer: killed(productMail)}, finds: "pending", ends: "sent", mails: 1},
-		{name: "between claim and send", item: &fault{operation: "UpdateItem", after: kill}, finds: "pending", ends: "unknown"},
-		{name: "when SES has half of it", ses: &fault{operation: sendEmail, answer: killed(productMail)}, finds: "pending", ends: "unknown"},
-		{name: "when SES has taken it", ses: &fault{operation: sendEmail, after: kill}, finds: "pending", accepted: 1, ends: "unknown", mails: 1},
-		{name: "between send and record", item: &fault{operation: "TransactWriteItems", answer: killed(productMail)}, finds: "pending", accepted: 1, ends: "unknown", mails: 1},
-		{name: "after the record", item: &fault{operation: "TransactWriteItems", after: kill}, finds: "sent", accepted: 1, ends: "sent", mails: 1},
+		{name: "before the claim", item: before("UpdateItem", productMail), finds: "pending", ends: "sent", mails: 1},
+		{name: "between claim and send", item: after("UpdateItem", productMail), finds: "pending", ends: "unknown"},
+		{name: "when SES has half of it", ses: before(sendEmail, productMail), finds: "pending", ends: "unknown"},
+		{
+			name:     "when SES has taken it",
+			ses:      after(sendEmail, productMail),
+			finds:    "pending",
+			accepted: 1,
+			ends:     "unknown",
+			mails:    1,
+		},
+		{
+			name:     "between send and record",
+			item:     before("TransactWriteItems", productMail),
+			finds:    "pending",
+			accepted: 1,
+			ends:     "unknown",
+			mails:    1,
+		},
+		{
+			name:     "after the record",
+			item:     after("TransactWriteItems", productMail),
+			finds:    "sent",
+			accepted: 1,
+			ends:     "sent",
+			mails:    1,
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -117,13 +125,13 @@ func TestMailKilledBetweenTwoSteps(t *testing.T) {
 			if f == nil {
 				proxy, f = ses, test.ses
 			}
-			struck := atStep(f)
-			proxy.inject(f)
+			struck := f.Strikes()
+			proxy.Inject(f)
 			o := newOrder()
 			id := o.accepted(t)
-			reached(t, struck)
-			items.inject()
-			ses.inject()
+			harness.Reached(t, struck)
+			items.Inject()
+			ses.Inject()
 			state, _ := o.mailState(t, id)
 			assert.Equal(t, test.finds, state)
 			assert.Len(t, o.mails(), test.accepted)
@@ -139,7 +147,7 @@ func TestMailKilledBetweenTwoSteps(t *testing.T) {
 			state, _ = o.mailState(t, id)
 			assert.Equal(t, test.ends, state)
 
-			endSilence(test.mails)
+			endSilence(o, test.mails)
 			if test.mails == 1 {
 				tell(t, o.mail(t), "Delivery")
 				o.becomes(t, id, "delivered") // an event of SES tells more
@@ -152,10 +160,11 @@ func TestMailKilledBetweenTwoSteps(t *testing.T) {
 	}
 }
 
-// Kill -9 of product-mail around a mail that SES throttles: it is certain that SES has not taken it, as long as this is kept.
+// Kill -9 of product-mail around a mail that SES throttles: it is certain that SES has not taken it, as long as this is
+// kept.
 func TestMailKilledWhenItIsPutOff(t *testing.T) {
-	items, others := behindProxies(t, productMail)
-	kill := func() { bundle.Function(productMail).Kill() }
+	productLane.enter(t)
+	items, others := bundle.Behind(t, productMail)
 	for _, test := range []struct {
 		name          string
 		item, message *fault
@@ -163,10 +172,16 @@ func TestMailKilledWhenItIsPutOff(t *testing.T) {
 		ends          string
 		mails         int
 	}{
-		{name: "before it is pending again", item: &fault{operation: "UpdateItem", skip: 1, answer: killed(productMail)}, ends: "unknown"},
-		{name: "after it is pending again", item: &fault{operation: "UpdateItem", skip: 1, after: kill}, ends: "delivered", mails: 1},
-		{name: "before the queue", message: &fault{operation: "SendMessageBatch", answer: killed(productMail)}, ends: "delivered", mails: 1},
-		{name: "after the queue", message: &fault{operation: "SendMessageBatch", after: kill}, queued: true, ends: "delivered", mails: 1},
+		{name: "before it is pending again", item: later(1, before("UpdateItem", productMail)), ends: "unknown"},
+		{
+			name: "after it is pending again", item: later(1, after("UpdateItem", productMail)),
+			ends: "delivered", mails: 1,
+		},
+		{name: "before the queue", message: before("SendMessageBatch", productMail), ends: "delivered", mails: 1},
+		{
+			name: "after the queue", message: after("SendMessageBatch", productMail),
+			queued: true, ends: "delivered", mails: 1,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := newOrder()
@@ -175,11 +190,11 @@ func TestMailKilledWhenItIsPutOff(t *testing.T) {
 			if f == nil {
 				proxy, f = others, test.message
 			}
-			struck := atStep(f)
-			proxy.inject(f)
+			struck := f.Strikes()
+			proxy.Inject(f)
 			id := o.accepted(t)
-			reached(t, struck)
-			proxy.inject()
+			harness.Reached(t, struck)
+			proxy.Inject()
 			assert.Empty(t, o.mails())
 			if !test.queued {
 				o.comesAgain(t)
@@ -191,34 +206,13 @@ func TestMailKilledWhenItIsPutOff(t *testing.T) {
 	}
 }
 
-// atStep returns a channel that is closed when a fault happens.
-func atStep(f *fault) <-chan struct{} {
-	struck := make(chan struct{})
-	if answer := f.answer; answer != nil {
-		f.answer = func(w http.ResponseWriter, r *http.Request) bool { defer close(struck); return answer(w, r) }
-	}
-	if after := f.after; after != nil {
-		f.after = func() { defer close(struck); after() }
-	}
-	return struck
-}
-
-// reached waits until a fault has happened.
-func reached(t *testing.T, struck <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-struck:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the step was not reached")
-	}
-}
-
 // A claim that is young is another process's: its message comes again later, and changes nothing.
 func TestMailMessageWhileAnotherProcessSends(t *testing.T) {
+	productLane.enter(t)
 	o := newOrder()
 	sending, release := make(chan struct{}), make(chan struct{})
-	ses := behindMailProxy(t)
-	ses.inject(&fault{operation: sendEmail, answer: func(http.ResponseWriter, *http.Request) bool {
+	ses := bundle.BehindPartner(t, productMail, sesEndpoint, "mail")
+	ses.Inject(&fault{Operation: sendEmail, Answer: func(http.ResponseWriter, *http.Request) bool {
 		close(sending)
 		<-release
 		return false
@@ -244,18 +238,23 @@ func TestMailMessageWhileAnotherProcessSends(t *testing.T) {
 func mailEvent(requestID string, n int) string {
 	records := make([]string, n)
 	for i := range records {
-		records[i] = fmt.Sprintf(`{"messageId":"m%d","eventSource":"aws:sqs","body":%q}`, i, `{"requestId":"`+requestID+`"}`)
+		records[i] = fmt.Sprintf(
+			`{"messageId":"m%d","eventSource":"aws:sqs","body":%q}`,
+			i,
+			`{"requestId":"`+requestID+`"}`,
+		)
 	}
 	return `{"Records":[` + strings.Join(records, ",") + `]}`
 }
 
 // SQS delivers at least once: to several processes at the same time, and several times to one.
 func TestMailMessageIsDeliveredManyTimes(t *testing.T) {
-	bundle.PauseQueues()
+	productLane.enter(t)
+	bundle.PauseQueues("MailQueue")
 	o := newOrder()
 	id := o.accepted(t)
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "MailQueue"))
-	bundle.ResumeQueues()
+	bundle.ResumeQueues("MailQueue")
 	event := []byte(mailEvent(o.mail(t).RequestID, 10))
 	var all sync.WaitGroup
 	for range 5 {
@@ -275,11 +274,12 @@ func TestMailMessageIsDeliveredManyTimes(t *testing.T) {
 
 // A message that SQS loses leaves the mail pending, and readable as such; a resend mails again.
 func TestTheMailQueueLosesAMessage(t *testing.T) {
-	bundle.PauseQueues()
+	productLane.enter(t)
+	bundle.PauseQueues("MailQueue")
 	o := newOrder()
 	id := o.accepted(t)
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "MailQueue"))
-	bundle.ResumeQueues()
+	bundle.ResumeQueues("MailQueue")
 	settled(t)
 	state, _ := o.mailState(t, id)
 	assert.Equal(t, "pending", state)
@@ -325,25 +325,70 @@ func sesError(status int, code string) standin.Answer {
 
 // SES throttles, refuses, fails or does not answer. The mails of all cases go out side by side.
 func TestMailWhenSESFails(t *testing.T) {
+	productLane.enter(t)
 	tests := map[string]struct {
 		answers []standin.Answer
 		ends    string
 		reason  string // part of it
 		mails   int
 	}{
-		"throttled":                   {answers: []standin.Answer{sesError(429, "TooManyRequestsException")}, ends: "delivered", mails: 1},
-		"throttled twice":             {answers: []standin.Answer{sesError(429, "TooManyRequestsException"), sesError(400, "ThrottlingException")}, ends: "delivered", mails: 1},
-		"over the daily quota":        {answers: []standin.Answer{sesError(400, "LimitExceededException")}, ends: "delivered", mails: 1},
-		"sending is paused":           {answers: []standin.Answer{sesError(400, "SendingPausedException")}, ends: "delivered", mails: 1},
-		"503":                         {answers: []standin.Answer{{Status: 503}}, ends: "delivered", mails: 1},
-		"rejected":                    {answers: []standin.Answer{sesError(400, "MessageRejected")}, ends: "refused", reason: "MessageRejected"},
-		"its domain is not verified":  {answers: []standin.Answer{sesError(400, "MailFromDomainNotVerifiedException")}, ends: "refused", reason: "MailFromDomainNotVerifiedException"},
-		"a bad request":               {answers: []standin.Answer{sesError(400, "BadRequestException")}, ends: "refused", reason: "BadRequestException"},
-		"no such configuration set":   {answers: []standin.Answer{sesError(404, "NotFoundException")}, ends: "refused", reason: "NotFoundException"},
-		"a failure":                   {answers: []standin.Answer{sesError(500, "InternalFailure")}, ends: "unknown", reason: "SES answered 500"},
-		"no answer":                   {answers: []standin.Answer{{Hang: true}}, ends: "unknown", reason: "SES did not answer"},
-		"half an answer":              {answers: []standin.Answer{{Cut: true}}, ends: "delivered", mails: 1},
-		"throttled, and then no more": {answers: []standin.Answer{sesError(429, "TooManyRequestsException"), sesError(400, "MessageRejected")}, ends: "refused", reason: "MessageRejected"},
+		"throttled": {
+			answers: []standin.Answer{sesError(429, "TooManyRequestsException")},
+			ends:    "delivered",
+			mails:   1,
+		},
+		"throttled twice": {
+			answers: []standin.Answer{sesError(429, "TooManyRequestsException"), sesError(400, "ThrottlingException")},
+			ends:    "delivered",
+			mails:   1,
+		},
+		"over the daily quota": {
+			answers: []standin.Answer{sesError(400, "LimitExceededException")},
+			ends:    "delivered",
+			mails:   1,
+		},
+		"sending is paused": {
+			answers: []standin.Answer{sesError(400, "SendingPausedException")},
+			ends:    "delivered",
+			mails:   1,
+		},
+		"503": {answers: []standin.Answer{{Status: 503}}, ends: "delivered", mails: 1},
+		"rejected": {
+			answers: []standin.Answer{sesError(400, "MessageRejected")},
+			ends:    "refused",
+			reason:  "MessageRejected",
+		},
+		"its domain is not verified": {
+			answers: []standin.Answer{sesError(400, "MailFromDomainNotVerifiedException")},
+			ends:    "refused",
+			reason:  "MailFromDomainNotVerifiedException",
+		},
+		"a bad request": {
+			answers: []standin.Answer{sesError(400, "BadRequestException")},
+			ends:    "refused",
+			reason:  "BadRequestException",
+		},
+		"no such configuration set": {
+			answers: []standin.Answer{sesError(404, "NotFoundException")},
+			ends:    "refused",
+			reason:  "NotFoundException",
+		},
+		"a failure": {
+			answers: []standin.Answer{sesError(500, "InternalFailure")},
+			ends:    "unknown",
+			reason:  "SES answered 500",
+		},
+		"no answer": {
+			answers: []standin.Answer{{Hang: true}},
+			ends:    "unknown",
+			reason:  "SES did not answer",
+		},
+		"half an answer": {answers: []standin.Answer{{Cut: true}}, ends: "delivered", mails: 1},
+		"throttled, and then no more": {
+			answers: []standin.Answer{sesError(429, "TooManyRequestsException"), sesError(400, "MessageRejected")},
+			ends:    "refused",
+			reason:  "MessageRejected",
+		},
 	}
 	orders, answers := map[string]order{}, map[string][]standin.Answer{}
 	for name, test := range tests {
@@ -368,7 +413,7 @@ func TestMailWhenSESFails(t *testing.T) {
 			require.Equal(t, id, o.resent().accepted(t))
 			o.becomes(t, id, "delivered")
 			assert.Len(t, o.mails(), test.mails+1, "a resend mails again")
-			assert.Equal(t, http.StatusCreated, o.send(t).status)
+			assert.Equal(t, http.StatusCreated, o.send(t).Status)
 			assert.Len(t, o.mails(), test.mails+1, "a replay does not")
 		})
 	}
@@ -384,58 +429,76 @@ func (o order) comesAgainAlone(t *testing.T) {
 
 // While a mail waits for SES it is pending, and its link is kept.
 func TestMailWaitsForSES(t *testing.T) {
+	productLane.enter(t)
 	o := newOrder()
 	t.Run("that cannot be reached", func(t *testing.T) {
-		closed := newAWSProxy(t, bundle.Partners.URL("mail"))
-		setSES(t, closed.server.URL)
-		closed.server.Close()
+		closed := harness.NewProxy(t, bundle.Partners.URL("mail"))
+		bundle.SetVariables(t, productMail, map[string]string{sesEndpoint: closed.URL})
+		closed.Close()
 		o.accepted(t)
-		eventually(t, "SES is asked", func() bool { return o.mail(t).Reason != "" })
-		mail := o.mail(t)
+		mail := harness.Eventually(
+			t,
+			"SES is asked",
+			func() (product.Mail, bool) { m := o.mail(t); return m, m.Reason != "" },
+		)
 		assert.Equal(t, product.MailPending, mail.State)
 		assert.Equal(t, "SES could not be reached", mail.Reason)
-		assert.Equal(t, entitlements(t, o.account)[0].URL, mail.Link.Reveal())
+		assert.Equal(t, bundle.Entitlements(t, o.account)[0].URL, mail.Link.Reveal())
 	})
-	eventually(t, "it goes out", func() bool { return len(o.mails()) == 1 })
-	eventually(t, "it is recorded", func() bool { return o.mail(t).State == product.MailDelivered })
+	o.mailed(t, 1)
+	harness.Eventually(
+		t,
+		"it is recorded",
+		func() (product.MailState, bool) { s := o.mail(t).State; return s, s == product.MailDelivered },
+	)
 	settled(t)
 }
 
 // DynamoDB fails around a mail: it goes out all the same, once, or the product says that nobody knows.
 func TestMailWhenDynamoDBFails(t *testing.T) {
-	items, _ := behindProxies(t, productMail)
-	throttled, denied := awsError(400, "ThrottlingException"), awsError(400, "AccessDeniedException")
+	productLane.enter(t)
+	items, _ := bundle.Behind(t, productMail)
 	tests := []struct {
 		name  string
 		fault *fault
 		ends  string
 		mails int
 	}{
-		{name: "the claim is throttled twice", fault: &fault{operation: "UpdateItem", times: 2, answer: throttled}, ends: "sent", mails: 1},
-		{name: "the claim's answer is lost", fault: &fault{operation: "UpdateItem", after: func() {}}, ends: "sent", mails: 1},
-		{name: "the record is throttled twice", fault: &fault{operation: "TransactWriteItems", times: 2, answer: throttled}, ends: "sent", mails: 1},
-		{name: "the record's answer is lost", fault: &fault{operation: "TransactWriteItems", after: func() {}}, ends: "sent", mails: 1},
-		{name: "the record is denied", fault: &fault{operation: "TransactWriteItems", times: -1, answer: denied}, ends: "unknown", mails: 1},
-		{name: "the claim is denied", fault: &fault{operation: "UpdateItem", times: -1, answer: denied}, ends: "sent", mails: 1},
+		{name: "the claim is throttled twice", fault: times(2, "UpdateItem", throttled), ends: "sent", mails: 1},
+		{name: "the claim's answer is lost", fault: lost("UpdateItem"), ends: "sent", mails: 1},
+		{
+			name:  "the record is throttled twice",
+			fault: times(2, "TransactWriteItems", throttled),
+			ends:  "sent",
+			mails: 1,
+		},
+		{name: "the record's answer is lost", fault: lost("TransactWriteItems"), ends: "sent", mails: 1},
+		{name: "the record is denied", fault: always("TransactWriteItems", denied), ends: "unknown", mails: 1},
+		{name: "the claim is denied", fault: always("UpdateItem", denied), ends: "sent", mails: 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			endSilence := noEvents(t)
+			bundle.Function(productMail).Kill() // and with it what it still tries again for the case before
 			o := newOrder()
-			forEver := test.fault.times < 0
-			items.inject(test.fault)
+			forEver := test.fault.Times < 0
+			items.Inject(test.fault)
 			id := o.accepted(t)
 			if forEver {
-				eventually(t, "the step is reached", func() bool { return items.count(test.fault.operation) > 0 })
+				harness.Eventually(
+					t,
+					"the step is reached",
+					func() (int, bool) { n := items.Count(test.fault.Operation); return n, n > 0 },
+				)
 			} else {
-				eventually(t, "the mail goes out", func() bool { return len(o.mails()) == 1 })
+				o.mailed(t, 1)
 				o.becomes(t, id, test.ends)
 			}
-			items.inject()
+			items.Inject()
 			o.comesAgain(t)
 			o.becomes(t, id, test.ends)
 			assert.Len(t, o.mails(), test.mails)
-			endSilence(test.mails)
+			endSilence(o, test.mails)
 			tell(t, o.mail(t), "Delivery")
 			o.becomes(t, id, "delivered")
 		})

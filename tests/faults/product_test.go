@@ -23,6 +23,8 @@ import (
 
 	"carillon/local/standin"
 	"carillon/shared/dynamo"
+	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
 const productCreate = "ProductCreateFunction"
@@ -37,7 +39,7 @@ func newOrder() order {
 	d := bundle.Demo.Product
 	return order{
 		account: uuid.NewString(), address: uuid.NewString() + "@example.com",
-		headers: map[string]string{"client_id": d.ClientID, "client_secret": d.ClientSecret, "X-Correlation-ID": uuid.NewString()},
+		headers: harness.DXPHeaders(d.DemoClient, uuid.NewString()),
 	}
 }
 
@@ -52,48 +54,42 @@ func productPath() string { return "/dxp-ux/v1/" + bundle.Demo.Product.BusinessI
 
 func (o order) body() string {
 	d := bundle.Demo.Product
-	return fmt.Sprintf(`{"productSpecification":{"id":%q},"@baseType":"product","@type":"OTT","@referredType":%q,"billingAccount":{"id":%q,
-		"contact":[{"contactMedium":[{"characteristic":{"emailAddress":%q}}]}]}}`, d.ProductID, d.ReferredType, o.account, o.address)
+	return fmt.Sprintf(
+		`{"productSpecification":{"id":%q},"@baseType":"product","@type":"OTT","@referredType":%q,
+		"billingAccount":{"id":%q,
+		"contact":[{"contactMedium":[{"characteristic":{"emailAddress":%q}}]}]}}`,
+		d.ProductID,
+		d.ReferredType,
+		o.account,
+		o.address,
+	)
 }
 
-func (o order) send(t *testing.T) reply {
+func (o order) send(t *testing.T) harness.Reply {
 	t.Helper()
-	return post(t, productPath(), o.body(), o.headers)
+	return bundle.Post(t, productPath(), o.body(), o.headers)
 }
 
 // accepted sends the order and returns the product's id.
 func (o order) accepted(t *testing.T) string {
 	t.Helper()
 	answer := o.send(t)
-	require.Equal(t, http.StatusCreated, answer.status, answer.body)
-	return field(t, answer.body, "id")
+	require.Equal(t, http.StatusCreated, answer.Status, answer.Body)
+	return answer.Field(t, "id")
 }
 
 // mails are those that SES has accepted for the order's address.
-func (o order) mails() []standin.Message {
-	var own []standin.Message
-	for _, m := range bundle.Mail.Messages() {
-		if m.To == o.address {
-			own = append(own, m)
-		}
-	}
-	return own
-}
+func (o order) mails() []standin.Message { return bundle.MailsTo(o.address) }
 
 // mailState reads the product and returns what it says of its activation mail.
 func (o order) mailState(t *testing.T, id string) (state, reason string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, bundle.BaseURL+productPath()+"/"+id, nil)
-	require.NoError(t, err)
-	for name, value := range o.headers {
-		request.Header.Set(name, value)
-	}
-	answer := send(t, request)
-	require.Equal(t, http.StatusOK, answer.status, answer.body)
+	answer := bundle.Ask(t, http.MethodGet, productPath()+"/"+id, o.headers)
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
 	var read struct {
 		ProductCharacteristic []struct{ Name, Value string }
 	}
-	require.NoError(t, json.Unmarshal([]byte(answer.body), &read))
+	require.NoError(t, json.Unmarshal([]byte(answer.Body), &read))
 	for _, c := range read.ProductCharacteristic {
 		switch c.Name {
 		case "activationMail":
@@ -108,10 +104,9 @@ func (o order) mailState(t *testing.T, id string) (state, reason string) {
 // becomes waits until the product says so of its mail.
 func (o order) becomes(t *testing.T, id, expected string) (reason string) {
 	t.Helper()
-	eventually(t, "the product's mail becomes "+expected, func() (is bool) {
-		var state string
+	harness.Eventually(t, "the product's mail becomes "+expected, func() (state string, is bool) {
 		state, reason = o.mailState(t, id)
-		return state == expected
+		return state, state == expected
 	})
 	return reason
 }
@@ -119,35 +114,47 @@ func (o order) becomes(t *testing.T, id, expected string) (reason string) {
 // settled waits until nothing is left to do in the mail queue, and nobody at it.
 func settled(t *testing.T) {
 	t.Helper()
-	eventually(t, "the mail queue is empty", func() bool { return isEmpty(t, "MailQueue") })
+	drained(t, "MailQueue")
 }
 
-// isEmpty reports whether a queue has no message: none to be received, none delayed, none under way.
-func isEmpty(t *testing.T, queue string) bool {
+// drained waits until a queue has no message: none to be received, none delayed, none under way.
+func drained(t *testing.T, queue string) {
 	t.Helper()
 	names := []sqstypes.QueueAttributeName{
 		"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible",
 	}
-	out, err := bundle.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
-		QueueUrl: aws.String(bundle.QueueURL(queue)), AttributeNames: names,
-	})
-	require.NoError(t, err)
-	for _, name := range names {
-		if out.Attributes[string(name)] != "0" {
-			return false
+	harness.Eventually(t, "the queue is empty: "+queue, func() (map[string]string, bool) {
+		out, err := bundle.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
+			QueueUrl: aws.String(bundle.QueueURL(queue)), AttributeNames: names,
+		})
+		require.NoError(t, err)
+		for _, name := range names {
+			if out.Attributes[string(name)] != "0" {
+				return out.Attributes, false
+			}
 		}
-	}
-	return true
+		return out.Attributes, true
+	})
 }
 
-// requireOneProduct checks that there is one product of the account, with the provider's one entitlement, and that no more
-// requests are counted against the account's limit than were accepted.
+// mailed waits until SES has accepted so many mails for the order's address, or more.
+func (o order) mailed(t *testing.T, n int) {
+	t.Helper()
+	harness.Eventually(
+		t,
+		fmt.Sprintf("SES has %d mails", n),
+		func() (int, bool) { sent := len(o.mails()); return sent, sent >= n },
+	)
+}
+
+// requireOneProduct checks that there is one product of the account, with the provider's one entitlement, and that no
+// more requests are counted against the account's limit than were accepted.
 func (o order) requireOneProduct(t *testing.T, accepted int) {
 	t.Helper()
-	granted := entitlements(t, o.account)
+	granted := bundle.Entitlements(t, o.account)
 	require.Len(t, granted, 1)
 	kept := 0
-	for _, item := range scan(t, "products") {
+	for _, item := range bundle.Scan(t, stackname.ProductsTable) {
 		if dynamo.GetString(item, "billingAccountId") == o.account {
 			kept++
 			assert.Equal(t, granted[0].EntitlementID, dynamo.GetString(item, "entitlementId"))
@@ -156,40 +163,21 @@ func (o order) requireOneProduct(t *testing.T, accepted int) {
 	}
 	assert.Equal(t, 1, kept)
 	sum := sha256.Sum256([]byte(o.account))
-	for _, item := range scan(t, "mails") {
-		if id := dynamo.GetString(item, "id"); strings.HasPrefix(id, "account#") && strings.HasSuffix(id, hex.EncodeToString(sum[:])) {
+	for _, item := range bundle.Scan(t, stackname.MailsTable) {
+		if id := dynamo.GetString(item, "id"); strings.HasPrefix(id, "account#") &&
+			strings.HasSuffix(id, hex.EncodeToString(sum[:])) {
 			counted, _ := item["requests"].(*types.AttributeValueMemberM)
 			assert.Len(t, counted.Value, accepted)
 		}
 	}
 }
 
-// granted is an entitlement that the provider has.
-type granted struct {
-	EntitlementID, CustomerIdentifier, URL string
-	Creates                                int
-}
-
-// entitlements returns those of an account.
-func entitlements(t *testing.T, account string) []granted {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, bundle.BaseURL+"/_local/bango", nil)
-	require.NoError(t, err)
-	var all, own []granted
-	require.NoError(t, json.Unmarshal([]byte(send(t, request).body), &all))
-	for _, e := range all {
-		if e.CustomerIdentifier == account {
-			own = append(own, e)
-		}
-	}
-	return own
-}
-
-// Kill -9 of product-create between any two of its steps: the same request again completes it, with one entitlement, one
-// product and one mail.
+// Kill -9 of product-create between any two of its steps: the same request again completes it, with one entitlement,
+// one product and one mail.
 func TestProductKilledBetweenTwoSteps(t *testing.T) {
-	items, others := behindProxies(t, productCreate)
-	kill := func() { bundle.Function(productCreate).Kill() }
+	productLane.enter(t)
+	items, others := bundle.Behind(t, productCreate)
+	kill := bundle.KilledAfter(productCreate)
 	tests := []struct {
 		name     string
 		item     *fault
@@ -197,30 +185,26 @@ func TestProductKilledBetweenTwoSteps(t *testing.T) {
 		provider bool // it gets the request, and the process that sent it dies
 		mailed   bool // before the request comes again
 	}{
-		{name: "after the correlation id's claim", item: &fault{operation: "PutItem", after: kill}},
-		{name: "before the limits", item: &fault{operation: "TransactGetItems", answer: killed(productCreate)}},
-		{name: "before the limits are written", item: &fault{operation: "TransactWriteItems", answer: killed(productCreate)}},
-		{name: "after the limits are written", item: &fault{operation: "TransactWriteItems", after: kill}},
-		{name: "before the product's lock", item: &fault{operation: "PutItem", skip: 1, answer: killed(productCreate)}},
-		{name: "after the product's lock", item: &fault{operation: "PutItem", skip: 1, after: kill}},
+		{name: "after the correlation id's claim", item: after("PutItem", productCreate)},
+		{name: "before the limits", item: before("TransactGetItems", productCreate)},
+		{name: "before the limits are written", item: before("TransactWriteItems", productCreate)},
+		{name: "after the limits are written", item: after("TransactWriteItems", productCreate)},
+		{name: "before the product's lock", item: later(1, before("PutItem", productCreate))},
+		{name: "after the product's lock", item: later(1, after("PutItem", productCreate))},
 		{name: "when the provider has the request", provider: true},
-		{name: "between provider and record", item: &fault{operation: "TransactWriteItems", skip: 1, answer: killed(productCreate)}},
-		{name: "after the record", item: &fault{operation: "TransactWriteItems", skip: 1, after: kill}},
-		{name: "before the product's lock ends", item: &fault{operation: "DeleteItem", answer: killed(productCreate)}},
-		{name: "between record and queue", message: &fault{operation: "SendMessageBatch", answer: killed(productCreate)}},
-		{name: "between queue and answer", message: &fault{operation: "SendMessageBatch", after: kill}, mailed: true},
-		{name: "before the answer is kept", item: &fault{operation: "UpdateItem", answer: killed(productCreate)}, mailed: true},
-		{name: "after the answer is kept", item: &fault{operation: "UpdateItem", after: kill}, mailed: true},
+		{name: "between provider and record", item: later(1, before("TransactWriteItems", productCreate))},
+		{name: "after the record", item: later(1, after("TransactWriteItems", productCreate))},
+		{name: "before the product's lock ends", item: before("DeleteItem", productCreate)},
+		{name: "between record and queue", message: before("SendMessageBatch", productCreate)},
+		{name: "between queue and answer", message: after("SendMessageBatch", productCreate), mailed: true},
+		{name: "before the answer is kept", item: before("UpdateItem", productCreate), mailed: true},
+		{name: "after the answer is kept", item: after("UpdateItem", productCreate), mailed: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			o := newOrder()
-			if test.item != nil {
-				items.inject(test.item)
-			}
-			if test.message != nil {
-				others.inject(test.message)
-			}
+			items.Inject(test.item)
+			others.Inject(test.message)
 			if test.provider {
 				bundle.Partners.Hook("bango", func(standin.Request) *standin.Answer {
 					bundle.Partners.Hook("bango", nil)
@@ -228,28 +212,28 @@ func TestProductKilledBetweenTwoSteps(t *testing.T) {
 					return &standin.Answer{Hang: true}
 				})
 			}
-			require.Equal(t, http.StatusInternalServerError, o.send(t).status)
-			items.inject()
-			others.inject()
+			require.Equal(t, http.StatusInternalServerError, o.send(t).Status)
+			items.Inject()
+			others.Inject()
 			if test.mailed {
-				eventually(t, "the mail goes out", func() bool { return len(o.mails()) == 1 })
+				o.mailed(t, 1)
 			} else {
 				assert.Empty(t, o.mails())
 			}
-			endLocks(t)
+			endLocks(t, "product#", "entitlement#")
 			answer := o.send(t)
-			require.Equal(t, http.StatusCreated, answer.status, answer.body)
-			id := field(t, answer.body, "id")
-			assert.Equal(t, answer.body, o.send(t).body, "a repeat gets the first answer")
+			require.Equal(t, http.StatusCreated, answer.Status, answer.Body)
+			id := answer.Field(t, "id")
+			assert.Equal(t, answer.Body, o.send(t).Body, "a repeat gets the first answer")
 			o.becomes(t, id, "delivered")
 			settled(t)
 			require.Len(t, o.mails(), 1)
-			assert.Contains(t, o.mails()[0].Text, entitlements(t, o.account)[0].URL, "the link that is valid")
-			assert.Equal(t, 1, entitlements(t, o.account)[0].Creates)
+			assert.Contains(t, o.mails()[0].Text, bundle.Entitlements(t, o.account)[0].URL, "the link that is valid")
+			assert.Equal(t, 1, bundle.Entitlements(t, o.account)[0].Creates)
 			o.requireOneProduct(t, 1)
 
 			require.Equal(t, id, o.resent().accepted(t))
-			eventually(t, "a resend mails again", func() bool { return len(o.mails()) == 2 })
+			o.mailed(t, 2) // a resend mails again
 			o.requireOneProduct(t, 2)
 		})
 	}
@@ -257,42 +241,45 @@ func TestProductKilledBetweenTwoSteps(t *testing.T) {
 
 // AWS throttles, fails or loses its answer: the request is served all the same, or the same request again completes it.
 func TestProductWhenAWSFails(t *testing.T) {
-	items, others := behindProxies(t, productCreate)
-	throttled, denied := awsError(400, "ThrottlingException"), awsError(400, "AccessDeniedException")
-	lost := func() {}
+	productLane.enter(t)
+	items, others := bundle.Behind(t, productCreate)
 	tests := []struct {
 		name    string
 		item    *fault
 		message *fault
 		status  int
 	}{
-		{name: "the limits are throttled twice", item: &fault{operation: "TransactWriteItems", times: 2, answer: throttled}, status: 201},
-		{name: "the answer to the limits is lost", item: &fault{operation: "TransactWriteItems", after: lost}, status: 201},
-		{name: "the record is throttled twice", item: &fault{operation: "TransactWriteItems", skip: 1, times: 2, answer: throttled}, status: 201},
-		{name: "the answer to the record is lost", item: &fault{operation: "TransactWriteItems", skip: 1, after: lost}, status: 201},
-		{name: "the record is throttled on and on", item: &fault{operation: "TransactWriteItems", skip: 1, times: -1, answer: throttled}, status: 503},
-		{name: "the record is denied", item: &fault{operation: "TransactWriteItems", skip: 1, times: -1, answer: denied}, status: 500},
-		{name: "the lock's end is denied", item: &fault{operation: "DeleteItem", times: -1, answer: denied}, status: 201},
-		{name: "the queue fails twice", message: &fault{operation: "SendMessageBatch", times: 2, answer: awsError(500, "InternalError")}, status: 201},
-		{name: "the queue's answer is lost", message: &fault{operation: "SendMessageBatch", after: lost}, status: 201},
-		{name: "the queue fails on and on", message: &fault{operation: "SendMessageBatch", times: -1, answer: awsError(500, "InternalError")}, status: 503},
-		{name: "the queue is denied", message: &fault{operation: "SendMessageBatch", times: -1, answer: denied}, status: 500},
-		{name: "the answer cannot be kept", item: &fault{operation: "UpdateItem", times: -1, answer: denied}, status: 201},
+		{name: "the limits are throttled twice", item: times(2, "TransactWriteItems", throttled), status: 201},
+		{name: "the answer to the limits is lost", item: lost("TransactWriteItems"), status: 201},
+		{name: "the record is throttled twice", item: later(1, times(2, "TransactWriteItems", throttled)), status: 201},
+		{name: "the answer to the record is lost", item: later(1, lost("TransactWriteItems")), status: 201},
+		{
+			name:   "the record is throttled on and on",
+			item:   later(1, always("TransactWriteItems", throttled)),
+			status: 503,
+		},
+		{name: "the record is denied", item: later(1, always("TransactWriteItems", denied)), status: 500},
+		{name: "the lock's end is denied", item: always("DeleteItem", denied), status: 201},
+		{name: "the queue fails twice", message: times(2, "SendMessageBatch", awsError(500, "InternalError")), status: 201},
+		{name: "the queue's answer is lost", message: lost("SendMessageBatch"), status: 201},
+		{
+			name:    "the queue fails on and on",
+			message: always("SendMessageBatch", awsError(500, "InternalError")),
+			status:  503,
+		},
+		{name: "the queue is denied", message: always("SendMessageBatch", denied), status: 500},
+		{name: "the answer cannot be kept", item: always("UpdateItem", denied), status: 201},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			o := newOrder()
-			if test.item != nil {
-				items.inject(test.item)
-			}
-			if test.message != nil {
-				others.inject(test.message)
-			}
+			items.Inject(test.item)
+			others.Inject(test.message)
 			answer := o.send(t)
-			items.inject()
-			others.inject()
-			require.Equal(t, test.status, answer.status, answer.body)
-			endLocks(t)
+			items.Inject()
+			others.Inject()
+			require.Equal(t, test.status, answer.Status, answer.Body)
+			endLocks(t, "product#", "entitlement#")
 			id := o.accepted(t)
 			o.becomes(t, id, "delivered")
 			settled(t)
@@ -303,9 +290,10 @@ func TestProductWhenAWSFails(t *testing.T) {
 	}
 }
 
-// 50 creates of the same product at the same time, each a request of its own: one product, one entitlement, a mail for each
-// that was accepted, and the last of them has the link that is valid.
+// 50 creates of the same product at the same time, each a request of its own: one product, one entitlement, a mail for
+// each that was accepted, and the last of them has the link that is valid.
 func TestProductFiftyCreatesAtOnce(t *testing.T) {
+	productLane.enter(t)
 	const (
 		requests     = 50
 		providerTime = 20 * time.Millisecond
@@ -320,16 +308,12 @@ func TestProductFiftyCreatesAtOnce(t *testing.T) {
 		"more than the account's limit": {limit: "7", mails: func(int) int { return 7 }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := bundle.Function(productCreate).Environment()
-			bundle.Function(productCreate).SetEnvironment(map[string]string{"RESENDS_PER_ACCOUNT": test.limit, "RESENDS_PER_ADDRESS": "1000"})
-			t.Cleanup(func() {
-				bundle.Function(productCreate).SetEnvironment(map[string]string{
-					"RESENDS_PER_ACCOUNT": before["RESENDS_PER_ACCOUNT"], "RESENDS_PER_ADDRESS": before["RESENDS_PER_ADDRESS"],
-				})
+			bundle.SetVariables(t, productCreate, map[string]string{
+				"RESENDS_PER_ACCOUNT": test.limit, "RESENDS_PER_ADDRESS": "1000",
 			})
 			asked := providerTakes(t, providerTime)
 			o := newOrder()
-			answers := make([]reply, requests)
+			answers := make([]harness.Reply, requests)
 			var all sync.WaitGroup
 			for i := range requests {
 				sent := o
@@ -341,26 +325,26 @@ func TestProductFiftyCreatesAtOnce(t *testing.T) {
 			all.Wait()
 			statuses, ids := map[int]int{}, map[string]bool{}
 			for _, answer := range answers {
-				statuses[answer.status]++
-				switch answer.status {
+				statuses[answer.Status]++
+				switch answer.Status {
 				case http.StatusCreated:
-					ids[field(t, answer.body, "id")] = true
+					ids[answer.Field(t, "id")] = true
 				case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-					assert.NotEmpty(t, answer.header.Get("Retry-After"))
+					assert.NotEmpty(t, answer.Header.Get("Retry-After"))
 				default:
-					assert.Fail(t, "neither accepted nor told to come again", "%d %s", answer.status, answer.body)
+					assert.Fail(t, "neither accepted nor told to come again", "%d %s", answer.Status, answer.Body)
 				}
 			}
 			require.Len(t, ids, 1, "%v", statuses)
 			mails := test.mails(statuses[http.StatusCreated])
 			for id := range ids {
-				eventually(t, "every mail goes out", func() bool { return len(o.mails()) >= mails })
+				o.mailed(t, mails)
 				o.becomes(t, id, "delivered")
 			}
 			settled(t)
 			assert.Len(t, o.mails(), mails)
 			o.requireOneProduct(t, mails)
-			valid, links := entitlements(t, o.account)[0].URL, map[string]bool{}
+			valid, links := bundle.Entitlements(t, o.account)[0].URL, map[string]bool{}
 			for _, m := range o.mails() {
 				_, link, _ := strings.Cut(m.Text, "https://")
 				link, _, _ = strings.Cut(link, "\n")
@@ -371,7 +355,12 @@ func TestProductFiftyCreatesAtOnce(t *testing.T) {
 			times := asked()
 			assert.Len(t, times, mails)
 			for i := range times[1:] {
-				assert.GreaterOrEqual(t, times[i+1].Sub(times[i]), providerTime, "the provider is asked by one request at a time")
+				assert.GreaterOrEqual(
+					t,
+					times[i+1].Sub(times[i]),
+					providerTime,
+					"the provider is asked by one request at a time",
+				)
 			}
 		})
 	}
@@ -399,15 +388,16 @@ func providerTakes(t *testing.T, d time.Duration) (asked func() []time.Time) {
 
 // A holder of the product's lock that dies keeps it for some seconds; who waits for it is served within its own time.
 func TestProductWaitsForADeadHolderOfItsLock(t *testing.T) {
-	items, _ := behindProxies(t, productCreate)
+	productLane.enter(t)
+	items, _ := bundle.Behind(t, productCreate)
 	o := newOrder()
-	items.inject(&fault{operation: "PutItem", skip: 1, after: func() { bundle.Function(productCreate).Kill() }})
-	require.Equal(t, http.StatusInternalServerError, o.send(t).status)
-	items.inject()
+	items.Inject(later(1, after("PutItem", productCreate)))
+	require.Equal(t, http.StatusInternalServerError, o.send(t).Status)
+	items.Inject()
 	id := o.resent().accepted(t)
 	o.becomes(t, id, "delivered")
 	o.requireOneProduct(t, 2) // who died is counted: the same request again goes on with it
 	require.Equal(t, id, o.accepted(t))
-	eventually(t, "each has its mail", func() bool { return len(o.mails()) == 2 })
+	o.mailed(t, 2) // each has its mail
 	o.requireOneProduct(t, 2)
 }

@@ -23,22 +23,11 @@ const (
 	ottGet    = "OttGetFunction"
 )
 
-// ask calls the API without a body.
-func ask(t *testing.T, method, path string, headers map[string]string) reply {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, bundle.BaseURL+path, http.NoBody)
-	require.NoError(t, err)
-	for name, value := range headers {
-		request.Header.Set(name, value)
-	}
-	return send(t, request)
-}
-
 func pagePath(pageID string) string { return "/ott/v1/registration/messenger/" + pageID }
 
 func registrations() *store.Registrations {
-	return store.NewRegistrations(bundle.DynamoDB(), *table("registrations"), bundle.SecretsManager(), stackname.RegistrationSecretPrefix(bundle.Demo.AWS.Stack),
-		clock.System{}, slog.New(slog.DiscardHandler))
+	return store.NewRegistrations(bundle.DynamoDB(), bundle.Table(stackname.RegistrationsTable), bundle.SecretsManager(),
+		stackname.RegistrationSecretPrefix(bundle.Demo.AWS.Stack), clock.System{}, slog.New(slog.DiscardHandler))
 }
 
 // orphansOf are the secrets of a page that no registration names, as `carillon ott sweep` finds them an hour later.
@@ -65,8 +54,8 @@ func sweep(t *testing.T, pageID string) {
 
 // Whatever a registering leaves behind that was killed is found, and the registration is not touched.
 func TestSweepAfterAKilledRegistration(t *testing.T) {
-	items, secrets := behindProxies(t, ottRegister)
-	kill := func() { bundle.Function(ottRegister).Kill() }
+	ottLane.enter(t)
+	items, secrets := bundle.Behind(t, ottRegister)
 	tests := []struct {
 		name    string
 		items   *fault
@@ -74,20 +63,20 @@ func TestSweepAfterAKilledRegistration(t *testing.T) {
 		stands  string
 		orphans int
 	}{
-		{name: "before the secret", secret: &fault{operation: "CreateSecret", answer: killed(ottRegister)}, stands: "old"},
-		{name: "between secret and item", secret: &fault{operation: "CreateSecret", after: kill}, stands: "old", orphans: 1},
-		{name: "after the item", items: &fault{operation: "UpdateItem", after: kill}, stands: "new", orphans: 1},
-		{name: "after the old secret's deletion", secret: &fault{operation: "DeleteSecret", after: kill}, stands: "new"},
+		{name: "before the secret", secret: before("CreateSecret", ottRegister), stands: "old"},
+		{name: "between secret and item", secret: after("CreateSecret", ottRegister), stands: "old", orphans: 1},
+		{name: "after the item", items: after("UpdateItem", ottRegister), stands: "new", orphans: 1},
+		{name: "after the old secret's deletion", secret: after("DeleteSecret", ottRegister), stands: "new"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			token, pageID := ottBearer(t), uuid.NewString()
-			require.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "old"), token).status)
-			inject(items, test.items)
-			inject(secrets, test.secret)
-			require.Equal(t, http.StatusInternalServerError, post(t, "/ott/v1/registration", registrationBody(pageID, "new"), token).status)
-			inject(items, nil)
-			inject(secrets, nil)
+			require.Equal(t, http.StatusCreated, register(t, pageID, "old", token))
+			items.Inject(test.items)
+			secrets.Inject(test.secret)
+			require.Equal(t, http.StatusInternalServerError, register(t, pageID, "new", token))
+			items.Inject()
+			secrets.Inject()
 			assert.Len(t, orphansOf(t, pageID), test.orphans)
 			sweep(t, pageID)
 			assert.Equal(t, test.stands, registeredVersion(t, pageID))
@@ -95,17 +84,9 @@ func TestSweepAfterAKilledRegistration(t *testing.T) {
 	}
 }
 
-func inject(p *awsProxy, f *fault) {
-	if f == nil {
-		p.inject()
-		return
-	}
-	p.inject(f)
-}
-
 func TestDeletionKilledBetweenTwoWrites(t *testing.T) {
-	items, secrets := behindProxies(t, ottDelete)
-	kill := func() { bundle.Function(ottDelete).Kill() }
+	ottLane.enter(t)
+	items, secrets := bundle.Behind(t, ottDelete)
 	tests := []struct {
 		name    string
 		items   *fault
@@ -113,41 +94,46 @@ func TestDeletionKilledBetweenTwoWrites(t *testing.T) {
 		stands  bool // the registration, after the kill
 		orphans int
 	}{
-		{name: "before the look-up", items: &fault{operation: "DeleteItem", answer: killed(ottDelete)}, stands: true},
-		{name: "after the look-up", items: &fault{operation: "DeleteItem", after: kill}, stands: true},
-		{name: "before the item", items: &fault{operation: "DeleteItem", skip: 1, answer: killed(ottDelete)}, stands: true},
-		{name: "between item and secret", items: &fault{operation: "DeleteItem", skip: 1, after: kill}, orphans: 1},
-		{name: "before the secret", secret: &fault{operation: "DeleteSecret", answer: killed(ottDelete)}, orphans: 1},
-		{name: "after the secret", secret: &fault{operation: "DeleteSecret", after: kill}},
+		{name: "before the look-up", items: before("DeleteItem", ottDelete), stands: true},
+		{name: "after the look-up", items: after("DeleteItem", ottDelete), stands: true},
+		{name: "before the item", items: later(1, before("DeleteItem", ottDelete)), stands: true},
+		{name: "between item and secret", items: later(1, after("DeleteItem", ottDelete)), orphans: 1},
+		{name: "before the secret", secret: before("DeleteSecret", ottDelete), orphans: 1},
+		{name: "after the secret", secret: after("DeleteSecret", ottDelete)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			token, pageID := ottBearer(t), uuid.NewString()
-			require.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "old"), token).status)
-			inject(items, test.items)
-			inject(secrets, test.secret)
-			require.Equal(t, http.StatusInternalServerError, ask(t, http.MethodDelete, pagePath(pageID), token).status)
-			inject(items, nil)
-			inject(secrets, nil)
+			require.Equal(t, http.StatusCreated, register(t, pageID, "old", token))
+			items.Inject(test.items)
+			secrets.Inject(test.secret)
+			require.Equal(
+				t,
+				http.StatusInternalServerError,
+				bundle.Ask(t, http.MethodDelete, pagePath(pageID), token).Status,
+			)
+			items.Inject()
+			secrets.Inject()
 			again := http.StatusNotFound
 			if test.stands {
 				assert.Equal(t, "old", registeredVersion(t, pageID), "whole")
 				again = http.StatusNoContent
 			}
 			assert.Len(t, orphansOf(t, pageID), test.orphans)
-			assert.Equal(t, again, ask(t, http.MethodDelete, pagePath(pageID), token).status)
-			assert.Equal(t, http.StatusNotFound, ask(t, http.MethodGet, pagePath(pageID), token).status)
+			assert.Equal(t, again, bundle.Ask(t, http.MethodDelete, pagePath(pageID), token).Status)
+			assert.Equal(t, http.StatusNotFound, bundle.Ask(t, http.MethodGet, pagePath(pageID), token).Status)
 			sweep(t, pageID)
-			assert.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "new"), token).status)
+			assert.Equal(t, http.StatusCreated, register(t, pageID, "new", token))
 			assert.Equal(t, "new", registeredVersion(t, pageID))
 		})
 	}
 }
 
 func TestDeletionWhenAWSFails(t *testing.T) {
+	ottLane.enter(t)
 	const internal = `{"message":"Internal Server Error","errorcode":0,"documentation":""}`
 	const unavailable = `{"message":"Service Unavailable","errorcode":0,"documentation":""}`
-	items, secrets := behindProxies(t, ottDelete)
+	items, secrets := bundle.Behind(t, ottDelete)
 	tests := []struct {
 		name    string
 		items   *fault
@@ -156,60 +142,72 @@ func TestDeletionWhenAWSFails(t *testing.T) {
 		body    string
 		orphans int
 	}{
-		{name: "DynamoDB throttles three times", items: &fault{operation: "DeleteItem", times: 3, answer: awsError(400, "ProvisionedThroughputExceededException")}, status: 204},
-		{name: "the answer to the item is lost", items: &fault{operation: "DeleteItem", skip: 1, after: func() {}}, status: 204},
-		{name: "the answer to the secret is lost", secret: &fault{operation: "DeleteSecret", after: func() {}}, status: 204},
-		{name: "Secrets Manager throttles three times", secret: &fault{operation: "DeleteSecret", times: 3, answer: awsError(400, "ThrottlingException")}, status: 204},
-		{name: "DynamoDB throttles on and on", items: &fault{operation: "DeleteItem", times: -1, answer: awsError(400, "ThrottlingException")}, status: 503, body: unavailable},
-		{name: "DynamoDB denies access", items: &fault{operation: "DeleteItem", times: -1, answer: awsError(400, "AccessDeniedException")}, status: 500, body: internal},
-		{name: "the secret cannot be deleted", secret: &fault{operation: "DeleteSecret", times: -1, answer: awsError(400, "AccessDeniedException")}, status: 204, orphans: 1},
+		{
+			name:   "DynamoDB throttles three times",
+			items:  times(3, "DeleteItem", awsError(400, "ProvisionedThroughputExceededException")),
+			status: 204,
+		},
+		{name: "the answer to the item is lost", items: later(1, lost("DeleteItem")), status: 204},
+		{name: "the answer to the secret is lost", secret: lost("DeleteSecret"), status: 204},
+		{name: "Secrets Manager throttles three times", secret: times(3, "DeleteSecret", throttled), status: 204},
+		{name: "DynamoDB throttles on and on", items: always("DeleteItem", throttled), status: 503, body: unavailable},
+		{name: "DynamoDB denies access", items: always("DeleteItem", denied), status: 500, body: internal},
+		{name: "the secret cannot be deleted", secret: always("DeleteSecret", denied), status: 204, orphans: 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			token, pageID := ottBearer(t), uuid.NewString()
-			require.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "old"), token).status)
-			inject(items, test.items)
-			inject(secrets, test.secret)
-			answer := ask(t, http.MethodDelete, pagePath(pageID), token)
-			inject(items, nil)
-			inject(secrets, nil)
-			assert.Equal(t, test.status, answer.status)
-			assert.Equal(t, test.body, answer.body)
+			require.Equal(t, http.StatusCreated, register(t, pageID, "old", token))
+			items.Inject(test.items)
+			secrets.Inject(test.secret)
+			answer := bundle.Ask(t, http.MethodDelete, pagePath(pageID), token)
+			items.Inject()
+			secrets.Inject()
+			assert.Equal(t, test.status, answer.Status)
+			assert.Equal(t, test.body, answer.Body)
 			if test.status != http.StatusNoContent {
 				assert.Equal(t, "old", registeredVersion(t, pageID), "whole")
 				return
 			}
-			assert.Equal(t, http.StatusNotFound, ask(t, http.MethodGet, pagePath(pageID), token).status)
+			assert.Equal(t, http.StatusNotFound, bundle.Ask(t, http.MethodGet, pagePath(pageID), token).Status)
 			assert.Len(t, orphansOf(t, pageID), test.orphans)
 			sweep(t, pageID)
 		})
 	}
 }
 
-// The signing key is rotated while functions run: whoever holds a token stays logged in, and who gets a new one is let in.
+// The signing key is rotated while functions run: whoever holds a token stays logged in, and who gets a new one is let
+// in.
 func TestSigningKeyRotatedWhileFunctionsRun(t *testing.T) {
-	// A process that read the old key less than a second ago does not look for another one: the tests that follow need not wait.
+	// A process that read the old key less than a second ago does not look for another one: the tests that follow need
+	// not wait.
 	defer func() {
 		for _, id := range []string{
 			"OttRegisterFunction", "OttListFunction", ottGet, "OttDeleteFunction", ottSend, "OttSendStatusFunction",
-			"EngageTokenFunction", "EngageTokenHealthFunction", "EngageBatchFunction", "EngageStatusFunction", "EngageCancelFunction",
+			"EngageTokenFunction", "EngageTokenHealthFunction",
+			"EngageBatchFunction", "EngageStatusFunction", "EngageCancelFunction",
 		} {
 			bundle.Function(id).Kill()
 		}
 	}()
 	before, pageID := ottBearer(t), uuid.NewString()
-	require.Equal(t, http.StatusCreated, post(t, "/ott/v1/registration", registrationBody(pageID, "old"), before).status)
-	get := func(token map[string]string) int { return ask(t, http.MethodGet, pagePath(pageID), token).status }
+	require.Equal(t, http.StatusCreated, register(t, pageID, "old", before))
+	get := func(token map[string]string) int {
+		return bundle.Ask(t, http.MethodGet, pagePath(pageID), token).Status
+	}
 	require.Equal(t, http.StatusOK, get(before))
 	_, err := bundle.SecretsManager().PutSecretValue(context.Background(), &secretsmanager.PutSecretValueInput{
-		SecretId: aws.String(stackname.SigningKeySecret(bundle.Demo.AWS.Stack)), SecretString: aws.String("another key of sixty-four characters, or so, for a rotation: " + uuid.NewString()),
+		SecretId: aws.String(
+			stackname.SigningKeySecret(bundle.Demo.AWS.Stack),
+		), SecretString: aws.String("another key of sixty-four characters, or so, for a rotation: " + uuid.NewString()),
 		ClientRequestToken: aws.String(uuid.NewString()),
 	})
 	require.NoError(t, err)
 	meanwhile := ottBearer(t) // by a process that keeps the key until now
 	bundle.Function("OauthTokenFunction").Kill()
 	after := ottBearer(t)
-	for start := time.Now(); get(after) != http.StatusOK; { // a process asks for the key again once its own is a second old
+	// A process asks for the key again once its own is a second old.
+	for start := time.Now(); get(after) != http.StatusOK; {
 		require.Equal(t, http.StatusOK, get(before))
 		require.Less(t, time.Since(start), 10*time.Second)
 	}

@@ -23,6 +23,8 @@ import (
 	"carillon/shared/dynamo"
 	"carillon/shared/ott"
 	"carillon/shared/ott/outbound"
+	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
 const (
@@ -58,40 +60,50 @@ func (n note) another() note {
 func (n note) register(t *testing.T) {
 	t.Helper()
 	version := uuid.NewString()
-	body := registrationBody(n.sender, version)
+	body := harness.RegistrationBody(n.sender, version)
 	if n.platform == string(ott.LINE) {
-		body = fmt.Sprintf(`{"ottPlatformName":"line","ottPlatformAttributes":{"channelId":%q,"channelName":"n","channelSecret":%q,
-			"endpointUrl":"https://example.com/","isTransactional":true,"isTestChannel":false,"isActive":true}}`, n.sender, version)
+		body = fmt.Sprintf(
+			`{"ottPlatformName":"line","ottPlatformAttributes":{"channelId":%q,"channelName":"n","channelSecret":%q,
+			"endpointUrl":"https://example.com/","isTransactional":true,"isTestChannel":false,"isActive":true}}`,
+			n.sender,
+			version,
+		)
 	}
-	answer := post(t, "/ott/v1/registration", body, ottBearer(t))
-	require.Equal(t, http.StatusCreated, answer.status, answer.body)
+	answer := bundle.Post(t, "/ott/v1/registration", body, ottBearer(t))
+	require.Equal(t, http.StatusCreated, answer.Status, answer.Body)
 }
 
 // send asks for the message.
-func (n note) send(t *testing.T) reply {
+func (n note) send(t *testing.T) harness.Reply {
 	t.Helper()
-	return post(t, sendPath, fmt.Sprintf(`{"messageKey":%[1]q,"from":{"senderType":%[2]q,"senderId":%[3]q},"to":{"ottId":%[1]q},
-		"message":{"contents":[{"type":"text","text":"hello"}],"customKeys":[{"messagingType":"RESPONSE"}]},"validityPeriod":60}`,
-		n.key, n.platform, n.sender), ottBearer(t))
+	return bundle.Post(
+		t,
+		sendPath,
+		fmt.Sprintf(`{"messageKey":%[1]q,"from":{"senderType":%[2]q,"senderId":%[3]q},"to":{"ottId":%[1]q},
+		"message":{"contents":[{"type":"text","text":"hello"}],"customKeys":[{"messagingType":"RESPONSE"}]},
+		"validityPeriod":60}`,
+			n.key, n.platform, n.sender),
+		ottBearer(t),
+	)
 }
 
 // accepted asks for the message, which must be taken, and returns its ottRequestId.
 func (n note) accepted(t *testing.T) string {
 	t.Helper()
 	answer := n.send(t)
-	require.Equal(t, http.StatusCreated, answer.status, answer.body)
-	return field(t, answer.body, "ottRequestId")
+	require.Equal(t, http.StatusCreated, answer.Status, answer.Body)
+	return answer.Field(t, "ottRequestId")
 }
 
 // status is the message's last event, with its reason if there is one.
 func (n note) status(t *testing.T) string {
 	t.Helper()
-	answer := ask(t, http.MethodGet, sendPath+"/"+n.key, ottBearer(t))
-	require.Equal(t, http.StatusOK, answer.status, answer.body)
+	answer := bundle.Ask(t, http.MethodGet, sendPath+"/"+n.key, ottBearer(t))
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
 	var body struct {
 		Status []struct{ Event, Reason string }
 	}
-	require.NoError(t, json.Unmarshal([]byte(answer.body), &body))
+	require.NoError(t, json.Unmarshal([]byte(answer.Body), &body))
 	last := body.Status[len(body.Status)-1]
 	return strings.TrimSpace(last.Event + " " + last.Reason)
 }
@@ -99,10 +111,9 @@ func (n note) status(t *testing.T) string {
 // becomes waits until the message is final.
 func (n note) becomes(t *testing.T, expected string) {
 	t.Helper()
-	status := ""
-	eventually(t, "the message is final", func() bool {
-		status = n.status(t)
-		return status != "Created" && status != "Queued"
+	status := harness.Eventually(t, "the message is final", func() (string, bool) {
+		status := n.status(t)
+		return status, status != "Created" && status != "Queued"
 	})
 	require.Equal(t, expected, status)
 }
@@ -124,7 +135,7 @@ func (n note) requireSent(t *testing.T, id string, copies int) {
 	n.becomes(t, "Sent")
 	assert.Len(t, n.taken(), copies)
 	messages := 0
-	for _, item := range scan(t, "messages") {
+	for _, item := range bundle.Scan(t, stackname.MessagesTable) {
 		if strings.Contains(dynamo.GetString(item, "body"), n.key) {
 			assert.Equal(t, id, dynamo.GetString(item, "ottRequestId"))
 			messages++
@@ -143,7 +154,7 @@ func (n note) setTimes(t *testing.T, id string, times dynamo.Item) {
 	t.Helper()
 	for name, value := range times {
 		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-			TableName:                 table("messages"),
+			TableName:                 aws.String(bundle.Table(stackname.MessagesTable)),
 			Key:                       dynamo.Item{"id": dynamo.String(demoBrand + "#message#" + id)},
 			UpdateExpression:          aws.String("SET #name = :value"),
 			ConditionExpression:       aws.String("attribute_exists(id)"),
@@ -179,57 +190,33 @@ func (n note) comesAgain(t *testing.T, id string, times int) {
 	assert.Empty(t, response.BatchItemFailures)
 }
 
-// behindPlatformProxy puts ott-deliver behind a proxy for the platforms, until the test ends.
-func behindPlatformProxy(t *testing.T) *awsProxy {
-	t.Helper()
-	const name = "PLATFORM_STANDIN_URL"
-	p := newAWSProxy(t, bundle.Partners.URL("ott"))
-	before := bundle.Function(ottDeliver).Environment()[name]
-	bundle.Function(ottDeliver).SetEnvironment(map[string]string{name: p.server.URL})
-	t.Cleanup(func() { bundle.Function(ottDeliver).SetEnvironment(map[string]string{name: before}) })
-	return p
-}
-
-func requireStruck(t *testing.T, struck <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-struck:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the step was not reached")
-	}
-}
-
 // Kill -9 of ott-send between any two of its steps: whoever got no answer asks again, and the message is sent once.
 func TestSendKilledBetweenTwoSteps(t *testing.T) {
-	items, others := behindProxies(t, ottSend)
-	kill := func() { bundle.Function(ottSend).Kill() }
+	ottLane.enter(t)
+	items, others := bundle.Behind(t, ottSend)
 	tests := []struct {
 		name        string
-		item, queue func() *fault
+		item, queue *fault
 		durable     bool // the message is kept although nobody was told
 	}{
-		{name: "before the sender is looked up", item: func() *fault { return &fault{operation: "GetItem", answer: killed(ottSend)} }},
-		{name: "before the transaction", item: func() *fault { return &fault{operation: "TransactWriteItems", answer: killed(ottSend)} }},
-		{name: "between transaction and queue", item: func() *fault { return &fault{operation: "TransactWriteItems", after: kill} }, durable: true},
-		{name: "before the queue", queue: func() *fault { return &fault{operation: "SendMessageBatch", answer: killed(ottSend)} }, durable: true},
-		{name: "between queue and record", queue: func() *fault { return &fault{operation: "SendMessageBatch", after: kill} }, durable: true},
-		{name: "before the record", item: func() *fault { return &fault{operation: "UpdateItem", answer: killed(ottSend)} }, durable: true},
-		{name: "between record and answer", item: func() *fault { return &fault{operation: "UpdateItem", after: kill} }, durable: true},
+		{name: "before the sender is looked up", item: before("GetItem", ottSend)},
+		{name: "before the transaction", item: before("TransactWriteItems", ottSend)},
+		{name: "between transaction and queue", item: after("TransactWriteItems", ottSend), durable: true},
+		{name: "before the queue", queue: before("SendMessageBatch", ottSend), durable: true},
+		{name: "between queue and record", queue: after("SendMessageBatch", ottSend), durable: true},
+		{name: "before the record", item: before("UpdateItem", ottSend), durable: true},
+		{name: "between record and answer", item: after("UpdateItem", ottSend), durable: true},
 	}
 	for _, test := range tests {
 		for _, platform := range []ott.Platform{ott.Messenger, ott.LINE} {
 			t.Run(test.name+" "+string(platform), func(t *testing.T) {
 				n := newNote(t, platform)
-				if test.item != nil {
-					items.inject(test.item())
-				}
-				if test.queue != nil {
-					others.inject(test.queue())
-				}
-				require.Equal(t, http.StatusInternalServerError, n.send(t).status)
-				items.inject()
-				others.inject()
-				found := ask(t, http.MethodGet, sendPath+"/"+n.key, ottBearer(t)).status
+				items.Inject(test.item)
+				others.Inject(test.queue)
+				require.Equal(t, http.StatusInternalServerError, n.send(t).Status)
+				items.Inject()
+				others.Inject()
+				found := bundle.Ask(t, http.MethodGet, sendPath+"/"+n.key, ottBearer(t)).Status
 				assert.Equal(t, test.durable, found == http.StatusOK)
 				id := n.accepted(t)
 				assert.Equal(t, id, n.accepted(t), "a repeat gets the first answer")
@@ -239,43 +226,90 @@ func TestSendKilledBetweenTwoSteps(t *testing.T) {
 	}
 }
 
-// Kill -9 of ott-deliver between any two of its steps. LINE takes the message once, for it knows the retry key. Messenger
-// has no such key: it gets a second copy where it took the first and nobody could record that, and nowhere else.
+// Kill -9 of ott-deliver between any two of its steps. LINE takes the message once, for it knows the retry key.
+// Messenger has no such key: it gets a second copy where it took the first and nobody could record that, and nowhere
+// else.
 func TestOttDeliverKilledBetweenTwoSteps(t *testing.T) {
-	items, others := behindProxies(t, ottDeliver)
-	platforms := behindPlatformProxy(t)
-	kill := func() { bundle.Function(ottDeliver).Kill() }
+	ottLane.enter(t)
+	items, others := bundle.Behind(t, ottDeliver)
+	platforms := bundle.BehindPartner(t, ottDeliver, "PLATFORM_STANDIN_URL", "ott")
 	both := map[ott.Platform]int{ott.Messenger: 1, ott.LINE: 1}
 	unrecorded := map[ott.Platform]int{ott.Messenger: 2, ott.LINE: 1}
 	tests := []struct {
 		name   string
-		proxy  *awsProxy
-		fault  fault
+		proxy  *harness.Proxy
+		fault  *fault
 		copies map[ott.Platform]int // what the platform has taken in the end
 		done   bool                 // it is recorded although the process died
 	}{
-		{name: "before the claim", proxy: items, fault: fault{operation: "UpdateItem", answer: killed(ottDeliver)}, copies: both},
-		{name: "after the claim", proxy: items, fault: fault{operation: "UpdateItem", after: kill}, copies: both},
-		{name: "before the registration is read", proxy: items, fault: fault{operation: "GetItem", answer: killed(ottDeliver)}, copies: both},
-		{name: "before the credentials are read", proxy: others, fault: fault{operation: "GetSecretValue", answer: killed(ottDeliver)}, copies: both},
-		{name: "before LINE grants a token", proxy: platforms, fault: fault{path: lineGrant, answer: killed(ottDeliver)}, copies: map[ott.Platform]int{ott.LINE: 1}},
-		{name: "after LINE has granted a token", proxy: platforms, fault: fault{path: lineGrant, after: kill}, copies: map[ott.Platform]int{ott.LINE: 1}},
-		{name: "before LINE has the message", proxy: platforms, fault: fault{path: linePush, answer: killed(ottDeliver)}, copies: map[ott.Platform]int{ott.LINE: 1}},
-		{name: "when LINE has taken it", proxy: platforms, fault: fault{path: linePush, after: kill}, copies: map[ott.Platform]int{ott.LINE: 1}},
-		{name: "before Messenger has the message", proxy: platforms, fault: fault{path: messengerSend, answer: killed(ottDeliver)}, copies: map[ott.Platform]int{ott.Messenger: 1}},
-		{name: "when Messenger has taken it", proxy: platforms, fault: fault{path: messengerSend, after: kill}, copies: map[ott.Platform]int{ott.Messenger: 2}},
-		{name: "before the record", proxy: items, fault: fault{operation: "UpdateItem", skip: 1, answer: killed(ottDeliver)}, copies: unrecorded},
-		{name: "after the record", proxy: items, fault: fault{operation: "UpdateItem", skip: 1, after: kill}, copies: both, done: true},
+		{name: "before the claim", proxy: items, fault: before("UpdateItem", ottDeliver), copies: both},
+		{name: "after the claim", proxy: items, fault: after("UpdateItem", ottDeliver), copies: both},
+		{name: "before the registration is read", proxy: items, fault: before("GetItem", ottDeliver), copies: both},
+		{
+			name:   "before the credentials are read",
+			proxy:  others,
+			fault:  before("GetSecretValue", ottDeliver),
+			copies: both,
+		},
+		{
+			name:   "before LINE grants a token",
+			proxy:  platforms,
+			fault:  at(lineGrant, before("", ottDeliver)),
+			copies: map[ott.Platform]int{ott.LINE: 1},
+		},
+		{
+			name:   "after LINE has granted a token",
+			proxy:  platforms,
+			fault:  at(lineGrant, after("", ottDeliver)),
+			copies: map[ott.Platform]int{ott.LINE: 1},
+		},
+		{
+			name:   "before LINE has the message",
+			proxy:  platforms,
+			fault:  at(linePush, before("", ottDeliver)),
+			copies: map[ott.Platform]int{ott.LINE: 1},
+		},
+		{
+			name:   "when LINE has taken it",
+			proxy:  platforms,
+			fault:  at(linePush, after("", ottDeliver)),
+			copies: map[ott.Platform]int{ott.LINE: 1},
+		},
+		{
+			name:   "before Messenger has the message",
+			proxy:  platforms,
+			fault:  at(messengerSend, before("", ottDeliver)),
+			copies: map[ott.Platform]int{ott.Messenger: 1},
+		},
+		{
+			name:   "when Messenger has taken it",
+			proxy:  platforms,
+			fault:  at(messengerSend, after("", ottDeliver)),
+			copies: map[ott.Platform]int{ott.Messenger: 2},
+		},
+		{
+			name:   "before the record",
+			proxy:  items,
+			fault:  later(1, before("UpdateItem", ottDeliver)),
+			copies: unrecorded,
+		},
+		{
+			name:   "after the record",
+			proxy:  items,
+			fault:  later(1, after("UpdateItem", ottDeliver)),
+			copies: both,
+			done:   true,
+		},
 	}
 	for _, test := range tests {
 		for platform, copies := range test.copies {
 			t.Run(test.name+" "+string(platform), func(t *testing.T) {
-				n, f := newNote(t, platform), test.fault
-				struck := f.strikes()
-				test.proxy.inject(&f)
+				n, f := newNote(t, platform), *test.fault
+				struck := f.Strikes()
+				test.proxy.Inject(&f)
 				id := n.accepted(t)
-				requireStruck(t, struck)
-				test.proxy.inject()
+				harness.Reached(t, struck)
+				test.proxy.Inject()
 				if test.done {
 					assert.Equal(t, "Sent", n.status(t))
 				} else {
@@ -293,23 +327,28 @@ func TestOttDeliverKilledBetweenTwoSteps(t *testing.T) {
 }
 
 func TestTheOutboundQueueRefusesMessages(t *testing.T) {
-	_, others := behindProxies(t, ottSend)
+	ottLane.enter(t)
+	_, others := bundle.Behind(t, ottSend)
 	tests := []struct {
 		name   string
-		fault  fault
+		fault  *fault
 		status int
 	}{
-		{"twice", fault{operation: "SendMessageBatch", times: 2, answer: awsError(500, "InternalError")}, http.StatusCreated},
-		{"and loses its answer", fault{operation: "SendMessageBatch", after: func() {}}, http.StatusCreated}, // so it has two
-		{"on and on", fault{operation: "SendMessageBatch", times: -1, answer: awsError(500, "InternalError")}, http.StatusServiceUnavailable},
+		{"twice", times(2, "SendMessageBatch", awsError(500, "InternalError")), http.StatusCreated},
+		{
+			"and loses its answer",
+			lost("SendMessageBatch"),
+			http.StatusCreated,
+		}, // so it has two
+		{"on and on", always("SendMessageBatch", awsError(500, "InternalError")), http.StatusServiceUnavailable},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			n, f := newNote(t, ott.Messenger), test.fault
-			others.inject(&f)
+			n := newNote(t, ott.Messenger)
+			others.Inject(test.fault)
 			answer := n.send(t)
-			others.inject()
-			assert.Equal(t, test.status, answer.status, answer.body)
+			others.Inject()
+			assert.Equal(t, test.status, answer.Status, answer.Body)
 			n.requireSent(t, n.accepted(t), 1)
 		})
 	}
@@ -317,11 +356,12 @@ func TestTheOutboundQueueRefusesMessages(t *testing.T) {
 
 // SQS loses no message that it took; were it to, whoever asks again brings the message home.
 func TestTheOutboundQueueLosesAMessage(t *testing.T) {
+	ottLane.enter(t)
 	n := newNote(t, ott.LINE)
-	bundle.PauseQueues()
+	bundle.PauseQueues("OutboundQueue")
 	id := n.accepted(t)
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "OutboundQueue"))
-	bundle.ResumeQueues()
+	bundle.ResumeQueues("OutboundQueue")
 	assert.Equal(t, id, n.accepted(t), "it may be in the queue still")
 	assert.Equal(t, "Queued", n.status(t))
 	n.setTimes(t, id, dynamo.Item{"queuedAt": dynamo.Time(time.Now().Add(-11 * time.Minute))})
@@ -332,19 +372,23 @@ func TestTheOutboundQueueLosesAMessage(t *testing.T) {
 // What a killed process had taken from the queue comes back by itself, with nobody who asks again. It finds the
 // process's lease still running, waits in the queue until that ends, and is sent.
 func TestTheOutboundQueueBringsBackWhatAKilledProcessHad(t *testing.T) {
+	ottLane.enter(t)
 	// Seconds, instead of six minutes; and what is left of the lease, instead of half a minute: much more than it takes
 	// the queue to bring the message back.
 	const visibility, lease = "3", 20 * time.Second
 	setVisibilityTimeout(t, "OutboundQueue", visibility)
-	items, others := behindProxies(t, ottDeliver)
-	claimed := fault{operation: "UpdateItem", after: func() { bundle.Function(ottDeliver).Kill() }}
-	struck := claimed.strikes()
-	items.inject(&claimed)
+	items, others := bundle.Behind(t, ottDeliver)
+	claimed := after("UpdateItem", ottDeliver)
+	struck := claimed.Strikes()
+	items.Inject(claimed)
 	n := newNote(t, ott.Messenger)
 	id := n.accepted(t)
-	requireStruck(t, struck)
+	harness.Reached(t, struck)
 	n.setTimes(t, id, dynamo.Item{"notBefore": dynamo.Int(time.Now().Add(lease).UnixMilli())})
-	eventually(t, "it is back, and put off for the lease", func() bool { return others.count("SendMessage") > 0 })
+	harness.Eventually(t, "it is back, and put off for the lease", func() (int, bool) {
+		sent := others.Count("SendMessageBatch")
+		return sent, sent > 0
+	})
 	assert.Equal(t, "Queued", n.status(t))
 	n.requireSent(t, id, 1)
 }
@@ -368,19 +412,21 @@ func setVisibilityTimeout(t *testing.T, logicalID, seconds string) {
 }
 
 func TestOttDeliverWhenAWSFails(t *testing.T) {
-	items, others := behindProxies(t, ottDeliver)
-	items.inject(
-		&fault{operation: "UpdateItem", times: 2, answer: awsError(400, "ThrottlingException")},
-		&fault{operation: "GetItem", times: 2, answer: awsError(500, "InternalServerError")},
-		&fault{operation: "UpdateItem", after: func() {}}, // the claim's answer is lost
+	ottLane.enter(t)
+	items, others := bundle.Behind(t, ottDeliver)
+	items.Inject(
+		times(2, "UpdateItem", throttled),
+		times(2, "GetItem", awsError(500, "InternalServerError")),
+		lost("UpdateItem"), // the claim's answer is lost
 	)
-	others.inject(&fault{operation: "GetSecretValue", times: 2, answer: awsError(400, "ThrottlingException")})
+	others.Inject(times(2, "GetSecretValue", throttled))
 	n := newNote(t, ott.Messenger)
 	n.requireSent(t, n.accepted(t), 1)
 }
 
 // A property is registered again and again while messages go out: each is sent once, with the credentials of its time.
 func TestRegisteredAgainWhileSending(t *testing.T) {
+	ottLane.enter(t)
 	const rounds, each = 5, 4
 	for _, platform := range []ott.Platform{ott.Messenger, ott.LINE} {
 		t.Run(string(platform), func(t *testing.T) {
@@ -391,8 +437,8 @@ func TestRegisteredAgainWhileSending(t *testing.T) {
 				for i := round * each; i < (round+1)*each; i++ {
 					all.Go(func() {
 						notes[i] = first.another()
-						if answer := notes[i].send(t); assert.Equal(t, http.StatusCreated, answer.status, answer.body) {
-							ids[i] = field(t, answer.body, "ottRequestId")
+						if answer := notes[i].send(t); assert.Equal(t, http.StatusCreated, answer.Status, answer.Body) {
+							ids[i] = answer.Field(t, "ottRequestId")
 						}
 					})
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local"
+	"carillon/tests/harness"
 )
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
@@ -30,9 +31,7 @@ func TestTheCurlLinesOfTheREADME(t *testing.T) {
 
 	// As pasted, but for where this bundle is.
 	demoFile := filepath.Join(t.TempDir(), "demo.json")
-	bundle, err := local.Start(t.Context(), local.Options{Root: "../..", Stack: "carillon-readme", DemoFile: demoFile})
-	require.NoError(t, err)
-	defer bundle.Close()
+	bundle := harness.StartFor(t, local.Options{Stack: "carillon-readme", DemoFile: demoFile})
 	lines := script.String()
 	for pasted, here := range map[string]string{"http://127.0.0.1:3000": bundle.BaseURL, ".local/demo.json": demoFile} {
 		require.Contains(t, lines, pasted)

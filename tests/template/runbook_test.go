@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/tests/document"
 )
 
 // runbookPage is how an alarm's description ends: behind its sentences, so that who is woken reads them first.
@@ -19,14 +21,14 @@ const maxAlarmDescription = 1024
 
 func TestEveryAlarmNamesItsRunbookPageAndEveryPageItsAlarm(t *testing.T) {
 	pages := map[string]string{}
-	for id, alarm := range load(t).ofType(t, "AWS::CloudWatch::Alarm") {
-		description := text(at(t, alarm, "Properties", "AlarmDescription"))
+	for id, alarm := range document.Load(t).OfType(t, "AWS::CloudWatch::Alarm") {
+		description := document.Text(document.At(t, alarm, "Properties", "AlarmDescription"))
 		assert.LessOrEqual(t, len([]rune(description)), maxAlarmDescription, id)
 		match := runbookPage.FindStringSubmatch(description)
 		if !assert.NotNil(t, match, "%s: %q does not end with a page of the runbook", id, description) {
 			continue
 		}
-		assert.Equal(t, folder(strings.TrimSuffix(id, "Alarm")), match[1], "a page has its alarm's name")
+		assert.Equal(t, document.Folder(strings.TrimSuffix(id, "Alarm")), match[1], "a page has its alarm's name")
 		pages[match[1]] = id
 	}
 

@@ -17,128 +17,19 @@ import (
 
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
+	"carillon/tests/document"
 )
 
-const (
-	secrets = "!Sub arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/"
-	ses     = "!Sub arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:"
-)
+const root = "../.."
 
-var (
-	readClients    = grant{secrets + "client/*", "secretsmanager:GetSecretValue"}
-	readSigningKey = grant{"!Ref TokenSigningKeySecret", "secretsmanager:GetSecretValue"}
-	keepAnswers    = grant{"!GetAtt IdempotencyTable.Arn", "dynamodb:DeleteItem dynamodb:PutItem dynamodb:UpdateItem"}
-	readContent    = grant{"!GetAtt ContentTable.Arn", "dynamodb:GetItem"}
-	enqueue        = grant{"!GetAtt DeliveryQueue.Arn", "sqs:SendMessage"}
-	readOttSecrets = grant{secrets + "ott/*", "secretsmanager:GetSecretValue"}
-	getProperty    = grant{"!GetAtt RegistrationsTable.Arn", "dynamodb:GetItem"}
-	updateProduct  = grant{"!GetAtt ProductsTable.Arn", "dynamodb:UpdateItem"}
-)
-
-type grant struct{ resource, actions string }
-
-// functions is the bundle: what starts each function and all that it may do, its own log group and X-Ray aside.
-var functions = map[string]struct {
-	events []string
-	may    []grant
-}{
-	"oauth-token":  {[]string{"POST /v2/token"}, []grant{readClients, readSigningKey}},
-	"engage-token": {[]string{"POST /federated/content/v2/token"}, []grant{readClients, readSigningKey}},
-	"engage-token-health": {
-		[]string{"GET /federated/content/v2/token/health"}, []grant{readSigningKey},
-	},
-	"ott-register": {[]string{"POST /ott/v1/registration"}, []grant{
-		readSigningKey,
-		{secrets + "ott/*", "secretsmanager:CreateSecret secretsmanager:DeleteSecret"},
-		{"!GetAtt RegistrationsTable.Arn", "dynamodb:UpdateItem"},
-	}},
-	"ott-list": {[]string{"GET /ott/v1/registration/{platform}"}, []grant{
-		readSigningKey, {"!Sub ${RegistrationsTable.Arn}/index/tenant-platform", "dynamodb:Query"},
-	}},
-	"ott-get": {[]string{"GET /ott/v1/registration/{platform}/{ottPropertyId}"}, []grant{readSigningKey, getProperty}},
-	"ott-delete": {[]string{"DELETE /ott/v1/registration/{platform}/{ottPropertyId}"}, []grant{
-		readSigningKey,
-		{secrets + "ott/*", "secretsmanager:DeleteSecret"},
-		{"!GetAtt RegistrationsTable.Arn", "dynamodb:DeleteItem"},
-	}},
-	"ott-send": {[]string{"POST /ott/v1/send"}, []grant{
-		readSigningKey, getProperty,
-		{"!GetAtt MessagesTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem"},
-		{"!GetAtt OutboundQueue.Arn", "sqs:SendMessage"},
-	}},
-	"ott-send-status": {[]string{"GET /ott/v1/send/{messageId}"}, []grant{
-		readSigningKey, {"!GetAtt MessagesTable.Arn", "dynamodb:GetItem"},
-	}},
-	"ott-deliver": {[]string{"SQS !GetAtt OutboundQueue.Arn"}, []grant{
-		readOttSecrets, getProperty,
-		{"!GetAtt MessagesTable.Arn", "dynamodb:UpdateItem"},
-		// Lambda polls the queue with the function's role.
-		{"!GetAtt OutboundQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage sqs:SendMessage"},
-	}},
-	"ott-callback": {
-		[]string{"GET /ott/v1/callback/{platform}/{ottPropertyId}", "POST /ott/v1/callback/{platform}/{ottPropertyId}"},
-		[]grant{readOttSecrets, getProperty, {"!GetAtt EventBus.Arn", "events:PutEvents"}},
-	},
-	"engage-batch": {[]string{"POST /federated/outbound/v2/batch"}, []grant{
-		readSigningKey, readContent, keepAnswers, enqueue,
-		{"!GetAtt PushesTable.Arn", "dynamodb:BatchWriteItem dynamodb:GetItem dynamodb:PutItem"},
-	}},
-	"engage-deliver": {[]string{"SQS !GetAtt DeliveryQueue.Arn"}, []grant{
-		{"!Ref GatewaySecret", "secretsmanager:GetSecretValue"},
-		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem"},
-		// Lambda polls the queue with the function's role.
-		{"!GetAtt DeliveryQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage sqs:SendMessage"},
-	}},
-	"engage-schedule": {[]string{"ScheduleV2 rate(1 minute)"}, []grant{
-		enqueue,
-		{"!Sub ${PushesTable.Arn}/index/due", "dynamodb:Query"},
-		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem"},
-	}},
-	"engage-status": {[]string{"GET /federated/outbound/v2/batch/{requestId}"}, []grant{
-		readSigningKey,
-		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem"},
-	}},
-	"engage-cancel": {[]string{"DELETE /federated/outbound/v2/batch/{requestId}"}, []grant{
-		readSigningKey,
-		{"!GetAtt PushesTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem"},
-	}},
-	"product-create": {
-		[]string{
-			"DELETE /dxp-ux/v1/{businessId}/product", "HEAD /dxp-ux/v1/{businessId}/product", "OPTIONS /dxp-ux/v1/{businessId}/product",
-			"PATCH /dxp-ux/v1/{businessId}/product", "POST /dxp-ux/v1/{businessId}/product", "PUT /dxp-ux/v1/{businessId}/product",
-		},
-		[]grant{
-			readClients, readContent, keepAnswers, updateProduct,
-			{"!Ref ProviderSecret", "secretsmanager:GetSecretValue"},
-			{"!GetAtt MailsTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem"},
-			{"!GetAtt MailQueue.Arn", "sqs:SendMessage"},
-		},
-	},
-	"product-list": {[]string{"GET /dxp-ux/v1/{businessId}/product"}, []grant{
-		readClients, readContent,
-		{"!GetAtt ProductsTable.Arn", "dynamodb:Query"},
-	}},
-	"product-get": {
-		[]string{"ANY /dxp-ux/v1/{businessId}/product/{id}", "GET /dxp-ux/v1/{businessId}/product/{id}"},
-		[]grant{readClients, readContent, {"!GetAtt ProductsTable.Arn", "dynamodb:GetItem"}},
-	},
-	"product-mail": {[]string{"SQS !GetAtt MailQueue.Arn"}, []grant{
-		updateProduct,
-		{"!GetAtt MailsTable.Arn", "dynamodb:UpdateItem"},
-		{ses + "identity/${MailIdentity}", "ses:SendEmail"},
-		{ses + "configuration-set/${MailConfigurationSet}", "ses:SendEmail"},
-		{"!GetAtt MailQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage sqs:SendMessage"},
-	}},
-	"product-mail-event": {[]string{"SQS !GetAtt MailEventQueue.Arn"}, []grant{
-		updateProduct,
-		{"!GetAtt MailsTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem"},
-		{"!GetAtt MailEventQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage"},
-	}},
+// functions are the names of the template's, which are those of the folders in functions/ and of the files in events/.
+func functions(t *testing.T) []string {
+	t.Helper()
+	return slices.Sorted(maps.Keys(document.Load(t).Functions(t)))
 }
 
 func TestEveryFolderIsAFunctionWithAnEvent(t *testing.T) {
-	want := slices.Sorted(maps.Keys(functions))
-	assert.Equal(t, want, slices.Sorted(maps.Keys(load(t).functions(t))), "functions in template.yaml")
+	want := functions(t)
 
 	var folders []string
 	entries, err := os.ReadDir(filepath.Join(root, "functions"))
@@ -146,7 +37,12 @@ func TestEveryFolderIsAFunctionWithAnEvent(t *testing.T) {
 	for _, entry := range entries {
 		folders = append(folders, entry.Name())
 	}
-	assert.ElementsMatch(t, want, folders, "folders in functions/")
+	assert.ElementsMatch(
+		t,
+		want,
+		folders,
+		"each function of template.yaml has a folder in functions/ and each folder a function",
+	)
 
 	var events []string
 	files, err := filepath.Glob(filepath.Join(root, "events", "*"))
@@ -154,12 +50,13 @@ func TestEveryFolderIsAFunctionWithAnEvent(t *testing.T) {
 	for _, file := range files {
 		events = append(events, strings.TrimSuffix(filepath.Base(file), ".json"))
 	}
-	assert.ElementsMatch(t, want, events, "files in events/")
+	assert.ElementsMatch(t, want, events, "each function of template.yaml has an event in events/, to invoke it with")
 }
 
 func TestEventsMatchTheirRoutes(t *testing.T) {
-	for name, declared := range functions {
-		if !strings.Contains(declared.events[0], " /") {
+	for name, function := range document.Load(t).Functions(t) {
+		routes := document.Routes(t, function)
+		if len(routes) == 0 {
 			continue // nothing of HTTP
 		}
 		t.Run(name, func(t *testing.T) {
@@ -176,7 +73,7 @@ func TestEventsMatchTheirRoutes(t *testing.T) {
 			}
 			require.NoError(t, json.Unmarshal(raw, &event))
 			assert.Equal(t, "2.0", event.Version)
-			assert.Contains(t, declared.events, event.RouteKey)
+			assert.Contains(t, routes, event.RouteKey)
 			assert.Equal(t, event.RouteKey, event.RequestContext.RouteKey)
 			assert.Equal(t, "$default", event.RequestContext.Stage)
 			assert.Equal(t, event.RawPath, event.RequestContext.HTTP.Path)
@@ -211,121 +108,248 @@ func TestCallbackEventIsSigned(t *testing.T) {
 	registration, credentials, err := ott.DecodeRegistration(strings.NewReader(event.Body))
 	require.NoError(t, err)
 	read("ott-callback", &event)
-	assert.Equal(t, map[string]string{"platform": string(registration.Platform), "ottPropertyId": registration.PropertyID}, event.PathParameters)
-	assert.True(t, callback.Verify(registration.Platform, credentials, []byte(event.Body), func(name string) string { return event.Headers[name] }))
+	assert.Equal(
+		t,
+		map[string]string{"platform": string(registration.Platform), "ottPropertyId": registration.PropertyID},
+		event.PathParameters,
+	)
+	assert.True(
+		t,
+		callback.Verify(
+			registration.Platform,
+			credentials,
+			[]byte(event.Body),
+			func(name string) string { return event.Headers[name] },
+		),
+	)
 }
 
 func TestFunctions(t *testing.T) {
-	template := load(t)
-	for name, function := range template.functions(t) {
+	template := document.Load(t)
+	for name, function := range template.Functions(t) {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, "provided.al2023", at(t, function, "Runtime"))
-			assert.Equal(t, "bootstrap", at(t, function, "Handler"))
-			assert.Equal(t, []string{"!Ref Architecture"}, texts(at(t, function, "Architectures")))
-			assert.Equal(t, "Active", at(t, function, "Tracing"))
-			assert.Equal(t, "JSON", at(t, function, "LoggingConfig", "LogFormat"))
-			assert.Equal(t, "!Ref "+stem(name)+"LogGroup", text(at(t, function, "LoggingConfig", "LogGroup")))
-			assert.Equal(t, "!GetAtt "+stem(name)+"Role.Arn", text(at(t, function, "Role")))
+			assert.Equal(t, "provided.al2023", document.At(t, function, "Runtime"))
+			assert.Equal(t, "bootstrap", document.At(t, function, "Handler"))
+			assert.Equal(t, []string{"!Ref Architecture"}, document.Texts(document.At(t, function, "Architectures")))
+			assert.Equal(t, "Active", document.At(t, function, "Tracing"))
+			assert.Equal(t, "JSON", document.At(t, function, "LoggingConfig", "LogFormat"))
+			assert.Equal(
+				t,
+				"!Ref "+document.Stem(name)+"LogGroup",
+				document.Text(document.At(t, function, "LoggingConfig", "LogGroup")),
+			)
+			assert.Equal(t, "!GetAtt "+document.Stem(name)+"Role.Arn", document.Text(document.At(t, function, "Role")))
 			assert.NotContains(t, function, "Policies", "SAM would add a role of its own")
 
-			resource := at(t, map[string]any(template), "Resources", stem(name)+"Function")
-			assert.Equal(t, "makefile", at(t, resource, "Metadata", "BuildMethod"))
+			resource := document.At(t, map[string]any(template), "Resources", document.Stem(name)+"Function")
+			assert.Equal(t, "makefile", document.At(t, resource, "Metadata", "BuildMethod"))
 
-			var events []string
-			for _, event := range at(t, function, "Events").(map[string]any) {
-				properties := at(t, event, "Properties")
-				switch kind := at(t, event, "Type"); kind {
+			kinds := map[string]bool{}
+			for _, event := range document.At(t, function, "Events").(map[string]any) {
+				properties := document.At(t, event, "Properties")
+				kind := document.Text(document.At(t, event, "Type"))
+				kinds[kind] = true
+				switch kind {
 				case "HttpApi":
-					assert.Equal(t, "!Ref Api", text(at(t, properties, "ApiId")))
-					assert.Equal(t, "2.0", at(t, properties, "PayloadFormatVersion"))
-					events = append(events, text(at(t, properties, "Method"))+" "+text(at(t, properties, "Path")))
+					assert.Equal(t, "!Ref Api", document.Text(document.At(t, properties, "ApiId")))
+					assert.Equal(t, "2.0", document.At(t, properties, "PayloadFormatVersion"))
 				case "SQS":
-					events = append(events, "SQS "+text(at(t, properties, "Queue")))
+					assert.Regexp(t, `^!GetAtt \w+Queue\.Arn$`, document.Text(document.At(t, properties, "Queue")))
 				case "ScheduleV2":
-					events = append(events, "ScheduleV2 "+text(at(t, properties, "ScheduleExpression")))
 				default:
 					t.Errorf("an event of type %v", kind)
 				}
 			}
-			slices.Sort(events)
-			assert.Equal(t, functions[name].events, events)
+			assert.Len(t, kinds, 1, "a function is started in one way")
 		})
 	}
 }
 
 func TestEnvironmentHoldsNoSecret(t *testing.T) {
 	// A name, an ARN or a prefix: what CloudFormation answers to Ref is never a secret's value.
-	harmless := regexp.MustCompile(`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|GatewayUrl|TokenSigningKeySecret|ProviderSecret|GatewaySecret|` +
-		`MailFrom|MailConfigurationSet|ActivationHosts|ResendWindow|ResendsPerAccount|ResendsPerAddress|EventBus|\w+Table|\w+Queue)$|` +
-		`^!Sub \$\{AWS::StackName\}/(client|ott)/$`)
-	for name, function := range load(t).functions(t) {
-		for variable, value := range at(t, function, "Environment", "Variables").(map[string]any) {
-			assert.Regexp(t, harmless, text(value), "%s of %s", variable, name)
+	harmless := regexp.MustCompile(
+		`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|GatewayUrl|TokenSigningKeySecret|ProviderSecret|GatewaySecret|` +
+			`MailFrom|MailConfigurationSet|ActivationHosts|ResendWindow|ResendsPerAccount|ResendsPerAddress|EventBus|\w+Table|\w+Queue)$|` +
+			`^!Sub \$\{AWS::StackName\}/(client|ott)/$`,
+	)
+	for name, function := range document.Load(t).Functions(t) {
+		for variable, value := range document.At(t, function, "Environment", "Variables").(map[string]any) {
+			assert.Regexp(t, harmless, document.Text(value), "%s of %s", variable, name)
 		}
 	}
 	raw, err := os.ReadFile(filepath.Join(root, "template.yaml"))
 	require.NoError(t, err)
 	assert.NotContains(t, string(raw), "{{resolve:", "a resolved secret would stand in the function's configuration")
-	for name, parameter := range at(t, map[string]any(load(t)), "Parameters").(map[string]any) {
-		assert.NotContains(t, parameter, "NoEcho", "%s: a secret is put into Secrets Manager, not passed as a parameter", name)
+	for name, parameter := range document.At(t, map[string]any(document.Load(t)), "Parameters").(map[string]any) {
+		assert.NotContains(
+			t,
+			parameter,
+			"NoEcho",
+			"%s: a secret is put into Secrets Manager, not passed as a parameter",
+			name,
+		)
 	}
 }
 
+// may is what a function may do at most with a thing that its environment names, by what the thing is. Which of it a
+// function does, and so has to be allowed, is what tests/permissions finds out.
+var may = []struct{ variable, resource, actions string }{
+	{`^\w+_TABLE$`, `^!GetAtt \w+Table\.Arn$`, `^dynamodb:(GetItem|PutItem|UpdateItem|DeleteItem|BatchWriteItem)$`},
+	{`^\w+_TABLE$`, `^!Sub \$\{\w+Table\.Arn\}/index/[a-z-]+$`, `^dynamodb:Query$`},
+	{`^PRODUCTS_TABLE$`, `^!GetAtt ProductsTable\.Arn$`, `^dynamodb:Query$`}, // a tenant's are one partition
+	{`^\w+_QUEUE_URL$`, `^!GetAtt \w+Queue\.Arn$`, `^sqs:SendMessage$`},
+	{`^\w+_SECRET$`, `^!Ref \w+Secret$`, `^secretsmanager:GetSecretValue$`},
+	{
+		`^\w+_SECRET_PREFIX$`,
+		`^!Sub arn:\$\{AWS::Partition\}:secretsmanager:.*:secret:\$\{AWS::StackName\}/[a-z]+/\*$`,
+		`^secretsmanager:GetSecretValue$`,
+	},
+	{
+		`^OTT_SECRET_PREFIX$`,
+		`^!Sub arn:.*:secret:\$\{AWS::StackName\}/ott/\*$`,
+		`^secretsmanager:(CreateSecret|DeleteSecret)$`,
+	},
+	// A registration names its secret.
+	{`^REGISTRATIONS_TABLE$`, `^!Sub arn:.*:secret:\$\{AWS::StackName\}/ott/\*$`, `^secretsmanager:GetSecretValue$`},
+	{`^EVENT_BUS$`, `^!GetAtt EventBus\.Arn$`, `^events:PutEvents$`},
+	{
+		`^MAIL_CONFIGURATION_SET$`,
+		`^!Sub arn:.*:ses:.*:configuration-set/\$\{MailConfigurationSet\}$`,
+		`^ses:SendEmail$`,
+	},
+	{`^MAIL_FROM$`, `^!Sub arn:.*:ses:.*:identity/\$\{MailIdentity\}$`, `^ses:SendEmail$`},
+}
+
+// polling is what Lambda does with a function's role to bring it the messages of a queue.
+var polling = []string{"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+
+// thing is what a variable or a resource of a policy is about: PushesTable, client/.
+func thing(written string) string {
+	written = strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(written, "!GetAtt "), "!Ref "), ".Arn")
+	if sub, is := strings.CutPrefix(written, "!Sub "); is {
+		if _, after, secret := strings.Cut(sub, "${AWS::StackName}/"); secret {
+			return strings.TrimSuffix(after, "*")
+		}
+		if _, after, ses := strings.Cut(sub, ":configuration-set/"); ses {
+			sub = after
+		}
+		if strings.HasSuffix(sub, ":identity/${MailIdentity}") {
+			return "MailFrom"
+		}
+		written, _, _ = strings.Cut(strings.TrimPrefix(sub, "${"), "}")
+		written = strings.TrimSuffix(written, ".Arn")
+	}
+	return written
+}
+
+// A role is its function's row: what the function's environment names and what starts it, its log group and X-Ray, and
+// nothing else.
 func TestEveryRoleHoldsOnlyItsOwnRow(t *testing.T) {
-	roles := load(t).ofType(t, "AWS::IAM::Role")
-	require.Len(t, roles, len(functions), "one role per function, and no other")
-	for name, declared := range functions {
+	template := document.Load(t)
+	roles := template.OfType(t, "AWS::IAM::Role")
+	require.Len(t, roles, len(functions(t)), "one role per function, and no other")
+	for name, function := range template.Functions(t) {
 		t.Run(name, func(t *testing.T) {
-			require.Contains(t, roles, stem(name)+"Role")
-			role := at(t, roles[stem(name)+"Role"], "Properties")
+			require.Contains(t, roles, document.Stem(name)+"Role")
+			role := document.At(t, roles[document.Stem(name)+"Role"], "Properties")
 
 			// X-Ray knows no resources: AWS's own policy is the narrowest there is.
-			assert.Equal(t, []string{"!Sub arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"}, texts(at(t, role, "ManagedPolicyArns")))
-			trust := at(t, role, "AssumeRolePolicyDocument", "Statement").([]any)
+			assert.Equal(
+				t,
+				[]string{"!Sub arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"},
+				document.Texts(document.At(t, role, "ManagedPolicyArns")),
+			)
+			trust := document.At(t, role, "AssumeRolePolicyDocument", "Statement").([]any)
 			require.Len(t, trust, 1)
 			assert.Equal(t, map[string]any{
 				"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": map[string]any{"Service": "lambda.amazonaws.com"},
 			}, trust[0])
 
 			got := map[string][]string{}
-			for _, policy := range at(t, role, "Policies").([]any) {
-				for _, statement := range at(t, policy, "PolicyDocument", "Statement").([]any) {
-					assert.Equal(t, "Allow", at(t, statement, "Effect"))
+			for _, policy := range document.At(t, role, "Policies").([]any) {
+				for _, statement := range document.At(t, policy, "PolicyDocument", "Statement").([]any) {
+					assert.Equal(t, "Allow", document.At(t, statement, "Effect"))
 					assert.NotContains(t, statement, "NotAction")
 					assert.NotContains(t, statement, "NotResource")
-					for _, resource := range texts(at(t, statement, "Resource")) {
-						got[resource] = append(got[resource], texts(at(t, statement, "Action"))...)
+					for _, resource := range document.Texts(document.At(t, statement, "Resource")) {
+						got[resource] = append(got[resource], document.Texts(document.At(t, statement, "Action"))...)
 					}
 				}
 			}
-			want := map[string][]string{
-				"!GetAtt " + stem(name) + "LogGroup.Arn": {"logs:CreateLogStream", "logs:PutLogEvents"},
+			logs := "!GetAtt " + document.Stem(name) + "LogGroup.Arn"
+			assert.Equal(t, []string{"logs:CreateLogStream", "logs:PutLogEvents"}, got[logs])
+			delete(got, logs)
+			for _, queue := range document.Queues(t, function) { // Lambda polls it with the function's role
+				arn := "!GetAtt " + queue + ".Arn"
+				assert.Subset(t, got[arn], polling)
+				got[arn] = slices.DeleteFunc(
+					got[arn],
+					func(action string) bool { return slices.Contains(polling, action) },
+				)
+				if len(got[arn]) == 0 {
+					delete(got, arn)
+				}
 			}
-			for _, grant := range declared.may {
-				want[grant.resource] = strings.Fields(grant.actions)
+			variables := map[string]string{} // by what they name
+			for variable, value := range document.Environment(t, function) {
+				variables[thing(value)] = variable
 			}
-			assert.Equal(t, want, got)
+			if variable := variables["RegistrationsTable"]; variable != "" && variables["ott/"] == "" {
+				variables["ott/"] = variable
+			}
+			granted := map[string]bool{}
 			for resource, actions := range got {
-				assert.NotContains(t, strings.Join(actions, " "), "*")
-				assert.NotContains(t, strings.TrimSuffix(resource, "/*"), "*", "a star may stand only for names below a prefix of the stack's own")
+				variable := variables[thing(resource)]
+				assert.NotEmpty(
+					t,
+					variable,
+					"the role reaches %s, which the function's environment does not name",
+					resource,
+				)
+				granted[variable] = true
+				for _, action := range actions {
+					assert.True(
+						t,
+						slices.ContainsFunc(may, func(row struct{ variable, resource, actions string }) bool {
+							return regexp.MustCompile(row.variable).MatchString(variable) &&
+								regexp.MustCompile(row.resource).MatchString(resource) &&
+								regexp.MustCompile(row.actions).MatchString(action)
+						}),
+						"no function has to do %s on %s",
+						action,
+						resource,
+					)
+				}
+			}
+			for _, variable := range variables {
+				if slices.ContainsFunc(may, func(row struct{ variable, resource, actions string }) bool {
+					return regexp.MustCompile(row.variable).MatchString(variable)
+				}) {
+					assert.True(t, granted[variable], "the role reaches nothing of what %s names", variable)
+				}
 			}
 		})
 	}
 }
 
 func TestLogGroupsExpire(t *testing.T) {
-	groups := load(t).ofType(t, "AWS::Logs::LogGroup")
-	assert.Len(t, groups, len(functions)+1, "one per function and the API's")
+	groups := document.Load(t).OfType(t, "AWS::Logs::LogGroup")
+	assert.Len(t, groups, len(functions(t))+1, "one per function and the API's")
 	for id, group := range groups {
-		assert.Equal(t, "!Ref LogRetentionDays", text(at(t, group, "Properties", "RetentionInDays")), id)
+		assert.Equal(
+			t,
+			"!Ref LogRetentionDays",
+			document.Text(document.At(t, group, "Properties", "RetentionInDays")),
+			id,
+		)
 	}
-	for name := range functions {
-		assert.Contains(t, groups, stem(name)+"LogGroup")
+	for _, name := range functions(t) {
+		assert.Contains(t, groups, document.Stem(name)+"LogGroup")
 	}
 }
 
 func TestTables(t *testing.T) {
-	tables := load(t).ofType(t, "AWS::DynamoDB::Table")
+	tables := document.Load(t).OfType(t, "AWS::DynamoDB::Table")
 	keys := map[string]string{
 		"RegistrationsTable": "pk", "ProductsTable": "owner id", "ContentTable": "pk sk", "PushesTable": "requestId part", "MailsTable": "id",
 		"IdempotencyTable": "key", "MessagesTable": "id",
@@ -333,37 +357,66 @@ func TestTables(t *testing.T) {
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(keys)), slices.Collect(maps.Keys(tables)))
 	for id, table := range tables {
 		t.Run(id, func(t *testing.T) {
-			assert.Equal(t, "Retain", at(t, table, "DeletionPolicy"))
-			assert.Equal(t, "Retain", at(t, table, "UpdateReplacePolicy"))
-			properties := at(t, table, "Properties")
+			assert.Equal(t, "Retain", document.At(t, table, "DeletionPolicy"))
+			assert.Equal(t, "Retain", document.At(t, table, "UpdateReplacePolicy"))
+			properties := document.At(t, table, "Properties")
 			name := strings.ToLower(strings.TrimSuffix(id, "Table"))
-			assert.Equal(t, "!Sub ${AWS::StackName}-"+name, text(at(t, properties, "TableName")))
-			assert.Equal(t, "PAY_PER_REQUEST", at(t, properties, "BillingMode"))
-			assert.Equal(t, "true", at(t, properties, "SSESpecification", "SSEEnabled"))
-			assert.Equal(t, "true", at(t, properties, "PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled"))
-			assert.Equal(t, "!Ref DeletionProtection", text(at(t, properties, "DeletionProtectionEnabled")))
+			assert.Equal(t, "!Sub ${AWS::StackName}-"+name, document.Text(document.At(t, properties, "TableName")))
+			assert.Equal(t, "PAY_PER_REQUEST", document.At(t, properties, "BillingMode"))
+			assert.Equal(t, "true", document.At(t, properties, "SSESpecification", "SSEEnabled"))
+			assert.Equal(
+				t,
+				"true",
+				document.At(t, properties, "PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled"),
+			)
+			assert.Equal(
+				t,
+				"!Ref DeletionProtection",
+				document.Text(document.At(t, properties, "DeletionProtectionEnabled")),
+			)
 			var key []string
-			for _, element := range at(t, properties, "KeySchema").([]any) {
-				key = append(key, at(t, element, "AttributeName").(string))
+			for _, element := range document.At(t, properties, "KeySchema").([]any) {
+				key = append(key, document.At(t, element, "AttributeName").(string))
 			}
 			assert.Equal(t, keys[id], strings.Join(key, " "))
 		})
 	}
 	for _, id := range []string{"PushesTable", "MailsTable", "MessagesTable", "IdempotencyTable"} {
-		assert.Equal(t, map[string]any{"AttributeName": "expiresAt", "Enabled": "true"}, at(t, tables[id], "Properties", "TimeToLiveSpecification"), id)
+		assert.Equal(
+			t,
+			map[string]any{"AttributeName": "expiresAt", "Enabled": "true"},
+			document.At(t, tables[id], "Properties", "TimeToLiveSpecification"),
+			id,
+		)
 	}
 }
 
 func TestAPIThrottlesAndLogsNoSecret(t *testing.T) {
-	apis := load(t).ofType(t, "AWS::Serverless::HttpApi")
+	apis := document.Load(t).OfType(t, "AWS::Serverless::HttpApi")
 	require.Len(t, apis, 1)
-	api := at(t, apis["Api"], "Properties")
-	assert.Equal(t, "!Ref ThrottlingRateLimit", text(at(t, api, "DefaultRouteSettings", "ThrottlingRateLimit")))
-	assert.Equal(t, "!Ref ThrottlingBurstLimit", text(at(t, api, "DefaultRouteSettings", "ThrottlingBurstLimit")))
-	assert.Equal(t, "!GetAtt ApiLogGroup.Arn", text(at(t, api, "AccessLogSettings", "DestinationArn")))
+	api := document.At(t, apis["Api"], "Properties")
+	assert.Equal(
+		t,
+		"!Ref ThrottlingRateLimit",
+		document.Text(document.At(t, api, "DefaultRouteSettings", "ThrottlingRateLimit")),
+	)
+	assert.Equal(
+		t,
+		"!Ref ThrottlingBurstLimit",
+		document.Text(document.At(t, api, "DefaultRouteSettings", "ThrottlingBurstLimit")),
+	)
+	assert.Equal(
+		t,
+		"!GetAtt ApiLogGroup.Arn",
+		document.Text(document.At(t, api, "AccessLogSettings", "DestinationArn")),
+	)
 
 	var format map[string]string
-	require.NoError(t, json.Unmarshal([]byte(at(t, api, "AccessLogSettings", "Format").(string)), &format), "the access log is JSON")
+	require.NoError(
+		t,
+		json.Unmarshal([]byte(document.At(t, api, "AccessLogSettings", "Format").(string)), &format),
+		"the access log is JSON",
+	)
 	var logged []string
 	for _, variable := range format {
 		logged = append(logged, strings.TrimPrefix(variable, "$context."))
@@ -376,9 +429,9 @@ func TestAPIThrottlesAndLogsNoSecret(t *testing.T) {
 }
 
 func TestPartnersAreReachedByHTTPS(t *testing.T) {
-	parameters := at(t, map[string]any(load(t)), "Parameters")
-	provider := regexp.MustCompile(at(t, parameters, "ProviderUrl", "AllowedPattern").(string))
-	gateway := regexp.MustCompile(at(t, parameters, "GatewayUrl", "AllowedPattern").(string))
+	parameters := document.At(t, map[string]any(document.Load(t)), "Parameters")
+	provider := regexp.MustCompile(document.At(t, parameters, "ProviderUrl", "AllowedPattern").(string))
+	gateway := regexp.MustCompile(document.At(t, parameters, "GatewayUrl", "AllowedPattern").(string))
 	assert.True(t, gateway.MatchString("https://gateway.example.com/push/"), "a whole URL, unlike the provider's base")
 	for url, want := range map[string]bool{
 		"https://api.example.com":          true,
