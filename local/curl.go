@@ -1,89 +1,202 @@
 package local
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
-
-	"carillon/shared/ott"
-	"carillon/shared/ott/callback"
-	"carillon/shared/secret"
 )
 
-// Examples is a bash script that calls every endpoint with the demo clients and the seeds' own bodies. Its lines work
-// when they are pasted in order.
-func (b *Bundle) Examples() string {
-	d := b.Demo
-	const (
-		header = ` -H 'content-type: application/json'`
-		token  = ` | sed -E 's/.*"%s":"([^"]+)".*/\1/')`
-	)
-	var s strings.Builder
-	write := func(format string, args ...any) { _, _ = fmt.Fprintf(&s, format+"\n", args...) }
+// call is one of the API as an event of events/ has it: {{name}} stands for what another call answers.
+type call struct {
+	function string // the name of its folder and its event
+	api      string // ott, engage, product
+	event    requestEvent
+	needs    []string // names of what other calls answer
+}
 
-	write("# OTT: a token, then a registration (201, no body)")
-	write(`OTT_TOKEN=$(curl -sS %s/v2/token`+header+` -d '{"grant_type":"client_credentials","client_id":"%s","client_secret":"%s"}'`+token,
-		d.BaseURL, d.OTT.ClientID, d.OTT.ClientSecret, "access_token")
-	write(`curl -sS -i -w '\n' %s/ott/v1/registration`+header+` -H "authorization: Bearer $OTT_TOKEN" -d '%s'`, d.BaseURL, ottBody)
-	write("")
-	write("# OTT: a message, what became of it, and what is registered; then what a person answers, as Messenger signs it")
-	write(`OTT_MESSAGE=$(curl -sS %s/ott/v1/send`+header+` -H "authorization: Bearer $OTT_TOKEN" -d '%s'`+token, d.BaseURL, ottMessage, "ottRequestId")
-	write(`curl -sS -i -w '\n' %s/ott/v1/send/$OTT_MESSAGE -H "authorization: Bearer $OTT_TOKEN"`, d.BaseURL)
-	write(`curl -sS -i -w '\n' '%s/ott/v1/registration/messenger?$page=1' -H "authorization: Bearer $OTT_TOKEN"`, d.BaseURL)
-	signature, value := callback.Sign(ott.Messenger, ott.Credentials{ApplicationSecret: secret.NewText(ottSecret)}, []byte(ottEvent))
-	write(`curl -sS -i -w '\n' %s/ott/v1/callback/messenger/1732555047025799`+header+` -H '%s: %s' -d '%s'`, d.BaseURL, signature, value, ottEvent)
-	write("")
-	write("# ENGAGE: a token, its health, then a push")
-	write(`ENGAGE_TOKEN=$(curl -sS %s/federated/content/v2/token`+header+` -H 'x-federated-purpose: inform' -d '{"clientId":"%s","clientSecret":"%s"}'`+token,
-		d.BaseURL, d.Engage.ClientID, d.Engage.ClientSecret, "accessToken")
-	write(`curl -sS -i -w '\n' %s/federated/content/v2/token/health`+header+` -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
-	write(`curl -sS -i -w '\n' '%s/federated/outbound/v2/batch?programContentUuid=%s'`+header+` -H "authorization: Bearer $ENGAGE_TOKEN" -d '%s'`,
-		d.BaseURL, d.Engage.ProgramContentUUID, engageBody(d.Engage, seedTime))
-	write("")
-	write("# ENGAGE: a push for tomorrow, how it stands, and its end")
-	write(`ENGAGE_PUSH=$(curl -sS '%s/federated/outbound/v2/batch?programContentUuid=%s'`+header+` -H "authorization: Bearer $ENGAGE_TOKEN" -d '%s'`+token,
-		d.BaseURL, d.Engage.ProgramContentUUID, engageBody(d.Engage, time.Now().Add(24*time.Hour)), "requestId")
-	write(`curl -sS -i -w '\n' %s/federated/outbound/v2/batch/$ENGAGE_PUSH -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
-	write(`curl -sS -i -w '\n' -X DELETE %s/federated/outbound/v2/batch/$ENGAGE_PUSH -H "authorization: Bearer $ENGAGE_TOKEN"`, d.BaseURL)
-	write("")
-	write("# DXP: resend an activation link, then list what the client has; the mail is on %s/_local/", d.BaseURL)
-	write(`curl -sS -i -w '\n' %s/dxp-ux/v1/%s/product`+header+` -H 'client_id: %s' -H 'client_secret: %s' -H "x-correlation-id: $(date +%%s)-$RANDOM" -d '%s'`,
-		d.BaseURL, d.Product.BusinessID, d.Product.ClientID, d.Product.ClientSecret, productBody(d.Product))
-	write(`curl -sS -i -w '\n' '%s/dxp-ux/v1/%s/product?fields=status,productCharacteristic' -H 'client_id: %s' -H 'client_secret: %s'`,
-		d.BaseURL, d.Product.BusinessID, d.Product.ClientID, d.Product.ClientSecret)
+// requestEvent is what a request of API Gateway's is made of.
+type requestEvent struct {
+	RawPath, RawQueryString, Body string
+	Headers                       map[string]string
+	RequestContext                struct{ HTTP struct{ Method string } }
+}
+
+// answer is a member of an answer, and the name that events have for it.
+type answer struct{ member, name string }
+
+// answers are what the events of other functions need of a function's answer.
+var answers = map[string]answer{
+	"oauth-token":    {"access_token", "ott.token"},
+	"ott-send":       {"ottRequestId", "ott.requestId"},
+	"engage-token":   {"accessToken", "engage.token"},
+	"engage-batch":   {"requestId", "engage.requestId"},
+	"product-create": {"id", "product.id"},
+}
+
+// ranks order an API's calls: what makes things, what reads them, what takes them away.
+var ranks = map[string]int{"POST": 0, "GET": 1, "DELETE": 2}
+
+// Examples is a bash script that calls every endpoint with the demo clients and with what events/ has for it. Its lines
+// work when they are pasted in order. It returns an error if an event is missing or broken.
+func (b *Bundle) Examples() (string, error) {
+	calls, err := b.calls()
+	if err != nil {
+		return "", err
+	}
+	var s strings.Builder
+	for api, group := range grouped(calls) {
+		_, _ = fmt.Fprintf(&s, "# %s\n", api)
+		for _, c := range group {
+			s.WriteString(b.lines(c))
+		}
+		s.WriteByte('\n')
+	}
+	_, _ = fmt.Fprintf(&s, "# What the partners' stand-ins received, the mails among it: %s/_local/\n", b.BaseURL)
+	return s.String(), nil
+}
+
+// calls reads the events of every function that has a route, the template's order kept.
+func (b *Bundle) calls() ([]call, error) {
+	values, err := b.Demo.Values()
+	if err != nil {
+		return nil, err
+	}
+	var calls []call
+	for _, f := range b.declared {
+		if len(f.Routes) == 0 {
+			continue
+		}
+		c := call{function: label(f.LogicalID)}
+		e, open, err := fill(filepath.Join(b.options.Root, "events", c.function+".json"), values)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(e.filled, &c.event); err != nil {
+			return nil, fmt.Errorf("the event of %s: %w", c.function, err)
+		}
+		c.needs = open
+		for _, name := range open {
+			if !slices.ContainsFunc(
+				slices.Collect(maps.Values(answers)),
+				func(a answer) bool { return a.name == name },
+			) {
+				return nil, fmt.Errorf(
+					"events/%s.json has {{%s}}, which neither the demo nor an answer is known to have",
+					c.function,
+					name,
+				)
+			}
+		}
+		c.api, _, _ = strings.Cut(c.function, "-")
+		if len(e.names) > 0 {
+			c.api, _, _ = strings.Cut(e.names[0], ".")
+		}
+		calls = append(calls, c)
+	}
+	slices.SortStableFunc(calls, func(a, b call) int {
+		return ranks[a.event.RequestContext.HTTP.Method] - ranks[b.event.RequestContext.HTTP.Method]
+	})
+	return calls, nil
+}
+
+// grouped yields the calls of each API, in an order in which each has what it needs of those before.
+func grouped(calls []call) func(yield func(api string, group []call) bool) {
+	return func(yield func(string, []call) bool) {
+		for len(calls) > 0 {
+			api, known := calls[0].api, map[string]bool{}
+			var group []call
+			for {
+				next := slices.IndexFunc(calls, func(c call) bool {
+					return c.api == api && !slices.ContainsFunc(c.needs, func(name string) bool { return !known[name] })
+				})
+				if next < 0 {
+					break
+				}
+				group = append(group, calls[next])
+				known[answers[calls[next].function].name] = true
+				calls = slices.Delete(calls, next, next+1)
+			}
+			if len(group) == 0 || !yield(api, group) {
+				return
+			}
+		}
+	}
+}
+
+// notSent are the headers of an event that a proxy on the way has added, or that curl sends by itself.
+var notSent = regexp.MustCompile(`^(accept|host|user-agent|x-amzn-trace-id|x-forwarded-.*)$`)
+
+// lines are those of one call.
+func (b *Bundle) lines(c call) string {
+	answer, answered := answers[c.function]
+	curl := b.curl(c)
+	keep := shellName(
+		answer.name,
+	) + `=$(%s | grep -o '"` + answer.member + `":"[^"]*"' | head -n 1 | cut -d '"' -f 4)` + "\n"
+	switch {
+	case c.function == "engage-batch": // once to leave now, and once to be looked at
+		c.event.Body = notBefore.ReplaceAllString(
+			c.event.Body,
+			`"notBefore": "`+time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339)+`"`,
+		)
+		return curl + "\n" + fmt.Sprintf(keep, b.curl(c)+" | tee /dev/stderr")
+	case answered && strings.HasSuffix(answer.name, ".token"):
+		return fmt.Sprintf(keep, curl)
+	case answered:
+		return fmt.Sprintf(keep, curl+" | tee /dev/stderr")
+	case c.event.RequestContext.HTTP.Method == http.MethodDelete && !strings.Contains(c.event.RawPath, "{{"):
+		return "# and to take away what the lines above go on with: " + curl + "\n"
+	}
+	return curl + "\n"
+}
+
+var notBefore = regexp.MustCompile(`"notBefore": "[^"]*"`)
+
+func (b *Bundle) curl(c call) string {
+	url := b.BaseURL + c.event.RawPath
+	if c.event.RawQueryString != "" {
+		url += "?" + c.event.RawQueryString
+	}
+	line := `curl -sS -i -w '\n' ` + shellWord(url)
+	if method := c.event.RequestContext.HTTP.Method; method != "GET" && (method != "POST" || c.event.Body == "") {
+		line += " -X " + method
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.event.Headers)) {
+		if !notSent.MatchString(name) {
+			line += " -H " + shellWord(name+": "+c.event.Headers[name])
+		}
+	}
+	if c.event.Body != "" {
+		line += " -d " + shellWord(c.event.Body)
+	}
+	return line
+}
+
+// shellName is a shell variable for a name that events have: OTT_TOKEN for ott.token.
+func shellName(name string) string { return strings.ToUpper(strings.ReplaceAll(name, ".", "_")) }
+
+// shellWord quotes a text, in which {{name}} is the value of a shell variable.
+func shellWord(text string) string {
+	var s strings.Builder
+	at := 0
+	for _, mark := range placeholder.FindAllStringIndex(text, -1) {
+		s.WriteString(quoted(text[at:mark[0]]) + `"$` + shellName(text[mark[0]+2:mark[1]-2]) + `"`)
+		at = mark[1]
+	}
+	s.WriteString(quoted(text[at:]))
 	return s.String()
 }
 
-// The bodies are the seeds' own, on one line.
-
-const ottSecret = "03d537gg656gvkbe9b430f002e9c4517"
-
-const ottBody = `{"ottPlatformName":"messenger","ottPlatformAttributes":{"applicationId":"1093076390764037",` +
-	`"applicationSecret":"` + ottSecret + `","pageId":"1732555047025799","pageName":"SFMC Engineers",` +
-	`"pageAccessToken":"someaccesstoken4fasdcruib213123knubkdnfisdubnu12312ub3pijnb",` +
-	`"endpointUrl":"https://graph.facebook.com/v2.6/me/messages","callbackVerifyToken":"this_is_the_verify_token","isActive":true}}`
-
-// They have none of these: a text to a person who wrote to that page, and what that person writes.
-const (
-	ottMessage = `{"messageKey":"order-8001234567-shipped","from":{"senderType":"messenger","senderId":"1732555047025799"},` +
-		`"to":{"ottId":"6000000000000001"},"message":{"contents":[{"type":"text","text":"Your order is on its way."}],` +
-		`"customKeys":[{"messagingType":"RESPONSE"}]},"validityPeriod":60}`
-	ottEvent = `{"object":"page","entry":[{"id":"1732555047025799","time":1770739100123,"messaging":[{"sender":{"id":"6000000000000001"},` +
-		`"recipient":{"id":"1732555047025799"},"timestamp":1770739099873,"message":{"mid":"m_ExampleMessage","text":"Thank you!"}}]}]}`
-)
-
-// seedTime is the seed's own notBefore; it is past, so the push leaves at once.
-var seedTime = time.Date(2020, 2, 10, 16, 0, 0, 0, time.UTC)
-
-func engageBody(d DemoEngage, notBefore time.Time) string {
-	return fmt.Sprintf(`{"destinations":[{"bNumber":"+15018902005","personalization":{"%[1]s":"Put Custom Text Here"},"customTrackingId":"custom-tracking-1"},`+
-		`{"bNumber":"+14258309029","personalization":{"%[1]s":"Put Custom Text Here"},"customTrackingId":"custom-tracking-2"}],`+
-		`"aNumbers":["%[2]s"],"notBefore":"%[3]s","ttlSeconds":"3600","keepAfterCall":"false"}`,
-		d.Variables[0], strings.Join(d.ANumbers, `","`), notBefore.UTC().Format(time.RFC3339))
-}
-
-func productBody(d DemoProduct) string {
-	return fmt.Sprintf(`{"productSpecification":{"id":"%s"},"@baseType":"product","@type":"OTT","@referredType":"%s",`+
-		`"billingAccount":{"id":"1234567890","contact":[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]}}`,
-		d.ProductID, d.ReferredType)
+// quoted is a text in single quotes, nothing if there is none.
+func quoted(text string) string {
+	if text == "" {
+		return ""
+	}
+	return `'` + strings.ReplaceAll(text, `'`, `'\''`) + `'`
 }

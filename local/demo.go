@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -121,8 +122,8 @@ func addClients(ctx context.Context, clients *provision.Clients, c provision.Con
 	demo.Product.BusinessID = business.ID
 	demo.Product.ProductID = business.Products[0].ProductSpecification
 	demo.Product.ReferredType = business.Products[0].ReferredType
-	ott := []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend}
 	inform := []string{clientauth.ScopeEngageInform}
+	ott := slices.DeleteFunc(clientauth.Scopes(), func(scope string) bool { return !strings.HasPrefix(scope, "ott_") })
 	for _, add := range []struct {
 		into *DemoClient
 		provision.Client

@@ -100,6 +100,7 @@ type Bundle struct {
 	server    *http.Server
 	emulators *emulator.Set
 	functions map[string]*lambda.Function
+	declared  []template.Function // the template's order
 	// background starts last and ends first.
 	background background
 	failed     chan error
@@ -293,6 +294,7 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 	if err != nil {
 		return err
 	}
+	b.declared = functions
 	var routes []apigateway.Route
 	for _, f := range functions {
 		environment := map[string]string{

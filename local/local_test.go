@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,10 +73,23 @@ func TestBundle(t *testing.T) {
 	})
 
 	t.Run("prints lines that work when pasted", func(t *testing.T) {
-		out, err := exec.CommandContext(t.Context(), "bash", "-ec", bundle.Examples()).CombinedOutput()
+		examples, err := bundle.Examples()
+		require.NoError(t, err)
+		out, err := exec.CommandContext(t.Context(), "bash", "-ec", examples).CombinedOutput()
 		require.NoError(t, err, string(out))
-		assert.Equal(t, 8, strings.Count(string(out), "HTTP/1.1 200 OK"), string(out))
-		assert.Equal(t, 2, strings.Count(string(out), "HTTP/1.1 201 Created"), string(out))
+		answers := regexp.MustCompile(`(?m)^HTTP/1\.1 (\d+)`).FindAllStringSubmatch(string(out), -1)
+		shown := strings.Count(examples, "curl -sS -i") - strings.Count(examples, "_TOKEN=$(") - strings.Count(examples, "# and to take away")
+		assert.Len(t, answers, shown, string(out))
+		for _, function := range requests(t) {
+			if function == "ott-delete" {
+				assert.Contains(t, examples, " -X DELETE", "what it would take away is gone on with")
+				continue
+			}
+			assert.NotEmpty(t, coldStarts(bundle, function), "no line calls %s", function)
+		}
+		for _, answer := range answers {
+			assert.Contains(t, []string{"200", "201"}, answer[1], string(out))
+		}
 		assert.Contains(t, string(out), `"event":"Created"`)
 		assert.Contains(t, string(out), `"pageId":"1732555047025799"`)
 		assert.Contains(t, string(out), `"message":"Healthy"`)
@@ -175,6 +189,35 @@ func TestBundle(t *testing.T) {
 		_, err := net.Dial("tcp", strings.TrimPrefix(bundle.BaseURL, "http://"))
 		assert.Error(t, err)
 	})
+}
+
+// coldStarts are those of the function with that name.
+func coldStarts(bundle *local.Bundle, name string) []time.Duration {
+	for _, function := range bundle.Functions() {
+		if function.Label() == name {
+			return function.ColdStarts()
+		}
+	}
+	return nil
+}
+
+// requests are the functions that events/ has a request for.
+func requests(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", "events", "*.json"))
+	require.NoError(t, err)
+	var functions []string
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var event struct{ RouteKey string }
+		require.NoError(t, json.Unmarshal(raw, &event))
+		if event.RouteKey != "" {
+			functions = append(functions, strings.TrimSuffix(filepath.Base(file), ".json"))
+		}
+	}
+	require.NotEmpty(t, functions)
+	return functions
 }
 
 func TestStartSaysWhatIsWrong(t *testing.T) {

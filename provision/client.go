@@ -25,9 +25,9 @@ import (
 )
 
 // KnownScopes names every scope, for a message or a help text.
-const KnownScopes = clientauth.ScopeOTTRegistrationRead + ", " + clientauth.ScopeOTTRegistrationWrite + ", " +
-	clientauth.ScopeOTTSend + " (OTT); " + clientauth.ScopeEngageInform + " (ENGAGE); " +
-	clientauth.ScopeDXPProduct + ", or " + clientauth.ScopeDXPProduct + ":PA for one country alone (DXP)"
+func KnownScopes() string {
+	return strings.Join(clientauth.Scopes(), ", ") + ", or " + clientauth.ScopeDXPProduct + ":PA for one country alone"
+}
 
 const (
 	// secretBytes is the entropy of a generated secret: 256 bits.
@@ -69,12 +69,12 @@ func (c Client) Check() error {
 		faults = append(faults, Fault{Path: "tenant", Message: fmt.Sprintf("%q must be 1 to 64 letters, digits, _ . -", c.Tenant)})
 	}
 	if len(c.Scopes) == 0 || len(c.Scopes) > maxScopes {
-		faults = append(faults, Fault{Path: "scope", Message: fmt.Sprintf("must be given once to %d times; known: %s", maxScopes, KnownScopes)})
+		faults = append(faults, Fault{Path: "scope", Message: fmt.Sprintf("must be given once to %d times; known: %s", maxScopes, KnownScopes())})
 	}
 	for i, scope := range c.Scopes {
 		switch {
 		case !knownScope(scope):
-			faults = append(faults, Fault{Path: "scope", Message: fmt.Sprintf("%q is unknown; known: %s", scope, KnownScopes)})
+			faults = append(faults, Fault{Path: "scope", Message: fmt.Sprintf("%q is unknown; known: %s", scope, KnownScopes())})
 		case slices.Contains(c.Scopes[:i], scope):
 			faults = append(faults, Fault{Path: "scope", Message: fmt.Sprintf("%q is given twice", scope)})
 		}

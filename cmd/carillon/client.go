@@ -58,7 +58,7 @@ type ClientAddCmd struct {
 func (ClientAddCmd) Help() string {
 	return `The secret, 256 random bits, is written to standard output and kept in Secrets Manager; nothing shows it again.
 
-Scopes: ` + provision.KnownScopes + `.
+Scopes: ` + provision.KnownScopes() + `.
 
 Example:
 

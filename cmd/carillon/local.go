@@ -67,7 +67,11 @@ func (c *LocalCmd) Run(ctx context.Context, streams *Streams) error {
 	if provider != "" {
 		say(fmt.Sprintf("carillon: your provider is called with user %s and password %s", bundle.ProviderUsername, bundle.ProviderPassword))
 	}
-	_, _ = fmt.Fprintf(streams.Out, "\n%s\n", bundle.Examples())
+	examples, err := bundle.Examples()
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(streams.Out, "\n%s\n", examples)
 	select {
 	case <-ctx.Done():
 		say("carillon: stopping")

@@ -1,14 +1,14 @@
 // Package permissions_test holds every role of template.yaml to what its function does: the emulators check no
-// permissions, so a function's calls are recorded on their way to them and compared with what its role allows, both ways.
+// permissions, so a function's calls are recorded on their way to them and compared with what its role allows, both
+// ways.
 package permissions_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -28,15 +28,14 @@ import (
 	"carillon/shared/ott/callback"
 	"carillon/shared/secret"
 	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
 // permission is an action on a resource: dynamodb:PutItem on PushesTable, secretsmanager:GetSecretValue on client/*.
 type permission struct{ action, resource string }
 
 func TestRolesAllowWhatTheirFunctionsDoAndNoMore(t *testing.T) {
-	bundle, err := local.Start(t.Context(), local.Options{Root: "../..", Stack: "carillon-permissions", ManualSchedules: true})
-	require.NoError(t, err)
-	defer bundle.Close()
+	bundle := harness.StartFor(t, local.Options{Stack: "carillon-permissions", ManualSchedules: true})
 	used := map[string]*recorder{}
 	for id, function := range bundle.Functions() {
 		r := newRecorder(t, bundle)
@@ -56,117 +55,139 @@ func TestRolesAllowWhatTheirFunctionsDoAndNoMore(t *testing.T) {
 }
 
 // useEverything makes every function do all that it can do. Those in the background are asked whether they have.
-func useEverything(t *testing.T, bundle *local.Bundle, didAll func(function string) bool) {
+func useEverything(t *testing.T, bundle *harness.Bundle, didAll func(function string) bool) {
 	t.Helper()
 	d := bundle.Demo
-	call := func(method, path, body string, headers ...string) string {
+	// First what each endpoint's event in events/ does. What follows are the ways that it does not take.
+	examples, err := bundle.Examples()
+	require.NoError(t, err)
+	output, err := exec.CommandContext(t.Context(), "bash", "-ec", examples).CombinedOutput()
+	require.NoError(t, err, string(output))
+	call := func(method, path, body string, headers ...map[string]string) string {
 		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), method, d.BaseURL+path, strings.NewReader(body))
-		require.NoError(t, err)
-		request.Header.Set("Content-Type", "application/json")
-		for i := 0; i < len(headers); i += 2 {
-			request.Header.Set(headers[i], headers[i+1])
+		all := map[string]string{}
+		for _, some := range headers {
+			maps.Copy(all, some)
 		}
-		return do(t, request)
+		reply := bundle.Call(t, method, path, body, all)
+		require.Less(t, reply.Status, http.StatusInternalServerError, reply.Body)
+		return reply.Body
 	}
-	post := func(path, body string, headers ...string) string {
+	post := func(path, body string, headers ...map[string]string) string {
 		t.Helper()
 		return call(http.MethodPost, path, body, headers...)
 	}
 	member := func(text, name string) string {
 		t.Helper()
-		var object map[string]any
-		require.NoError(t, json.Unmarshal([]byte(text), &object), text)
-		value, ok := object[name].(string)
-		require.True(t, ok, text)
+		value := harness.Field(t, text, name)
+		require.NotEmpty(t, value, text)
 		return value
 	}
-	ottToken := func(c local.DemoClient) string {
-		return "Bearer " + member(post("/v2/token", fmt.Sprintf(`{"grant_type":"client_credentials","client_id":%q,"client_secret":%q}`, c.ClientID, c.ClientSecret)), "access_token")
-	}
-	bearer := ottToken(d.OTT)
+	bearer := bundle.OTTBearer(t, d.OTT)
 	registration := `{"ottPlatformName":"line","ottPlatformAttributes":{"channelId":"1","channelName":"n","channelSecret":"s",
 		"endpointUrl":"https://example.com/1","isTransactional":true,"isTestChannel":false,"isActive":true}}`
 	for range 2 { // the second one replaces the first one's secret
-		post("/ott/v1/registration", registration, "Authorization", bearer)
+		post("/ott/v1/registration", registration, bearer)
 	}
-	call(http.MethodGet, "/ott/v1/registration/line", "", "Authorization", bearer)
-	call(http.MethodGet, "/ott/v1/registration/line/1", "", "Authorization", bearer)
+	call(http.MethodGet, "/ott/v1/registration/line", "", bearer)
+	call(http.MethodGet, "/ott/v1/registration/line/1", "", bearer)
 	message := func(key string) string {
-		return fmt.Sprintf(`{"messageKey":%q,"from":{"senderType":"line","senderId":"1"},"to":{"ottId":"U1"},"message":{"contents":[{"type":"text","text":"a"}]},"validityPeriod":1}`, key)
+		return fmt.Sprintf(
+			`{"messageKey":%q,"from":{"senderType":"line","senderId":"1"},"to":{"ottId":"U1"},"message":{"contents":[{"type":"text","text":"a"}]},"validityPeriod":1}`,
+			key,
+		)
 	}
 	// One that LINE wants again later, and one that it takes and that comes again.
-	require.NoError(t, bundle.Partners.Script("ott", standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "30"}}))
-	post("/ott/v1/send", message("first"), "Authorization", bearer)
+	require.NoError(
+		t,
+		bundle.Partners.Script("ott", standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "30"}}),
+	)
+	post("/ott/v1/send", message("first"), bearer)
 	for range 2 {
-		post("/ott/v1/send", message("second"), "Authorization", bearer)
+		post("/ott/v1/send", message("second"), bearer)
 	}
-	call(http.MethodGet, "/ott/v1/send/second", "", "Authorization", bearer)
+	call(http.MethodGet, "/ott/v1/send/second", "", bearer)
 	eventually(t, func() bool { return didAll("OttDeliverFunction") })
 	body := `{"events":[{"type":"follow"}]}`
 	signature, value := callback.Sign("line", ott.Credentials{ChannelSecret: secret.NewText("s")}, []byte(body))
-	post("/ott/v1/callback/line/1", body, signature, value)
-	call(http.MethodDelete, "/ott/v1/registration/line/1", "", "Authorization", bearer)
+	post("/ott/v1/callback/line/1", body, map[string]string{signature: value})
+	call(http.MethodDelete, "/ott/v1/registration/line/1", "", bearer)
 
 	c := d.Engage
-	engage := "Bearer " + member(post("/federated/content/v2/token", fmt.Sprintf(`{"clientId":%q,"clientSecret":%q}`, c.ClientID, c.ClientSecret),
-		"X-Federated-Purpose", "inform"), "accessToken")
-	call(http.MethodGet, "/federated/content/v2/token/health", "", "Authorization", engage)
+	engage := bundle.EngageBearer(t, c.DemoClient)
+	key := func(key string) map[string]string { return map[string]string{"Idempotency-Key": key} }
+	call(http.MethodGet, "/federated/content/v2/token/health", "", engage)
 	batch := func(notBefore time.Time) string {
-		return fmt.Sprintf(`{"destinations":[{"bNumber":"+15018902005"}],"aNumbers":[%q],"notBefore":%q}`, c.ANumbers[0], notBefore.Format(time.RFC3339))
+		return fmt.Sprintf(
+			`{"destinations":[{"bNumber":"+15018902005"}],"aNumbers":[%q],"notBefore":%q}`,
+			c.ANumbers[0],
+			notBefore.Format(time.RFC3339),
+		)
 	}
 	const pushes = "/federated/outbound/v2/batch"
 	batches := pushes + "?programContentUuid=" + c.ProgramContentUUID
-	post(batches, `{}`, "Authorization", engage, "Idempotency-Key", uuid.NewString()) // gives its key back
+	post(batches, `{}`, engage, key(uuid.NewString())) // gives its key back
 
 	// One that the gateway wants again later, one that it takes, and one for the schedule.
-	require.NoError(t, bundle.Partners.Script("gateway", standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "60"}}))
+	require.NoError(
+		t,
+		bundle.Partners.Script("gateway", standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "60"}}),
+	)
 	for range 2 {
-		post(batches, batch(time.Now()), "Authorization", engage, "Idempotency-Key", uuid.NewString())
+		post(batches, batch(time.Now()), engage, key(uuid.NewString()))
 	}
 	eventually(t, func() bool { return didAll("EngageDeliverFunction") })
 	// One that comes again as if the process had died before it could keep its answer.
-	key, repeated := uuid.NewString(), batch(time.Now())
-	post(batches, repeated, "Authorization", engage, "Idempotency-Key", key)
-	_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-		TableName:                 aws.String(stackname.IdempotencyTable(d.AWS.Stack)),
-		Key:                       dynamo.Item{"key": dynamo.String("engage#" + c.ClientID + "#" + key)},
+	again, repeated := uuid.NewString(), batch(time.Now())
+	post(batches, repeated, engage, key(again))
+	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName:                 aws.String(bundle.Table(stackname.IdempotencyTable)),
+		Key:                       dynamo.Item{"key": dynamo.String("engage#" + c.ClientID + "#" + again)},
 		UpdateExpression:          aws.String("SET lockedUntil = :past REMOVE answer"),
 		ConditionExpression:       aws.String("attribute_exists(answer)"),
 		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(0)},
 	})
 	require.NoError(t, err)
-	post(batches, repeated, "Authorization", engage, "Idempotency-Key", key)
-	push := member(post(batches, batch(time.Now().Add(time.Hour)), "Authorization", engage), "requestId")
-	call(http.MethodGet, pushes+"/"+push, "", "Authorization", engage)
+	post(batches, repeated, engage, key(again))
+	push := member(post(batches, batch(time.Now().Add(time.Hour)), engage), "requestId")
+	call(http.MethodGet, pushes+"/"+push, "", engage)
 	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-		TableName:                 aws.String(stackname.PushesTable(d.AWS.Stack)),
+		TableName:                 aws.String(bundle.Table(stackname.PushesTable)),
 		Key:                       dynamo.Item{"requestId": dynamo.String(push), "part": dynamo.String("meta")},
 		UpdateExpression:          aws.String("SET dueAt = :past"),
 		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(1)},
 	})
 	require.NoError(t, err)
 	require.NoError(t, bundle.TriggerSchedules(t.Context()))
-	call(http.MethodDelete, pushes+"/"+push, "", "Authorization", engage)
+	call(http.MethodDelete, pushes+"/"+push, "", engage)
 
 	product := func(referredType string) string {
-		return fmt.Sprintf(`{"productSpecification":{"id":%q},"@baseType":"product","@type":"OTT","@referredType":%q,"billingAccount":{"id":"1",
-			"contact":[{"contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]}}`, d.Product.ProductID, referredType)
+		return fmt.Sprintf(
+			`{"productSpecification":{"id":%q},"@baseType":"product","@type":"OTT","@referredType":%q,"billingAccount":{"id":"1",
+			"contact":[{"contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]}}`,
+			d.Product.ProductID,
+			referredType,
+		)
 	}
 	// One whose mail SES wants again later, one that the provider refuses, one that is mailed.
 	throttled := map[string]string{"X-Amzn-ErrorType": "TooManyRequestsException"}
-	require.NoError(t, bundle.Partners.Script("mail", standin.Answer{Status: 429, Headers: throttled, Body: `{"message":"Maximum sending rate exceeded."}`}))
+	require.NoError(
+		t,
+		bundle.Partners.Script(
+			"mail",
+			standin.Answer{Status: 429, Headers: throttled, Body: `{"message":"Maximum sending rate exceeded."}`},
+		),
+	)
 	products := "/dxp-ux/v1/" + d.Product.BusinessID + "/product"
-	credentials := []string{"client_id", d.Product.ClientID, "client_secret", d.Product.ClientSecret}
 	var id string
 	for _, referredType := range []string{d.Product.ReferredType, "UNKNOWN", d.Product.ReferredType} {
-		answer := post(products, product(referredType), append(credentials, "X-Correlation-ID", uuid.NewString())...)
+		answer := post(products, product(referredType), harness.DXPHeaders(d.Product.DemoClient, uuid.NewString()))
 		if referredType != "UNKNOWN" {
 			id = member(answer, "id")
 		}
 	}
-	call(http.MethodGet, products, "", credentials...)
-	call(http.MethodGet, products+"/"+id, "", credentials...)
+	call(http.MethodGet, products, "", harness.DXPHeaders(d.Product.DemoClient, ""))
+	call(http.MethodGet, products+"/"+id, "", harness.DXPHeaders(d.Product.DemoClient, ""))
 	for _, function := range []string{"ProductMailFunction", "ProductMailEventFunction"} {
 		eventually(t, func() bool { return didAll(function) })
 	}
@@ -178,17 +199,6 @@ func eventually(t *testing.T, done func() bool) {
 	for end := time.Now().Add(20 * time.Second); !done() && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-func do(t *testing.T, request *http.Request) string {
-	t.Helper()
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, response.Body.Close()) }()
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	require.Less(t, response.StatusCode, http.StatusInternalServerError, "%s", body)
-	return string(body)
 }
 
 // polling is what Lambda does with a function's role to bring it the messages of a queue.

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/local"
+	"carillon/tests/harness"
 )
 
 // recorder passes a function's AWS calls on to the emulators and notes what they need.
@@ -28,7 +28,7 @@ type recorder struct {
 	seen map[permission]bool
 }
 
-func newRecorder(t *testing.T, bundle *local.Bundle) *recorder {
+func newRecorder(t *testing.T, bundle *harness.Bundle) *recorder {
 	t.Helper()
 	emulators := bundle.Demo.AWS
 	r := &recorder{seen: map[permission]bool{}}
@@ -81,7 +81,8 @@ func (r *recorder) noteTables(operation string, body []byte, stack string) {
 		TableName    string
 		IndexName    string
 		RequestItems map[string]json.RawMessage
-		// What a transaction does, one of Put, Update, Delete and ConditionCheck each: it needs the permissions of those.
+		// What a transaction does, one of Put, Update, Delete and ConditionCheck each: it needs the permissions of
+		// those.
 		TransactItems []map[string]struct{ TableName string }
 	}
 	_ = json.Unmarshal(body, &call)
@@ -121,7 +122,12 @@ func (r *recorder) noteMail(t *testing.T, request *http.Request, body []byte, st
 	}
 	var call struct{ FromEmailAddress, ConfigurationSetName string }
 	assert.NoError(t, json.Unmarshal(body, &call))
-	assert.Equal(t, "activation@mail.example.com", call.FromEmailAddress, "the only address that the role's condition lets through")
+	assert.Equal(
+		t,
+		"activation@mail.example.com",
+		call.FromEmailAddress,
+		"the only address that the role's condition lets through",
+	)
 	assert.Equal(t, stack+"-mail", call.ConfigurationSetName)
 	r.note(permission{"ses:SendEmail", "identity/MailIdentity"})
 	r.note(permission{"ses:SendEmail", "configuration-set/MailConfigurationSet"})
@@ -142,7 +148,12 @@ func (r *recorder) noteQueue(operation string, body []byte, stack string) {
 	var call struct{ QueueURL string }
 	_ = json.Unmarshal(body, &call) // without regard to case: AWS spells it QueueUrl
 	// A batch needs the permission of what it is a batch of.
-	r.note(permission{"sqs:" + strings.TrimSuffix(operation, "Batch"), logicalID(path.Base(call.QueueURL), stack) + "Queue"})
+	r.note(
+		permission{
+			"sqs:" + strings.TrimSuffix(operation, "Batch"),
+			logicalID(path.Base(call.QueueURL), stack) + "Queue",
+		},
+	)
 }
 
 func (r *recorder) noteSecret(operation string, body []byte, stack string) {

@@ -1,5 +1,5 @@
-// Package samlocal runs the bundle under `sam local`, in Docker, against the emulators of the local run: what the SAM CLI
-// does with template.yaml, samconfig.toml and events/ is then seen to work rather than believed to.
+// Package samlocal runs the bundle under `sam local`, in Docker, against the emulators of the local run: what the SAM
+// CLI does with template.yaml, samconfig.toml and events/ is then seen to work rather than believed to.
 package samlocal
 
 import (
@@ -12,8 +12,8 @@ import (
 	"carillon/local/standin"
 )
 
-// Backend is all that the functions need: the emulators and stand-ins of a local run, provisioned, each reachable from a
-// container.
+// Backend is all that the functions need: the emulators and stand-ins of a local run, provisioned, each reachable from
+// a container.
 type Backend struct {
 	// Environment is the functions' variables by logical id, as `sam local --env-vars` takes them.
 	Environment map[string]map[string]string
@@ -54,20 +54,14 @@ func NewBackend(ctx context.Context, root string, say func(string)) (_ *Backend,
 		}
 		b.Environment[id] = variables
 	}
-	demo, err := json.Marshal(b.bundle.Demo)
-	if err != nil {
+	if b.Values, err = b.bundle.Demo.Values(); err != nil {
 		return nil, err
 	}
-	var members map[string]any
-	if err := json.Unmarshal(demo, &members); err != nil {
-		return nil, err
-	}
-	b.flatten("", members)
 	return b, nil
 }
 
-// HoldQueues leaves messages where they are and runs no schedule, so that a test sees what `sam local` alone does. Without
-// it the run's own processes deliver what functions of `sam local` accept.
+// HoldQueues leaves messages where they are and runs no schedule, so that a test sees what `sam local` alone does.
+// Without it the run's own processes deliver what functions of `sam local` accept.
 func (b *Backend) HoldQueues() {
 	b.bundle.PauseSchedules()
 	b.bundle.PauseQueues()
@@ -91,15 +85,4 @@ func (b *Backend) WriteEnvVars(file string) error {
 		return err
 	}
 	return os.WriteFile(file, append(raw, '\n'), 0o600)
-}
-
-func (b *Backend) flatten(prefix string, members map[string]any) {
-	for name, value := range members {
-		switch value := value.(type) {
-		case string:
-			b.Values[prefix+name] = value
-		case map[string]any:
-			b.flatten(prefix+name+".", value)
-		}
-	}
 }

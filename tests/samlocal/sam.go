@@ -135,7 +135,8 @@ func (c CLI) local(ctx context.Context, command string, args ...string) *exec.Cm
 	}, args...)...)
 }
 
-// command prepares sam with the project's samconfig.toml. It ends by an interrupt, so that sam can remove its containers.
+// command prepares sam with the project's samconfig.toml. It ends by an interrupt, so that sam can remove its
+// containers.
 func (c CLI) command(ctx context.Context, args ...string) *exec.Cmd {
 	n := 1
 	if args[0] == "local" {

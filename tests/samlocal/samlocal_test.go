@@ -16,13 +16,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local"
 	"carillon/tests/samlocal"
 )
 
 const root = "../.."
 
-// calls are one call per function that it can answer so only with what it read from, or wrote to, the emulators: a client's
-// secret, the signing key, a table. The order matters, for the tokens.
+// calls are one call per function that it can answer so only with what it read from, or wrote to, the emulators: a
+// client's secret, the signing key, a table. The order matters, for the tokens.
 var calls = []struct {
 	event  string // events/<event>.json, and the function's folder
 	id     string // the function's logical id
@@ -99,7 +100,7 @@ func TestSAMLocal(t *testing.T) {
 	t.Run("invoke", func(t *testing.T) {
 		for _, call := range calls {
 			file := filepath.Join(work, call.event+".json")
-			event, err := samlocal.FillEvent(filepath.Join(path, "events", call.event+".json"), backend.Values)
+			event, err := local.FillEvent(filepath.Join(path, "events", call.event+".json"), backend.Values)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(file, event, 0o600))
 
@@ -136,7 +137,7 @@ func TestSAMLocal(t *testing.T) {
 			if call.status == 0 {
 				continue
 			}
-			raw, err := samlocal.FillEvent(filepath.Join(path, "events", call.event+".json"), backend.Values)
+			raw, err := local.FillEvent(filepath.Join(path, "events", call.event+".json"), backend.Values)
 			require.NoError(t, err)
 			if call.served != 0 {
 				call.status, call.body = call.served, call.servedBody

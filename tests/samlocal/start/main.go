@@ -1,5 +1,6 @@
-// Command start serves the bundle under `sam local start-api`, against emulators that it starts, until it is interrupted.
-// It leaves what `sam local invoke` needs in .local/sam-local: the functions' variables and events that work.
+// Command start serves the bundle under `sam local start-api`, against emulators that it starts, until it is
+// interrupted. It leaves what `sam local invoke` needs in .local/sam-local: the functions' variables and events that
+// work.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 
+	"carillon/local"
 	"carillon/tests/samlocal"
 )
 
@@ -104,8 +106,8 @@ Ctrl-C stops it all.
 	}
 }
 
-// writeEvents fills in every event of the repository, with tokens that the running API grants, a push that it takes and a
-// product.
+// writeEvents fills in every event of the repository, with tokens that the running API grants, a push that it takes and
+// a product.
 func writeEvents(ctx context.Context, cli samlocal.CLI, into, api string, values map[string]string) error {
 	events := filepath.Join(cli.Root, "events")
 	// In this order: each needs what those before it granted.
@@ -114,7 +116,7 @@ func writeEvents(ctx context.Context, cli samlocal.CLI, into, api string, values
 		{"engage.token", "engage-token", "accessToken"},
 		{"engage.requestId", "engage-batch", "requestId"},
 	} {
-		event, err := samlocal.FillEvent(filepath.Join(events, grant.event+".json"), values)
+		event, err := local.FillEvent(filepath.Join(events, grant.event+".json"), values)
 		if err != nil {
 			return err
 		}
@@ -130,7 +132,7 @@ func writeEvents(ctx context.Context, cli samlocal.CLI, into, api string, values
 		return err
 	}
 	for _, file := range files {
-		event, err := samlocal.FillEvent(file, values)
+		event, err := local.FillEvent(file, values)
 		if err != nil {
 			return err
 		}
@@ -141,10 +143,11 @@ func writeEvents(ctx context.Context, cli samlocal.CLI, into, api string, values
 	return nil
 }
 
-// createProduct has the function do it: over HTTP, sam's server would drop the headers with an underscore in their name.
+// createProduct has the function do it: over HTTP, sam's server would drop the headers with an underscore in their
+// name.
 func createProduct(ctx context.Context, cli samlocal.CLI, events, into string, values map[string]string) error {
 	const name = "product-create.json"
-	event, err := samlocal.FillEvent(filepath.Join(events, name), values)
+	event, err := local.FillEvent(filepath.Join(events, name), values)
 	if err != nil {
 		return err
 	}
