@@ -12,12 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
 	"carillon/provision"
-	"carillon/shared/clientauth"
+	"carillon/shared/engage"
+	"carillon/shared/ott"
+	"carillon/shared/product"
 )
 
 //go:embed demo.yaml
@@ -116,26 +117,24 @@ func productKeys(c provision.Content) []string {
 // addClients makes the demo clients; each run has secrets of its own.
 func addClients(ctx context.Context, clients *provision.Clients, c provision.Content) (Demo, error) {
 	var demo Demo
-	demo.Engage = engage(c.Tenants[0])
-	demo.EngageOther = engage(c.Tenants[1])
+	demo.Engage = demoEngage(c.Tenants[0])
+	demo.EngageOther = demoEngage(c.Tenants[1])
 	business := c.Businesses[0]
 	demo.Product.BusinessID = business.ID
 	demo.Product.ProductID = business.Products[0].ProductSpecification
 	demo.Product.ReferredType = business.Products[0].ReferredType
-	inform := []string{clientauth.ScopeEngageInform}
-	ott := slices.DeleteFunc(clientauth.Scopes(), func(scope string) bool { return !strings.HasPrefix(scope, "ott_") })
 	for _, add := range []struct {
 		into *DemoClient
 		provision.Client
 	}{
-		{&demo.OTT, provision.Client{ID: "demo-ott", Tenant: "demo-brand", Scopes: ott}},
-		{&demo.OTTOther, provision.Client{ID: "demo-ott-other", Tenant: "other-brand", Scopes: ott}},
-		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Tenants[0].ID, Scopes: inform}},
+		{&demo.OTT, provision.Client{ID: "demo-ott", Tenant: "demo-brand", Scopes: ott.Scopes()}},
+		{&demo.OTTOther, provision.Client{ID: "demo-ott-other", Tenant: "other-brand", Scopes: ott.Scopes()}},
+		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Tenants[0].ID, Scopes: engage.Scopes()}},
 		{
 			&demo.EngageOther.DemoClient,
-			provision.Client{ID: "demo-engage-other", Tenant: c.Tenants[1].ID, Scopes: inform},
+			provision.Client{ID: "demo-engage-other", Tenant: c.Tenants[1].ID, Scopes: engage.Scopes()},
 		},
-		{&demo.Product.DemoClient, provision.Client{ID: "demo-product", Tenant: "demo-channel", Scopes: []string{clientauth.ScopeDXPProduct}}},
+		{&demo.Product.DemoClient, provision.Client{ID: "demo-product", Tenant: "demo-channel", Scopes: product.Scopes()}},
 	} {
 		secret, err := clients.Add(ctx, add.Client)
 		if err != nil {
@@ -146,7 +145,7 @@ func addClients(ctx context.Context, clients *provision.Clients, c provision.Con
 	return demo, nil
 }
 
-func engage(t provision.Tenant) DemoEngage {
+func demoEngage(t provision.Tenant) DemoEngage {
 	return DemoEngage{
 		ProgramContentUUID: t.Programs[0].UUID,
 		Variables:          t.Programs[0].Variables,

@@ -21,12 +21,18 @@ import (
 	"carillon/shared/backoff"
 	"carillon/shared/clientauth"
 	"carillon/shared/clock"
+	"carillon/shared/engage"
+	"carillon/shared/ott"
+	"carillon/shared/product"
 	"carillon/shared/stackname"
 )
 
+// Scopes returns every scope that a client can hold, of all domains.
+func Scopes() []string { return slices.Concat(ott.Scopes(), engage.Scopes(), product.Scopes()) }
+
 // KnownScopes names every scope, for a message or a help text.
 func KnownScopes() string {
-	return strings.Join(clientauth.Scopes(), ", ") + ", or " + clientauth.ScopeDXPProduct + ":PA for one country alone"
+	return strings.Join(Scopes(), ", ") + ", or " + product.ScopeProduct + ":PA for one country alone"
 }
 
 const (
@@ -45,8 +51,7 @@ var (
 	// nameBackoff is the wait before Add tries a removed client's name again.
 	nameBackoff = backoff.Policy{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 
-	tenantID  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-	countryID = regexp.MustCompile(`^[A-Z]{2}$`)
+	tenantID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 )
 
 // Client is an API client: who calls, on whose behalf, and what it may do.
@@ -90,11 +95,11 @@ func checkID(id string) Faults {
 }
 
 func knownScope(scope string) bool {
-	if slices.Contains(clientauth.Scopes(), scope) {
+	if slices.Contains(Scopes(), scope) {
 		return true
 	}
-	country, ok := strings.CutPrefix(scope, clientauth.ScopeDXPProduct+":")
-	return ok && countryID.MatchString(country)
+	country, ok := strings.CutPrefix(scope, product.ScopeProduct+":")
+	return ok && product.IsCountryCode(country)
 }
 
 // ClientInfo is what List tells of a client; it never holds a secret.

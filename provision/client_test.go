@@ -16,8 +16,10 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/provision"
-	"carillon/shared/clientauth"
 	"carillon/shared/clock/clocktest"
+	"carillon/shared/engage"
+	"carillon/shared/ott"
+	"carillon/shared/product"
 	"carillon/shared/stackname"
 )
 
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) { emulatortest.Main(m) }
 
 var acme = provision.Client{
 	ID: "acme@example.com", Tenant: "acme",
-	Scopes: []string{clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeDXPProduct + ":PA"},
+	Scopes: []string{ott.ScopeRegistrationWrite, product.ScopeProduct + ":PA"},
 }
 
 // stored is a version of a client's secret, "" when there is none.
@@ -69,7 +71,7 @@ func TestAddRefusesAnIdThatIsTaken(t *testing.T) {
 }
 
 func TestAddRefusesWhatCannotBeAClient(t *testing.T) {
-	scopes := []string{clientauth.ScopeEngageInform}
+	scopes := []string{engage.ScopeInform}
 	tests := map[string]struct {
 		client provision.Client
 		want   []string

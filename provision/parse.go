@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"carillon/shared/engage"
+	"carillon/shared/product"
 )
 
 // What a content file may hold, beyond the exported limits: far above any real use, and together below
@@ -92,7 +93,7 @@ func (p *parser) tenant(n *yaml.Node, path string) Tenant {
 	if m == nil {
 		return out
 	}
-	out.ID = p.pattern(n, m["tenant"], path+".tenant", tenantID, "must be 1 to 64 letters, digits, _ . -")
+	out.ID = p.pattern(n, m["tenant"], path+".tenant", tenantID.MatchString, "must be 1 to 64 letters, digits, _ . -")
 	p.unique(n, m["tenant"], path+".tenant", "provider", out.ID)
 	if m["aNumbers"] == nil {
 		// An omission must not take a tenant's numbers away; an empty list says that it is meant.
@@ -138,7 +139,7 @@ func (p *parser) program(n *yaml.Node, path string) Program {
 	out.Complete = p.boolean(n, m["complete"], path+".complete")
 	seen := map[string]bool{}
 	out.Variables = list(p, m["variables"], path+".variables", func(n *yaml.Node, path string) string {
-		name := p.pattern(n, n, path, variableName, "must be a letter or _, then letters, digits and _, at most 128")
+		name := p.pattern(n, n, path, variableName.MatchString, "must be a letter or _, then letters, digits and _, at most 128")
 		if name != "" && seen[name] {
 			p.fault(n, path, "%q is given twice", name)
 		}
@@ -158,7 +159,7 @@ func (p *parser) business(n *yaml.Node, path string) Business {
 	if m == nil {
 		return out
 	}
-	out.ID = p.pattern(n, m["id"], path+".id", countryID, "must be a country, two capital letters")
+	out.ID = p.pattern(n, m["id"], path+".id", product.IsCountryCode, "must be a country, two capital letters")
 	p.unique(n, m["id"], path+".id", "business", out.ID)
 	out.MerchantAccountKey = p.text(n, m["merchantAccountKey"], path+".merchantAccountKey")
 	seen := map[string]bool{}
@@ -180,7 +181,7 @@ func (p *parser) product(n *yaml.Node, path string) Product {
 	if m == nil {
 		return out
 	}
-	out.ReferredType = p.pattern(n, m["referredType"], path+".referredType", referredType, "must be 1 to 64 letters, digits, _ . -")
+	out.ReferredType = p.pattern(n, m["referredType"], path+".referredType", referredType.MatchString, "must be 1 to 64 letters, digits, _ . -")
 	out.ProductSpecification = p.text(n, m["productSpecification"], path+".productSpecification")
 	out.ProductKey = p.text(n, m["productKey"], path+".productKey")
 	out.OfferKey = p.text(n, m["offerKey"], path+".offerKey")
@@ -285,9 +286,9 @@ func (p *parser) text(parent, n *yaml.Node, path string) string {
 	return ""
 }
 
-func (p *parser) pattern(parent, n *yaml.Node, path string, want *regexp.Regexp, rule string) string {
+func (p *parser) pattern(parent, n *yaml.Node, path string, allowed func(string) bool, rule string) string {
 	s := p.scalar(parent, n, path)
-	if s != "" && !want.MatchString(s) {
+	if s != "" && !allowed(s) {
 		p.fault(n, path, "%s", rule)
 		return ""
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,8 +30,9 @@ const (
 )
 
 // FromEnvironment returns the configuration of a Lambda function: AWS_REGION and the role's credentials. Endpoints are
-// the SDK's own variables (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB, …): a function knows nothing of emulators.
-// It returns an error if the region or the credentials are missing.
+// the SDK's own variables (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB, …): a function knows nothing of emulators. So is
+// AWS_MAX_ATTEMPTS, for fewer tries than New has. It returns an error if the region or the credentials are missing, or if
+// AWS_MAX_ATTEMPTS is not a positive integer.
 func FromEnvironment() (aws.Config, error) {
 	region := os.Getenv("AWS_REGION")
 	if region == "" {
@@ -45,7 +47,14 @@ func FromEnvironment() (aws.Config, error) {
 	if !credentials.HasKeys() {
 		return aws.Config{}, errors.New("awsconfig: AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
 	}
-	config := New(region, aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+	attempts := maxAttempts
+	if text := os.Getenv("AWS_MAX_ATTEMPTS"); text != "" {
+		var err error
+		if attempts, err = strconv.Atoi(text); err != nil || attempts < 1 {
+			return aws.Config{}, errors.New("awsconfig: AWS_MAX_ATTEMPTS is not a positive integer")
+		}
+	}
+	config := newConfig(attempts, region, aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return credentials, nil
 	}))
 	config.BaseEndpoint = baseEndpoint()
@@ -57,6 +66,10 @@ func FromEnvironment() (aws.Config, error) {
 // eight times at most, within its context's time; calls are counted (CountCalls); and what AWS does not do in time, for
 // throttling, a failure of its own or the context's deadline, is a fault Unavailable.
 func New(region string, credentials aws.CredentialsProvider) aws.Config {
+	return newConfig(maxAttempts, region, credentials)
+}
+
+func newConfig(attempts int, region string, credentials aws.CredentialsProvider) aws.Config {
 	return aws.Config{
 		Region:      region,
 		Credentials: credentials,
@@ -65,7 +78,7 @@ func New(region string, credentials aws.CredentialsProvider) aws.Config {
 			WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = responseTimeout }),
 		Retryer: func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) {
-				o.MaxAttempts = maxAttempts
+				o.MaxAttempts = attempts
 				o.MaxBackoff = maxBackoff
 			})
 		},

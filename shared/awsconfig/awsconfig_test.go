@@ -33,7 +33,7 @@ func inLambda(t *testing.T, change map[string]string) {
 	t.Helper()
 	variables := map[string]string{
 		"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_SESSION_TOKEN": "session",
-		"AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_DYNAMODB": "", "AWS_ENDPOINT_URL_SECRETS_MANAGER": "",
+		"AWS_MAX_ATTEMPTS": "", "AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_DYNAMODB": "", "AWS_ENDPOINT_URL_SECRETS_MANAGER": "",
 	}
 	for name, value := range change {
 		variables[name] = value
@@ -191,6 +191,21 @@ func TestServiceThatIsNotThere(t *testing.T) {
 	_, err := client.GetItem(ctx, getItem)
 	require.Error(t, err)
 	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+}
+
+func TestMaxAttempts(t *testing.T) {
+	s := newService(t, func(_ int64, w http.ResponseWriter) { throttle(w) })
+	inLambda(t, map[string]string{"AWS_ENDPOINT_URL": s.URL, "AWS_MAX_ATTEMPTS": "2"})
+	config, err := awsconfig.FromEnvironment()
+	require.NoError(t, err)
+	_, err = dynamodb.NewFromConfig(config).GetItem(t.Context(), getItem)
+	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+	assert.EqualValues(t, 2, s.asked.Load())
+	for _, bad := range []string{"0", "-1", "many"} {
+		t.Setenv("AWS_MAX_ATTEMPTS", bad)
+		_, err := awsconfig.FromEnvironment()
+		assert.EqualError(t, err, "awsconfig: AWS_MAX_ATTEMPTS is not a positive integer", bad)
+	}
 }
 
 func TestRefusalIsNotRetried(t *testing.T) {

@@ -20,27 +20,11 @@ import (
 	"carillon/shared/secretstore"
 )
 
-// The scopes a client can hold.
-const (
-	ScopeOTTRegistrationRead  = "ott_registration_read"
-	ScopeOTTRegistrationWrite = "ott_registration_write"
-	ScopeOTTSend              = "ott_send"
-	ScopeEngageInform         = "engage_inform" // X-Federated-Purpose: inform
-	ScopeDXPProduct           = "dxp_product"   // every business unit; dxp_product:PA is for that one alone
-)
-
-// Scopes returns every scope that a client can hold.
-func Scopes() []string {
-	return []string{
-		ScopeOTTRegistrationRead, ScopeOTTRegistrationWrite, ScopeOTTSend, ScopeEngageInform, ScopeDXPProduct,
-	}
-}
-
 // Client is who presented valid credentials.
 type Client struct {
 	ID     string
 	Tenant string
-	Scopes []string
+	Scopes []string // of those that the domains have
 }
 
 // Has reports whether the client holds a scope.

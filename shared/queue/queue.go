@@ -33,14 +33,16 @@ var refusals = backoff.Policy{Min: 50 * time.Millisecond, Max: time.Second}
 type Delay struct{ seconds int32 }
 
 // NoLongerThan returns the delay that ends by d at the latest: early is what its receiver makes up for.
-func NoLongerThan(d time.Duration) Delay { return Delay{int32(bounded(d) / time.Second)} }
+func NoLongerThan(d time.Duration) Delay { return wholeSeconds(d) }
 
 // NoShorterThan returns the delay that ends after d at the earliest: a message that comes early would only go round again.
 func NoShorterThan(d time.Duration) Delay {
-	return Delay{int32((bounded(d) + time.Second - 1) / time.Second)}
+	return wholeSeconds(d + time.Second - 1)
 }
 
-func bounded(d time.Duration) time.Duration { return max(0, min(d, MaxDelay)) }
+func wholeSeconds(d time.Duration) Delay {
+	return Delay{int32(max(0, min(d, MaxDelay)) / time.Second)} //nolint:gosec // G115: 900 at the most
+}
 
 // Entry is a job on its way into the queue.
 type Entry[J any] struct {

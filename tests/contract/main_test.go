@@ -16,7 +16,7 @@ import (
 	"carillon/local"
 	"carillon/local/standin"
 	"carillon/provision"
-	"carillon/shared/clientauth"
+	"carillon/shared/ott"
 	"carillon/shared/stackname"
 	"carillon/tests/harness"
 )
@@ -116,9 +116,9 @@ func provisionMore(ctx context.Context) error {
 		into *local.DemoClient
 		provision.Client
 	}{
-		{&ottReader, provision.Client{ID: "contract-ott-reader", Tenant: "demo-brand", Scopes: []string{clientauth.ScopeOTTRegistrationRead}}},
-		{&ottTeammate, provision.Client{ID: "contract-ott-teammate", Tenant: "demo-brand", Scopes: []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite}}},
-		{&dxpTrinidad, provision.Client{ID: "contract-dxp-tt", Tenant: "contract-channel", Scopes: []string{clientauth.ScopeDXPProduct + ":" + otherCountry}}},
+		{&ottReader, provision.Client{ID: "contract-ott-reader", Tenant: "demo-brand", Scopes: []string{ott.ScopeRegistrationRead}}},
+		{&ottTeammate, provision.Client{ID: "contract-ott-teammate", Tenant: "demo-brand", Scopes: []string{ott.ScopeRegistrationRead, ott.ScopeRegistrationWrite}}},
+		{&dxpTrinidad, provision.Client{ID: "contract-dxp-tt", Tenant: "contract-channel", Scopes: []string{product.ScopeProduct + ":" + otherCountry}}},
 	} {
 		secret, err := clients.Add(ctx, add.Client)
 		if err != nil {

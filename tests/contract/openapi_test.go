@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"carillon/shared/clientauth"
+	"carillon/provision"
 	"carillon/tests/document"
 	"carillon/tests/harness"
 )
@@ -114,7 +114,7 @@ func TestOpenAPIHasEveryScope(t *testing.T) {
 			}
 		}
 	}
-	assert.ElementsMatch(t, clientauth.Scopes(), slices.Collect(maps.Keys(said)),
+	assert.ElementsMatch(t, provision.Scopes(), slices.Collect(maps.Keys(said)),
 		"shared/clientauth and the security schemes of openapi.yaml: a scope is in one of them alone")
 	for path, item := range description.Paths.Map() {
 		for method, operation := range item.Operations() {
@@ -123,7 +123,7 @@ func TestOpenAPIHasEveryScope(t *testing.T) {
 			}
 			for _, requirement := range *operation.Security {
 				for _, scopes := range requirement {
-					assert.Subset(t, clientauth.Scopes(), scopes, "%s %s", method, path)
+					assert.Subset(t, provision.Scopes(), scopes, "%s %s", method, path)
 				}
 			}
 		}
@@ -136,6 +136,6 @@ func TestREADMEKnowsItsScopes(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(harness.Root(), "README.md"))
 	require.NoError(t, err)
 	for _, shown := range scopeFlags.FindAllStringSubmatch(string(text), -1) {
-		assert.Contains(t, clientauth.Scopes(), shown[1], "README.md: there is no such scope")
+		assert.Contains(t, provision.Scopes(), shown[1], "README.md: there is no such scope")
 	}
 }

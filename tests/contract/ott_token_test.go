@@ -2,19 +2,18 @@ package contract_test
 
 import (
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 
+	"carillon/shared/ott"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"carillon/shared/clientauth"
 )
 
 // allOTTScopes are what a token of the demo's client has.
 var allOTTScopes = func() string {
-	return strings.Join(slices.DeleteFunc(clientauth.Scopes(), func(scope string) bool { return !strings.HasPrefix(scope, "ott_") }), " ")
+	return strings.Join(ott.Scopes(), " ")
 }()
 
 func ottCredentials() object {

@@ -18,7 +18,7 @@ import (
 
 	"carillon/local"
 	"carillon/provision"
-	"carillon/shared/clientauth"
+	"carillon/shared/ott"
 )
 
 var (
@@ -62,7 +62,7 @@ func ownTenant(t *testing.T) local.DemoClient {
 	t.Helper()
 	id := "contract-" + unique()
 	secret, err := provision.NewClients(bundle.SecretsManager(), bundle.Demo.AWS.Stack).Add(context.Background(), provision.Client{
-		ID: id, Tenant: id, Scopes: []string{clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite},
+		ID: id, Tenant: id, Scopes: []string{ott.ScopeRegistrationRead, ott.ScopeRegistrationWrite},
 	})
 	require.NoError(t, err)
 	secrets.add(secret)

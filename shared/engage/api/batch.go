@@ -9,7 +9,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"carillon/shared/clientauth"
 	"carillon/shared/clock"
 	"carillon/shared/engage"
 	"carillon/shared/fault"
@@ -73,7 +72,7 @@ func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 	if err != nil {
 		return nil, err
 	}
-	if !grant.Has(clientauth.ScopeEngageInform) {
+	if !grant.Has(engage.ScopeInform) {
 		return nil, fault.New(fault.Unauthenticated, "")
 	}
 	body, err := r.Body()

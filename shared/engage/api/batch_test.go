@@ -24,6 +24,7 @@ import (
 	"carillon/shared/clock/clocktest"
 	"carillon/shared/contenttable"
 	"carillon/shared/dynamo"
+	"carillon/shared/engage"
 	"carillon/shared/engage/api"
 	"carillon/shared/engage/schedule"
 	"carillon/shared/engage/store"
@@ -76,7 +77,7 @@ func newService(t *testing.T, stack, pushes string) *service {
 	require.NoError(t, err)
 	tokens := &token.Authority{Keys: key{}, KeyName: "key", Audience: "engage", Lifetime: time.Minute}
 	client := clientauth.Client{ID: "acme-client", Tenant: tenant}
-	bearer, err := tokens.Issue(t.Context(), client, []string{clientauth.ScopeEngageInform})
+	bearer, err := tokens.Issue(t.Context(), client, []string{engage.ScopeInform})
 	require.NoError(t, err)
 	log := slog.New(slog.DiscardHandler)
 	handler := &api.BatchHandler{

@@ -5,7 +5,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"carillon/shared/clientauth"
 	"carillon/shared/engage"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
@@ -18,7 +17,7 @@ func authenticatePush(ctx context.Context, tokens *token.Authority, r *httpapi.R
 	if err != nil {
 		return token.Grant{}, "", err
 	}
-	if !grant.Has(clientauth.ScopeEngageInform) {
+	if !grant.Has(engage.ScopeInform) {
 		return token.Grant{}, "", fault.New(fault.Unauthenticated, "")
 	}
 	id, ok := parseUUID(r.PathParameter("requestId"))

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"carillon/shared/clientauth"
+	"carillon/shared/engage"
 	"carillon/shared/environment"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
@@ -74,7 +75,7 @@ func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 		return nil, err
 	}
 	r.Client = client.ID
-	scopes, ok := clientauth.GrantScopes(client, []string{clientauth.ScopeEngageInform}, "")
+	scopes, ok := clientauth.GrantScopes(client, []string{engage.ScopeInform}, "")
 	if !ok {
 		return nil, fault.New(fault.Forbidden, "")
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"carillon/shared/clientauth"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
 	"carillon/shared/token"
@@ -24,7 +23,7 @@ type deleter interface {
 // Serve deletes a registration. It answers 204 once nothing is registered under the id; the same id can be registered
 // again at once.
 func (h *DeleteHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationWrite)
+	grant, err := authorize(ctx, h.Tokens, r, ott.ScopeRegistrationWrite)
 	if err != nil {
 		return nil, err
 	}

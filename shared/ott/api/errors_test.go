@@ -12,6 +12,7 @@ import (
 
 	"carillon/shared/clientauth"
 	"carillon/shared/fault"
+	"carillon/shared/ott"
 	"carillon/shared/ott/api"
 	"carillon/shared/ott/otttest"
 	"carillon/shared/secret"
@@ -32,7 +33,7 @@ func bearer(t *testing.T, scopes ...string) string {
 	return "Bearer " + signed
 }
 
-const writeScope = clientauth.ScopeOTTRegistrationWrite
+const writeScope = ott.ScopeRegistrationWrite
 
 // The rows of docs/contract.md §1 that need no store, as they come back on the wire.
 func TestContractRegistrationErrors(t *testing.T) {
@@ -101,7 +102,7 @@ func TestContractRegistrationErrors(t *testing.T) {
 			"Bearer " + engageToken, "application/json", "", otttest.SeedLINE, 401, unauthorized,
 		},
 		"token lacks the scope": {
-			bearer(t, clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTSend), "application/json", "",
+			bearer(t, ott.ScopeRegistrationRead, ott.ScopeSend), "application/json", "",
 			otttest.SeedLINE, 403, single("Insufficient Privileges", "20002"),
 		},
 		"token without a scope at all": {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
@@ -67,7 +66,7 @@ type registrations interface {
 // Serve answers a registration as it is now, without its credentials. One that another tenant holds is answered as one
 // that nobody has (docs/contract.md §1, row "unknown registration"), so that nobody learns who is registered.
 func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationRead)
+	grant, err := authorize(ctx, h.Tokens, r, ott.ScopeRegistrationRead)
 	if err != nil {
 		return nil, err
 	}

@@ -14,12 +14,13 @@ import (
 
 	"carillon/shared/clientauth"
 	"carillon/shared/dynamo"
+	"carillon/shared/ott"
 	"carillon/shared/ott/api"
 	"carillon/shared/ott/otttest"
 	"carillon/shared/secret"
 )
 
-const readScope = clientauth.ScopeOTTRegistrationRead
+const readScope = ott.ScopeRegistrationRead
 
 // bearerOf is the Authorization header of another tenant than that of bearer.
 func bearerOf(t *testing.T, tenant string, scopes ...string) string {
@@ -165,7 +166,7 @@ func TestContractRegistrationLifeErrors(t *testing.T) {
 	}
 	read, write := bearer(t, readScope), bearer(t, writeScope)
 	foreignRead, foreignWrite := bearerOf(t, "tenant-2", readScope), bearerOf(t, "tenant-2", writeScope)
-	noRead, noWrite := bearer(t, writeScope, clientauth.ScopeOTTSend), bearer(t, readScope, clientauth.ScopeOTTSend)
+	noRead, noWrite := bearer(t, writeScope, ott.ScopeSend), bearer(t, readScope, ott.ScopeSend)
 	for name, test := range map[string]struct {
 		function                        *endpoint
 		authorization, platform, id, qs string

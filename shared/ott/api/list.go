@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
@@ -78,7 +77,7 @@ type lister interface {
 // Serve answers a page of the tenant's registrations with a platform, as store.RegistrationReader.List has it: $page (1
 // if it is left out) of $pagesize (50) registrations. A page too large for Lambda is refused as a $pagesize that is.
 func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationRead)
+	grant, err := authorize(ctx, h.Tokens, r, ott.ScopeRegistrationRead)
 	if err != nil {
 		return nil, err
 	}

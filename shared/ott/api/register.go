@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
@@ -27,7 +26,7 @@ type registrar interface {
 // Serve registers a property, or overrides its registration. It answers 201 without a body once both the registration
 // and its credentials are kept.
 func (h *RegisterHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTRegistrationWrite)
+	grant, err := authorize(ctx, h.Tokens, r, ott.ScopeRegistrationWrite)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"carillon/shared/clientauth"
 	"carillon/shared/clock"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
@@ -49,7 +48,7 @@ type sendAnswer struct {
 // repeat is answered with the id of the first, which it enqueues if the first was not, or if the queue seems to have
 // lost it.
 func (h *SendHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTSend)
+	grant, err := authorize(ctx, h.Tokens, r, ott.ScopeSend)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
-	"carillon/shared/clientauth"
 	"carillon/shared/ott"
 	"carillon/shared/ott/api"
 	"carillon/shared/ott/otttest"
@@ -58,7 +57,7 @@ const (
 	noRecipient = "Either OttId or UserReference must be provided in the To object"
 )
 
-const sendScope = clientauth.ScopeOTTSend
+const sendScope = ott.ScopeSend
 
 // outbox is a queue that keeps what it takes, or fails.
 type outbox struct {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"carillon/shared/clientauth"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
@@ -41,7 +40,7 @@ type sendEvent struct {
 
 // Serve answers a message as it was sent, with its ottRequestId, and what has become of it so far, oldest first.
 func (h *SendStatusHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	grant, err := authorize(ctx, h.Tokens, r, clientauth.ScopeOTTSend)
+	grant, err := authorize(ctx, h.Tokens, r, ott.ScopeSend)
 	if err != nil {
 		return nil, err
 	}

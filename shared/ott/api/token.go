@@ -12,14 +12,10 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/jsonbody"
+	"carillon/shared/ott"
 	"carillon/shared/secret"
 	"carillon/shared/token"
 )
-
-// knownScopes are the scopes of this API, in the order in which a token lists them.
-var knownScopes = []string{
-	clientauth.ScopeOTTRegistrationRead, clientauth.ScopeOTTRegistrationWrite, clientauth.ScopeOTTSend,
-}
 
 // The faults of POST /v2/token beside those that every API has: error codes of RFC 6749 §5.2.
 const (
@@ -59,7 +55,7 @@ func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 		return nil, err
 	}
 	r.Client = client.ID
-	scopes, ok := clientauth.GrantScopes(client, knownScopes, request.Scope.Text)
+	scopes, ok := clientauth.GrantScopes(client, ott.Scopes(), request.Scope.Text)
 	if !ok {
 		return nil, fault.New(invalidScope, "the client does not hold the requested scope")
 	}

@@ -67,11 +67,11 @@ func authenticate(
 // mayAsk reports whether a client may ask for a business unit. One that is not served is nobody's: a client of this API
 // learns that from the request's validation.
 func mayAsk(client clientauth.Client, businessID string, served bool) bool {
-	if client.Has(clientauth.ScopeDXPProduct) || client.Has(clientauth.ScopeDXPProduct+":"+businessID) {
+	if client.Has(product.ScopeProduct) || client.Has(product.ScopeProduct+":"+businessID) {
 		return true
 	}
 	for _, scope := range client.Scopes {
-		if strings.HasPrefix(scope, clientauth.ScopeDXPProduct+":") {
+		if strings.HasPrefix(scope, product.ScopeProduct+":") {
 			return !served
 		}
 	}

@@ -160,7 +160,7 @@ func deployAt(t *testing.T, clock clock.Clock, dynamoDB, queue answer) *bundle {
 		},
 	})
 	require.NoError(t, err)
-	b.client = provision.Client{ID: "demo-product", Tenant: tenant, Scopes: []string{clientauth.ScopeDXPProduct}}
+	b.client = provision.Client{ID: "demo-product", Tenant: tenant, Scopes: []string{product.ScopeProduct}}
 	b.password = b.addClient(b.client)
 
 	b.bango = standin.NewBango(providerUsername, providerPassword, []string{"DISNEY_PLUS_PA"})

@@ -13,8 +13,8 @@ import (
 
 	"carillon/local/emulatortest"
 	"carillon/provision"
-	"carillon/shared/clientauth"
 	"carillon/shared/dynamo"
+	"carillon/shared/ott"
 	"carillon/shared/product"
 )
 
@@ -120,7 +120,7 @@ func TestTheSameRequestGetsTheFirstAnswerAgain(t *testing.T) {
 	assert.Len(t, b.requests(), 1)
 
 	other := b.post("c-1", validBody, func(e *events.APIGatewayV2HTTPRequest) {
-		client := provision.Client{ID: "another-client", Tenant: tenant, Scopes: []string{clientauth.ScopeDXPProduct}}
+		client := provision.Client{ID: "another-client", Tenant: tenant, Scopes: []string{product.ScopeProduct}}
 		e.Headers["client_id"], e.Headers["client_secret"] = client.ID, b.addClient(client)
 	})
 	assert.Equal(t, http.StatusCreated, other.StatusCode)
@@ -224,8 +224,8 @@ func TestCreateRefusesCredentialsIndistinguishably(t *testing.T) {
 
 func TestCreateRefusesAClientThatIsNotAllowedForTheBusiness(t *testing.T) {
 	b := deploy(t, nil)
-	panama := provision.Client{ID: "panama-only", Tenant: tenant, Scopes: []string{clientauth.ScopeDXPProduct + ":PA"}}
-	ott := provision.Client{ID: "ott-only", Tenant: tenant, Scopes: []string{clientauth.ScopeOTTSend}}
+	panama := provision.Client{ID: "panama-only", Tenant: tenant, Scopes: []string{product.ScopeProduct + ":PA"}}
+	ott := provision.Client{ID: "ott-only", Tenant: tenant, Scopes: []string{ott.ScopeSend}}
 	passwords := map[string]string{b.client.ID: b.password, panama.ID: b.addClient(panama), ott.ID: b.addClient(ott)}
 	tests := []struct {
 		client, business, body string

@@ -27,6 +27,8 @@ import (
 	"carillon/shared/contenttable"
 	"carillon/shared/dynamo"
 	"carillon/shared/httpapi"
+	"carillon/shared/ott"
+	"carillon/shared/product"
 	"carillon/shared/product/api"
 	"carillon/shared/product/store"
 	"carillon/shared/secret"
@@ -48,13 +50,13 @@ type secrets map[string]string
 
 var readingClients = secrets{
 	"reader": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` +
-		clientauth.ScopeDXPProduct + `"]}`,
+		product.ScopeProduct + `"]}`,
 	"other-reader": `{"secret":"` + readPassword + `","tenant":"` + otherTenant + `","scopes":["` +
-		clientauth.ScopeDXPProduct + `"]}`,
+		product.ScopeProduct + `"]}`,
 	"reader-of-pa": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` +
-		clientauth.ScopeDXPProduct + `:PA"]}`,
+		product.ScopeProduct + `:PA"]}`,
 	"ott-client": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":["` +
-		clientauth.ScopeOTTSend + `"]}`,
+		ott.ScopeSend + `"]}`,
 	"almost-reader": `{"secret":"` + readPassword + `","tenant":"` + tenant + `","scopes":[]}`,
 }
 
