@@ -118,7 +118,7 @@ func provisionMore(ctx context.Context) error {
 	}{
 		{&ottReader, provision.Client{ID: "contract-ott-reader", Tenant: "demo-brand", Scopes: []string{ott.ScopeRegistrationRead}}},
 		{&ottTeammate, provision.Client{ID: "contract-ott-teammate", Tenant: "demo-brand", Scopes: []string{ott.ScopeRegistrationRead, ott.ScopeRegistrationWrite}}},
-		{&dxpTrinidad, provision.Client{ID: "contract-dxp-tt", Tenant: "contract-channel", Scopes: []string{product.ScopeProduct + ":" + otherCountry}}},
+		{&dxpTrinidad, provision.Client{ID: "contract-dxp-tt", Tenant: "contract-channel", Scopes: []string{"dxp_product:" + otherCountry}}},
 	} {
 		secret, err := clients.Add(ctx, add.Client)
 		if err != nil {
