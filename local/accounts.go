@@ -17,8 +17,8 @@ import (
 	"carillon/shared/stackname"
 )
 
-// platformAccounts lets the stand-ins for Messenger and LINE know the pages and channels that are registered here, as if
-// their owners had them there.
+// platformAccounts lets the stand-ins for Messenger and LINE know the pages and channels that are registered here, as
+// if their owners had them there.
 type platformAccounts struct {
 	items       *dynamodb.Client
 	table       string
@@ -55,7 +55,10 @@ func (a platformAccounts) Page(ctx context.Context, accessToken string) (*standi
 			case err != nil:
 				return nil, err
 			case credentials.PageAccessToken.Reveal() == accessToken:
-				return &standin.Page{Name: dynamo.GetString(item, "name"), ApplicationSecret: credentials.ApplicationSecret.Reveal()}, nil
+				return &standin.Page{
+					Name:              dynamo.GetString(item, "name"),
+					ApplicationSecret: credentials.ApplicationSecret.Reveal(),
+				}, nil
 			}
 		}
 	}

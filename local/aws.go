@@ -21,7 +21,10 @@ func (b *Bundle) AWSConfig() aws.Config {
 
 // DynamoDB is a client of the bundle's tables.
 func (b *Bundle) DynamoDB() *dynamodb.Client {
-	return dynamodb.NewFromConfig(b.AWSConfig(), func(o *dynamodb.Options) { o.BaseEndpoint = aws.String(b.emulators.DynamoDB) })
+	return dynamodb.NewFromConfig(
+		b.AWSConfig(),
+		func(o *dynamodb.Options) { o.BaseEndpoint = aws.String(b.emulators.DynamoDB) },
+	)
 }
 
 // SecretsManager is a client of the bundle's secrets.

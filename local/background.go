@@ -81,11 +81,14 @@ func (b *Bundle) feed(t *template.Template, functions []template.Function) error
 			if !ok {
 				return fmt.Errorf("%s takes messages from %s, which is not in the template", f.LogicalID, m.QueueARN)
 			}
-			b.background.mappings = append(b.background.mappings, mapping{queue: id, Mapping: eventsource.Start(eventsource.Config{
-				Client: b.SQS(), URL: b.background.urls[id], ARN: m.QueueARN, Function: function,
-				BatchSize: m.BatchSize, Concurrency: b.concurrency(m),
-				ReportBatchItemFailures: m.ReportBatchItemFailures, Paused: m.Disabled, Log: b.options.Log,
-			})})
+			b.background.mappings = append(
+				b.background.mappings,
+				mapping{queue: id, Mapping: eventsource.Start(eventsource.Config{
+					Client: b.SQS(), URL: b.background.urls[id], ARN: m.QueueARN, Function: function,
+					BatchSize: m.BatchSize, Concurrency: b.concurrency(m),
+					ReportBatchItemFailures: m.ReportBatchItemFailures, Paused: m.Disabled, Log: b.options.Log,
+				})},
+			)
 		}
 		for _, s := range f.Schedules {
 			schedules = append(schedules, schedule.Schedule{

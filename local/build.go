@@ -112,7 +112,9 @@ func (b builder) build(ctx context.Context, ids []string) (map[string]string, er
 // out by itself whether it has something to do, but takes half a second for each function.
 func (b builder) fingerprint(ctx context.Context) (string, error) {
 	sum := sha256.New()
-	toolchain, err := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOFLAGS", "GOEXPERIMENT", "GOWORK", "GOAMD64", "GOARM64").Output()
+	toolchain, err := exec.CommandContext(ctx, "go", "env",
+		"GOVERSION", "GOFLAGS", "GOEXPERIMENT", "GOWORK", "GOAMD64", "GOARM64").
+		Output()
 	if err != nil {
 		return "", fmt.Errorf("asking go for its version: %w", err)
 	}

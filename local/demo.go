@@ -129,12 +129,18 @@ func addClients(ctx context.Context, clients *provision.Clients, c provision.Con
 	}{
 		{&demo.OTT, provision.Client{ID: "demo-ott", Tenant: "demo-brand", Scopes: ott.Scopes()}},
 		{&demo.OTTOther, provision.Client{ID: "demo-ott-other", Tenant: "other-brand", Scopes: ott.Scopes()}},
-		{&demo.Engage.DemoClient, provision.Client{ID: "demo-engage", Tenant: c.Tenants[0].ID, Scopes: engage.Scopes()}},
+		{
+			&demo.Engage.DemoClient,
+			provision.Client{ID: "demo-engage", Tenant: c.Tenants[0].ID, Scopes: engage.Scopes()},
+		},
 		{
 			&demo.EngageOther.DemoClient,
 			provision.Client{ID: "demo-engage-other", Tenant: c.Tenants[1].ID, Scopes: engage.Scopes()},
 		},
-		{&demo.Product.DemoClient, provision.Client{ID: "demo-product", Tenant: "demo-channel", Scopes: product.Scopes()}},
+		{
+			&demo.Product.DemoClient,
+			provision.Client{ID: "demo-product", Tenant: "demo-channel", Scopes: product.Scopes()},
+		},
 	} {
 		secret, err := clients.Add(ctx, add.Client)
 		if err != nil {

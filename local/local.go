@@ -83,8 +83,8 @@ type Bundle struct {
 	BaseURL string
 	// Demo is the content of demo.json: clients, content, endpoints.
 	Demo Demo
-	// Partners are the stand-ins. Gateway is the device gateway among them, Mail has the mails that SES accepted, Events what
-	// was put on the event buses, and OTT is Messenger and LINE.
+	// Partners are the stand-ins. Gateway is the device gateway among them, Mail has the mails that SES accepted,
+	// Events what was put on the event buses, and OTT is Messenger and LINE.
 	Partners *standin.Server
 	Gateway  *standin.Gateway
 	Mail     *standin.Mail
@@ -115,7 +115,12 @@ func Start(ctx context.Context, options Options) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bundle{options: options, functions: map[string]*lambda.Function{}, failed: make(chan error, 1), closed: make(chan struct{})}
+	b := &Bundle{
+		options:   options,
+		functions: map[string]*lambda.Function{},
+		failed:    make(chan error, 1),
+		closed:    make(chan struct{}),
+	}
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -236,7 +241,11 @@ func (b *Bundle) reason(err error) error {
 func (b *Bundle) listen() (err error) {
 	b.listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(b.options.Port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("port %d is in use: end what listens there, or choose another one with PORT=%d", b.options.Port, b.options.Port+1)
+		return fmt.Errorf(
+			"port %d is in use: end what listens there, or choose another one with PORT=%d",
+			b.options.Port,
+			b.options.Port+1,
+		)
 	}
 	if err != nil {
 		return fmt.Errorf("listening on port %d: %w", b.options.Port, err)
@@ -263,7 +272,13 @@ func (b *Bundle) provision(ctx context.Context, t *template.Template, content pr
 	}
 	ddb, sm := b.DynamoDB(), b.SecretsManager()
 	b.progressf("creating tables, queues, secrets, rules, clients and content")
-	clients := stack.Clients{DynamoDB: ddb, SecretsManager: sm, SQS: b.SQS(), EventBridge: b.EventBridge(), SESv2: b.SESv2()}
+	clients := stack.Clients{
+		DynamoDB:       ddb,
+		SecretsManager: sm,
+		SQS:            b.SQS(),
+		EventBridge:    b.EventBridge(),
+		SESv2:          b.SESv2(),
+	}
 	err = stack.Create(ctx, t, clients, map[string]string{
 		stackname.ProviderSecret(b.options.Stack): string(credentials),
 		stackname.GatewaySecret(b.options.Stack):  b.Demo.Gateway.Secret,
@@ -283,7 +298,12 @@ func (b *Bundle) provision(ctx context.Context, t *template.Template, content pr
 	}
 	demo.BaseURL = b.BaseURL
 	demo.Gateway = DemoGateway{URL: b.gatewayURL(), Secret: b.Demo.Gateway.Secret}
-	demo.AWS = DemoEmulators{DynamoDB: b.emulators.DynamoDB, Endpoint: b.emulators.AWS, Region: region, Stack: b.options.Stack}
+	demo.AWS = DemoEmulators{
+		DynamoDB: b.emulators.DynamoDB,
+		Endpoint: b.emulators.AWS,
+		Region:   region,
+		Stack:    b.options.Stack,
+	}
 	b.Demo = demo
 	return nil
 }

@@ -78,7 +78,16 @@ func TestBundle(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "bash", "-ec", examples).CombinedOutput()
 		require.NoError(t, err, string(out))
 		answers := regexp.MustCompile(`(?m)^HTTP/1\.1 (\d+)`).FindAllStringSubmatch(string(out), -1)
-		shown := strings.Count(examples, "curl -sS -i") - strings.Count(examples, "_TOKEN=$(") - strings.Count(examples, "# and to take away")
+		shown := strings.Count(
+			examples,
+			"curl -sS -i",
+		) - strings.Count(
+			examples,
+			"_TOKEN=$(",
+		) - strings.Count(
+			examples,
+			"# and to take away",
+		)
 		assert.Len(t, answers, shown, string(out))
 		for _, function := range requests(t) {
 			if function == "ott-delete" {
@@ -102,7 +111,12 @@ func TestBundle(t *testing.T) {
 	})
 
 	t.Run("mails what product-create asks for, and tells what became of it", func(t *testing.T) {
-		require.Eventually(t, func() bool { return len(bundle.Mail.Messages()) == 1 }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(
+			t,
+			func() bool { return len(bundle.Mail.Messages()) == 1 },
+			20*time.Second,
+			10*time.Millisecond,
+		)
 		mail := bundle.Mail.Messages()[0]
 		assert.Equal(t, "activation@mail.example.com", mail.From)
 		assert.Equal(t, "abc@gmail.com", mail.To)
@@ -118,7 +132,12 @@ func TestBundle(t *testing.T) {
 	})
 
 	t.Run("feeds functions from queues and schedules", func(t *testing.T) {
-		require.Eventually(t, func() bool { return len(bundle.Gateway.Pushes()) > 0 }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(
+			t,
+			func() bool { return len(bundle.Gateway.Pushes()) > 0 },
+			20*time.Second,
+			10*time.Millisecond,
+		)
 		push := bundle.Gateway.Pushes()[0]
 		assert.Empty(t, push.Refused, "the secret that the template declares is the stand-in's")
 		assert.Contains(t, get(t, bundle.BaseURL+"/_local/gateway"), push.WebhookID())
@@ -133,26 +152,41 @@ func TestBundle(t *testing.T) {
 		}, 20*time.Second, 10*time.Millisecond)
 		sent := bundle.OTT.Requests()[0]
 		assert.Equal(t, http.StatusOK, sent.Status, "its token and its proof are those of the registration")
-		assert.Equal(t, "messenger /v2.6/me/messages graph.facebook.com", sent.Platform+" "+sent.Path+" "+sent.Headers["host"])
+		assert.Equal(
+			t,
+			"messenger /v2.6/me/messages graph.facebook.com",
+			sent.Platform+" "+sent.Path+" "+sent.Headers["host"],
+		)
 		assert.Contains(t, get(t, bundle.BaseURL+"/_local/ott"), `"platform":"messenger"`)
 		assert.Contains(t, get(t, bundle.BaseURL+"/_local/"), "SFMC Engineers to 6000000000000001")
-		assert.Contains(t, get(t, bundle.BaseURL+"/_local/events"), `"detailType":"Messenger Event"`, "what they post is published")
+		assert.Contains(
+			t,
+			get(t, bundle.BaseURL+"/_local/events"),
+			`"detailType":"Messenger Event"`,
+			"what they post is published",
+		)
 	})
 
 	t.Run("lets a test hold and purge a queue", func(t *testing.T) {
 		bundle.PauseQueues()
 		url := aws.String(bundle.QueueURL("DeliveryQueue"))
-		_, err := bundle.SQS().SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: url, MessageBody: aws.String("no message")})
+		_, err := bundle.SQS().
+			SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: url, MessageBody: aws.String("no message")})
 		require.NoError(t, err)
 		for range 2 { // more often than AWS would
 			require.NoError(t, bundle.PurgeQueue(t.Context(), "DeliveryQueue"))
 		}
 		bundle.ResumeQueues()
-		out, err := bundle.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: url, AttributeNames: []types.QueueAttributeName{"All"}})
+		out, err := bundle.SQS().
+			GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: url, AttributeNames: []types.QueueAttributeName{"All"}})
 		require.NoError(t, err)
 		assert.Equal(t, "0", out.Attributes["ApproximateNumberOfMessages"])
 		assert.Equal(t, "360", out.Attributes["VisibilityTimeout"])
-		assert.JSONEq(t, `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:carillon-local-delivery-dead","maxReceiveCount":5}`, out.Attributes["RedrivePolicy"])
+		assert.JSONEq(
+			t,
+			`{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:carillon-local-delivery-dead","maxReceiveCount":5}`,
+			out.Attributes["RedrivePolicy"],
+		)
 	})
 
 	t.Run("answers as API Gateway without a route", func(t *testing.T) {

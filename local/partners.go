@@ -54,10 +54,13 @@ func (b *Bundle) gatewayURL() string {
 	return b.Partners.URL("gateway")
 }
 
-// connect puts the stand-ins for AWS in front of the emulator, and tells those for the platforms who is registered. What
-// mails are sent from is no part of a stack: whoever deploys has it verified before.
+// connect puts the stand-ins for AWS in front of the emulator, and tells those for the platforms who is registered.
+// What mails are sent from is no part of a stack: whoever deploys has it verified before.
 func (b *Bundle) connect(ctx context.Context, t *template.Template, clients stack.Clients) error {
-	_, err := clients.SESv2.CreateEmailIdentity(ctx, &sesv2.CreateEmailIdentityInput{EmailIdentity: aws.String(mailIdentity)})
+	_, err := clients.SESv2.CreateEmailIdentity(
+		ctx,
+		&sesv2.CreateEmailIdentityInput{EmailIdentity: aws.String(mailIdentity)},
+	)
 	if err != nil {
 		return fmt.Errorf("verifying %s: %w", mailIdentity, err)
 	}

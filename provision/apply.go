@@ -101,7 +101,10 @@ func PlanContent(ctx context.Context, ddb *dynamodb.Client, table string, c Cont
 		}
 		for _, sort := range sortedKeys(held) {
 			plan.Steps = append(plan.Steps, Step{Remove, owner.name, what(sort)})
-			removals = append(removals, types.WriteRequest{DeleteRequest: &types.DeleteRequest{Key: key(owner.pk, sort)}})
+			removals = append(
+				removals,
+				types.WriteRequest{DeleteRequest: &types.DeleteRequest{Key: key(owner.pk, sort)}},
+			)
 		}
 	}
 	plan.writes = append(plan.writes, removals...)
@@ -157,7 +160,10 @@ func partition(ctx context.Context, ddb *dynamodb.Client, table, pk string) (map
 // write sends one batch until all of it is done: DynamoDB may leave a part of it unprocessed when it throttles.
 func write(ctx context.Context, ddb *dynamodb.Client, c clock.Clock, table string, batch []types.WriteRequest) error {
 	for try := 1; ; try++ {
-		out, err := ddb.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{table: batch}})
+		out, err := ddb.BatchWriteItem(
+			ctx,
+			&dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{table: batch}},
+		)
 		if err != nil {
 			return err
 		}
@@ -166,7 +172,9 @@ func write(ctx context.Context, ddb *dynamodb.Client, c clock.Clock, table strin
 			return nil
 		}
 		if try == batchTries {
-			return errors.New("DynamoDB keeps throttling the content table: apply the same file again later to complete it")
+			return errors.New(
+				"DynamoDB keeps throttling the content table: apply the same file again later to complete it",
+			)
 		}
 		if err := batchBackoff.Sleep(ctx, c, try); err != nil {
 			return err
@@ -196,7 +204,8 @@ func same(a, b dynamo.Item) bool {
 	return true
 }
 
-// what turns a sort key into words: "program#3e1b…" into "program 3e1b…". A product's specification may hold a # itself.
+// what turns a sort key into words: "program#3e1b…" into "program 3e1b…". A product's specification may hold a #
+// itself.
 func what(sort string) string {
 	switch sort {
 	case numbersSort:

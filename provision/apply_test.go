@@ -68,8 +68,15 @@ func TestApplyContentWritesAProductsName(t *testing.T) {
 	apply(t, table, full)
 	named := strings.Replace(full, "offerKey: OFFER", "offerKey: OFFER, name: Disney+", 1)
 	assert.Equal(t, 1, apply(t, table, named).Count(provision.Update))
-	assert.Equal(t, map[string]types.AttributeValue{"productKey": text("DISNEY_PLUS_PA"), "offerKey": text("OFFER"), "name": text("Disney+")},
-		read(t, table)["business#PA product#DISNEY#12#3"])
+	assert.Equal(
+		t,
+		map[string]types.AttributeValue{
+			"productKey": text("DISNEY_PLUS_PA"),
+			"offerKey":   text("OFFER"),
+			"name":       text("Disney+"),
+		},
+		read(t, table)["business#PA product#DISNEY#12#3"],
+	)
 }
 
 // read returns everything there is, by "pk sk".
@@ -108,15 +115,27 @@ func TestApplyContentWritesTheItemsThatTheFunctionsRead(t *testing.T) {
 		"provider#acme program#" + program2, "provider#acme program#" + program1,
 	}, names(items))
 	assert.Equal(t, 6, summary.Count(provision.Create))
-	assert.Equal(t, map[string]types.AttributeValue{"merchantAccountKey": text("merchant")}, items["business#PA business"])
+	assert.Equal(
+		t,
+		map[string]types.AttributeValue{"merchantAccountKey": text("merchant")},
+		items["business#PA business"],
+	)
 	assert.Equal(t, map[string]types.AttributeValue{"productKey": text("DISNEY_PLUS_PA"), "offerKey": text("OFFER")},
 		items["business#PA product#DISNEY#12#3"])
-	assert.ElementsMatch(t, []string{"+5014008029", "+5013509988"}, items["provider#acme anumbers"]["numbers"].(*types.AttributeValueMemberSS).Value)
+	assert.ElementsMatch(
+		t,
+		[]string{"+5014008029", "+5013509988"},
+		items["provider#acme anumbers"]["numbers"].(*types.AttributeValueMemberSS).Value,
+	)
 	assert.Equal(t, map[string]types.AttributeValue{
 		"name": text("Sales"), "numbers": &types.AttributeValueMemberSS{Value: []string{"+5014008029"}},
 	}, items["provider#acme group#"+group1])
 	assert.Equal(t, map[string]types.AttributeValue{
-		"name": text("Demo"), "complete": &types.AttributeValueMemberBOOL{Value: true}, "content": text(`{"headline":"Hi"}`),
+		"name": text(
+			"Demo",
+		),
+		"complete":  &types.AttributeValueMemberBOOL{Value: true},
+		"content":   text(`{"headline":"Hi"}`),
 		"variables": &types.AttributeValueMemberL{Value: []types.AttributeValue{text("MY_VAR")}},
 	}, items["provider#acme program#"+program1])
 	assert.Equal(t, map[string]types.AttributeValue{
@@ -130,12 +149,16 @@ func TestApplyContentTwiceChangesNothing(t *testing.T) {
 	apply(t, table, full)
 	before := read(t, table)
 	writes := atomic.Int32{}
-	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation != "Query" {
-			writes.Add(1)
-		}
-		return false
-	})
+	endpoint := emulatortest.Between(
+		t,
+		emulatortest.DynamoDBEndpoint(),
+		func(_ http.ResponseWriter, call emulatortest.Call) bool {
+			if call.Operation != "Query" {
+				writes.Add(1)
+			}
+			return false
+		},
+	)
 
 	summary, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDBAt(endpoint), table, parse(t, full))
 
@@ -235,27 +258,34 @@ func TestApplyContentSendsAgainWhatIsLeftUnprocessed(t *testing.T) {
 	table := newTable(t)
 	var calls atomic.Int32
 	// DynamoDB under load: of the first two batches it does only the first item.
-	endpoint := emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation != "BatchWriteItem" || calls.Add(1) > 2 {
-			return false
-		}
-		var batch struct{ RequestItems map[string][]json.RawMessage }
-		if !assert.NoError(t, json.Unmarshal([]byte(call.Body), &batch)) {
-			return false
-		}
-		rest := batch.RequestItems[table][1:]
-		batch.RequestItems[table] = batch.RequestItems[table][:1]
-		less, err := json.Marshal(batch)
-		if !assert.NoError(t, err) {
-			return false
-		}
-		if sent := call.Send(string(less)); !assert.Equal(t, http.StatusOK, sent.Code, sent.Body) {
-			return false
-		}
-		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-		assert.NoError(t, json.NewEncoder(w).Encode(map[string]any{"UnprocessedItems": map[string]any{table: rest}}))
-		return true
-	})
+	endpoint := emulatortest.Between(
+		t,
+		emulatortest.DynamoDBEndpoint(),
+		func(w http.ResponseWriter, call emulatortest.Call) bool {
+			if call.Operation != "BatchWriteItem" || calls.Add(1) > 2 {
+				return false
+			}
+			var batch struct{ RequestItems map[string][]json.RawMessage }
+			if !assert.NoError(t, json.Unmarshal([]byte(call.Body), &batch)) {
+				return false
+			}
+			rest := batch.RequestItems[table][1:]
+			batch.RequestItems[table] = batch.RequestItems[table][:1]
+			less, err := json.Marshal(batch)
+			if !assert.NoError(t, err) {
+				return false
+			}
+			if sent := call.Send(string(less)); !assert.Equal(t, http.StatusOK, sent.Code, sent.Body) {
+				return false
+			}
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			assert.NoError(
+				t,
+				json.NewEncoder(w).Encode(map[string]any{"UnprocessedItems": map[string]any{table: rest}}),
+			)
+			return true
+		},
+	)
 
 	_, err := provision.ApplyContent(t.Context(), emulatortest.DynamoDBAt(endpoint), table, parse(t, full))
 

@@ -71,15 +71,27 @@ func (c Client) Check() error {
 		faults = append(faults, err...)
 	}
 	if !tenantID.MatchString(c.Tenant) {
-		faults = append(faults, Fault{Path: "tenant", Message: fmt.Sprintf("%q must be 1 to 64 letters, digits, _ . -", c.Tenant)})
+		faults = append(
+			faults,
+			Fault{Path: "tenant", Message: fmt.Sprintf("%q must be 1 to 64 letters, digits, _ . -", c.Tenant)},
+		)
 	}
 	if len(c.Scopes) == 0 || len(c.Scopes) > maxScopes {
-		faults = append(faults, Fault{Path: "scope", Message: fmt.Sprintf("must be given once to %d times; known: %s", maxScopes, KnownScopes())})
+		faults = append(
+			faults,
+			Fault{
+				Path:    "scope",
+				Message: fmt.Sprintf("must be given once to %d times; known: %s", maxScopes, KnownScopes()),
+			},
+		)
 	}
 	for i, scope := range c.Scopes {
 		switch {
 		case !knownScope(scope):
-			faults = append(faults, Fault{Path: "scope", Message: fmt.Sprintf("%q is unknown; known: %s", scope, KnownScopes())})
+			faults = append(
+				faults,
+				Fault{Path: "scope", Message: fmt.Sprintf("%q is unknown; known: %s", scope, KnownScopes())},
+			)
 		case slices.Contains(c.Scopes[:i], scope):
 			faults = append(faults, Fault{Path: "scope", Message: fmt.Sprintf("%q is given twice", scope)})
 		}
@@ -167,7 +179,11 @@ func (c *Clients) Add(ctx context.Context, client Client) (string, error) {
 		case !dying:
 			return "", err
 		case try == nameTries:
-			return "", fmt.Errorf("client %q was removed a moment ago and AWS still holds its name, try again in a minute: %w", client.ID, err)
+			return "", fmt.Errorf(
+				"client %q was removed a moment ago and AWS still holds its name, try again in a minute: %w",
+				client.ID,
+				err,
+			)
 		}
 		// Deleting for good what is only scheduled for deletion frees its name. Restoring it instead would
 		// bring the removed secret back to life, if only as the previous version.
@@ -247,7 +263,10 @@ func (c *Clients) rotated(ctx context.Context, name string, stages map[string][]
 		return time.Time{}, nil // spares a call for each client that was never rotated
 	}
 	var current, previous time.Time
-	pages := secretsmanager.NewListSecretVersionIdsPaginator(c.sm, &secretsmanager.ListSecretVersionIdsInput{SecretId: &name})
+	pages := secretsmanager.NewListSecretVersionIdsPaginator(
+		c.sm,
+		&secretsmanager.ListSecretVersionIdsInput{SecretId: &name},
+	)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -351,7 +370,10 @@ func (c *Clients) StackExists(ctx context.Context) error {
 }
 
 func (c *Clients) delete(ctx context.Context, name string) error {
-	_, err := c.sm.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: &name, ForceDeleteWithoutRecovery: aws.Bool(true)})
+	_, err := c.sm.DeleteSecret(
+		ctx,
+		&secretsmanager.DeleteSecretInput{SecretId: &name, ForceDeleteWithoutRecovery: aws.Bool(true)},
+	)
 	if isA[*types.ResourceNotFoundException](err) {
 		return nil
 	}

@@ -76,21 +76,43 @@ func TestAddRefusesWhatCannotBeAClient(t *testing.T) {
 		client provision.Client
 		want   []string
 	}{
-		"short id":         {provision.Client{ID: "abcd", Tenant: "t", Scopes: scopes}, []string{`client id "abcd" must be`}},
-		"slash in id":      {provision.Client{ID: "abc/def", Tenant: "t", Scopes: scopes}, []string{`client id "abc/def" must be`}},
-		"long id":          {provision.Client{ID: strings.Repeat("a", 129), Tenant: "t", Scopes: scopes}, []string{"client id"}},
-		"no tenant":        {provision.Client{ID: "abcde", Scopes: scopes}, []string{`tenant "" must be`}},
-		"# in tenant":      {provision.Client{ID: "abcde", Tenant: "a#b", Scopes: scopes}, []string{`tenant "a#b" must be`}},
-		"no scope":         {provision.Client{ID: "abcde", Tenant: "t"}, []string{"scope must be given", "ott_send"}},
-		"scope twice":      {provision.Client{ID: "abcde", Tenant: "t", Scopes: append(scopes, scopes...)}, []string{`"engage_inform" is given twice`}},
-		"unknown scope":    {provision.Client{ID: "abcde", Tenant: "t", Scopes: []string{"engage"}}, []string{`scope "engage" is unknown; known: ott_registration_read`}},
-		"country in lower": {provision.Client{ID: "abcde", Tenant: "t", Scopes: []string{"dxp_product:pa"}}, []string{`"dxp_product:pa" is unknown`}},
+		"short id": {
+			provision.Client{ID: "abcd", Tenant: "t", Scopes: scopes},
+			[]string{`client id "abcd" must be`},
+		},
+		"slash in id": {
+			provision.Client{ID: "abc/def", Tenant: "t", Scopes: scopes},
+			[]string{`client id "abc/def" must be`},
+		},
+		"long id": {
+			provision.Client{ID: strings.Repeat("a", 129), Tenant: "t", Scopes: scopes},
+			[]string{"client id"},
+		},
+		"no tenant": {provision.Client{ID: "abcde", Scopes: scopes}, []string{`tenant "" must be`}},
+		"# in tenant": {
+			provision.Client{ID: "abcde", Tenant: "a#b", Scopes: scopes},
+			[]string{`tenant "a#b" must be`},
+		},
+		"no scope": {provision.Client{ID: "abcde", Tenant: "t"}, []string{"scope must be given", "ott_send"}},
+		"scope twice": {
+			provision.Client{ID: "abcde", Tenant: "t", Scopes: append(scopes, scopes...)},
+			[]string{`"engage_inform" is given twice`},
+		},
+		"unknown scope": {
+			provision.Client{ID: "abcde", Tenant: "t", Scopes: []string{"engage"}},
+			[]string{`scope "engage" is unknown; known: ott_registration_read`},
+		},
+		"country in lower": {
+			provision.Client{ID: "abcde", Tenant: "t", Scopes: []string{"dxp_product:pa"}},
+			[]string{`"dxp_product:pa" is unknown`},
+		},
 		"everything": {provision.Client{ID: "a", Tenant: "/", Scopes: []string{"x", "y"}},
 			[]string{"client id", "tenant", `"x" is unknown`, `"y" is unknown`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := provision.NewClients(emulatortest.SecretsManager(), emulatortest.StackName()).Add(t.Context(), test.client)
+			_, err := provision.NewClients(emulatortest.SecretsManager(), emulatortest.StackName()).
+				Add(t.Context(), test.client)
 			require.ErrorAs(t, err, new(provision.Faults))
 			for _, want := range test.want {
 				assert.ErrorContains(t, err, want)
@@ -134,10 +156,14 @@ func TestListShowsTheStacksClientsInOrder(t *testing.T) {
 
 func TestListNeedsNoRightToReadSecrets(t *testing.T) {
 	var operations []string
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(_ http.ResponseWriter, call emulatortest.Call) bool {
-		operations = append(operations, call.Operation)
-		return false
-	})
+	endpoint := emulatortest.Between(
+		t,
+		emulatortest.AWSEndpoint(),
+		func(_ http.ResponseWriter, call emulatortest.Call) bool {
+			operations = append(operations, call.Operation)
+			return false
+		},
+	)
 	stack := emulatortest.StackName()
 	clients := provision.NewClients(emulatortest.SecretsManager(), stack)
 	_, err := clients.Add(t.Context(), acme)
@@ -234,7 +260,11 @@ func TestARemovedClientComesBackAsAnother(t *testing.T) {
 	secret, err := clients.Add(t.Context(), other)
 	require.NoError(t, err)
 	assert.JSONEq(t, document(secret), stored(t, sm, stack, acme.ID, "AWSCURRENT"))
-	assert.Empty(t, stored(t, sm, stack, acme.ID, "AWSPREVIOUS"), "the removed secret must not live on as the previous one")
+	assert.Empty(
+		t,
+		stored(t, sm, stack, acme.ID, "AWSPREVIOUS"),
+		"the removed secret must not live on as the previous one",
+	)
 }
 
 // scheduledForDeletion is what AWS says of a name that is not free yet.
@@ -245,13 +275,17 @@ const scheduledForDeletion = "You can't create this secret because a secret with
 // InvalidRequestException, and goes on doing so for a moment after the name was freed for good.
 func TestAddTakesTheNameOfAClientScheduledForDeletion(t *testing.T) {
 	var refusals atomic.Int32
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation != "CreateSecret" || refusals.Add(1) > 2 {
-			return false
-		}
-		refuse(w, "InvalidRequestException", scheduledForDeletion)
-		return true
-	})
+	endpoint := emulatortest.Between(
+		t,
+		emulatortest.AWSEndpoint(),
+		func(w http.ResponseWriter, call emulatortest.Call) bool {
+			if call.Operation != "CreateSecret" || refusals.Add(1) > 2 {
+				return false
+			}
+			refuse(w, "InvalidRequestException", scheduledForDeletion)
+			return true
+		},
+	)
 	sm, stack := emulatortest.SecretsManager(), emulatortest.StackName()
 	_, err := provision.NewClients(sm, stack).Add(t.Context(), acme)
 	require.NoError(t, err)
@@ -310,7 +344,11 @@ func TestAddTakesTheNameThatTheEmulatorStillHolds(t *testing.T) {
 func TestStackExists(t *testing.T) {
 	sm := emulatortest.SecretsManager()
 	require.NoError(t, provision.NewClients(sm, emulatortest.Deploy(t)).StackExists(t.Context()))
-	require.ErrorIs(t, provision.NewClients(sm, emulatortest.StackName()).StackExists(t.Context()), provision.ErrNoStack)
+	require.ErrorIs(
+		t,
+		provision.NewClients(sm, emulatortest.StackName()).StackExists(t.Context()),
+		provision.ErrNoStack,
+	)
 	require.EqualError(t, provision.NewClients(sm, "a/b").StackExists(t.Context()), stackname.Check("a/b").Error())
 }
 

@@ -139,7 +139,13 @@ func (p *parser) program(n *yaml.Node, path string) Program {
 	out.Complete = p.boolean(n, m["complete"], path+".complete")
 	seen := map[string]bool{}
 	out.Variables = list(p, m["variables"], path+".variables", func(n *yaml.Node, path string) string {
-		name := p.pattern(n, n, path, variableName.MatchString, "must be a letter or _, then letters, digits and _, at most 128")
+		name := p.pattern(
+			n,
+			n,
+			path,
+			variableName.MatchString,
+			"must be a letter or _, then letters, digits and _, at most 128",
+		)
 		if name != "" && seen[name] {
 			p.fault(n, path, "%q is given twice", name)
 		}
@@ -181,7 +187,13 @@ func (p *parser) product(n *yaml.Node, path string) Product {
 	if m == nil {
 		return out
 	}
-	out.ReferredType = p.pattern(n, m["referredType"], path+".referredType", referredType.MatchString, "must be 1 to 64 letters, digits, _ . -")
+	out.ReferredType = p.pattern(
+		n,
+		m["referredType"],
+		path+".referredType",
+		referredType.MatchString,
+		"must be 1 to 64 letters, digits, _ . -",
+	)
 	out.ProductSpecification = p.text(n, m["productSpecification"], path+".productSpecification")
 	out.ProductKey = p.text(n, m["productKey"], path+".productKey")
 	out.OfferKey = p.text(n, m["offerKey"], path+".offerKey")

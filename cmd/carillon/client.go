@@ -66,7 +66,8 @@ Example:
     carillon client add acme-shop --tenant acme --scope dxp_product:PA > acme-shop.secret`
 }
 
-// Validate refuses a client that cannot be, before anything is called. What is missing altogether is the parser's to say.
+// Validate refuses a client that cannot be, before anything is called. What is missing altogether is the parser's to
+// say.
 func (c *ClientAddCmd) Validate() error {
 	if c.ID == "" || c.Tenant == "" || len(c.Scope) == 0 {
 		return nil
@@ -174,9 +175,19 @@ func (c *ClientRotateCmd) Run(ctx context.Context, streams *Streams, target *Tar
 	now := time.Now().UTC()
 	until := now.Add(c.Window).Truncate(time.Second)
 	if !last.IsZero() && last.Add(c.Window).After(now) {
-		note(streams, "The secret from before %s was still valid and has stopped working with this second rotation.", moment(last))
+		note(
+			streams,
+			"The secret from before %s was still valid and has stopped working with this second rotation.",
+			moment(last),
+		)
 	}
-	note(streams, "Rotated client %s in %s. The secret until now stays valid until %s. The new one is shown this once:", c.ID, b.where, moment(until))
+	note(
+		streams,
+		"Rotated client %s in %s. The secret until now stays valid until %s. The new one is shown this once:",
+		c.ID,
+		b.where,
+		moment(until),
+	)
 	return issued{ClientID: c.ID, ClientSecret: secret, PreviousValidUntil: &until}.print(streams, c.Output)
 }
 

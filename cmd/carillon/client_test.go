@@ -15,7 +15,18 @@ import (
 func TestTheLifeOfAClient(t *testing.T) {
 	stackName := emulatortest.Deploy(t)
 	flags := []string{"--stack", stackName}
-	add := append([]string{"client", "add", "acme-ott", "--tenant", "acme", "--scope", "ott_registration_write", "--scope=dxp_product:PA"}, flags...)
+	add := append(
+		[]string{
+			"client",
+			"add",
+			"acme-ott",
+			"--tenant",
+			"acme",
+			"--scope",
+			"ott_registration_write",
+			"--scope=dxp_product:PA",
+		},
+		flags...)
 
 	r := run(t, append([]string{"client", "list"}, flags...)...)
 	assert.Empty(t, r.stdout)
@@ -36,13 +47,21 @@ func TestTheLifeOfAClient(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
 	require.Len(t, lines, 2)
 	assert.Equal(t, []string{"CLIENT", "TENANT", "SCOPES", "CREATED", "ROTATED"}, strings.Fields(lines[0]))
-	assert.Regexp(t, `^acme-ott +acme +ott_registration_write,dxp_product:PA +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +-$`, lines[1])
+	assert.Regexp(
+		t,
+		`^acme-ott +acme +ott_registration_write,dxp_product:PA +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +-$`,
+		lines[1],
+	)
 
 	r = run(t, append([]string{"client", "rotate", "acme-ott", "--window", "2h"}, flags...)...)
 	second := r.stdout
 	assert.Regexp(t, `^[A-Za-z0-9_-]{43}\n$`, second)
 	assert.NotEqual(t, first, second)
-	assert.Contains(t, r.stderr, "The secret until now stays valid until "+time.Now().UTC().Add(2*time.Hour).Format("2006-01-02"))
+	assert.Contains(
+		t,
+		r.stderr,
+		"The secret until now stays valid until "+time.Now().UTC().Add(2*time.Hour).Format("2006-01-02"),
+	)
 	assert.NotContains(t, r.stderr, "second rotation")
 
 	r = run(t, append([]string{"client", "rotate", "acme-ott"}, flags...)...)
@@ -75,7 +94,22 @@ func TestCredentialsAsJSON(t *testing.T) {
 		return out
 	}
 
-	added := read(run(t, "client", "add", "acme-engage", "--tenant", "acme", "--scope", "engage_inform", "-o", "json", "--stack", stackName))
+	added := read(
+		run(
+			t,
+			"client",
+			"add",
+			"acme-engage",
+			"--tenant",
+			"acme",
+			"--scope",
+			"engage_inform",
+			"-o",
+			"json",
+			"--stack",
+			stackName,
+		),
+	)
 	rotated := read(run(t, "client", "rotate", "acme-engage", "--output=json", "--stack", stackName))
 
 	assert.Len(t, added.ClientSecret, 43)

@@ -80,7 +80,12 @@ func (c *ContentApplyCmd) read(stdin io.Reader) (provision.Content, error) {
 	}
 	content, err := provision.ParseContent(in)
 	if faults, ok := errors.AsType[provision.Faults](err); ok {
-		return provision.Content{}, fmt.Errorf("%s has %s, nothing was changed:\n%w", name, plural(len(faults), "fault"), err)
+		return provision.Content{}, fmt.Errorf(
+			"%s has %s, nothing was changed:\n%w",
+			name,
+			plural(len(faults), "fault"),
+			err,
+		)
 	}
 	if err != nil {
 		return provision.Content{}, fmt.Errorf("cannot read %s: %w", name, err)

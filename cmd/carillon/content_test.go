@@ -21,18 +21,33 @@ businesses:
 
 func TestContentApply(t *testing.T) {
 	stackName := emulatortest.Deploy(t)
-	example := []string{"content", "apply", "--stack", stackName, "-f", filepath.Join("..", "..", "content.example.yaml")}
+	example := []string{
+		"content",
+		"apply",
+		"--stack",
+		stackName,
+		"-f",
+		filepath.Join("..", "..", "content.example.yaml"),
+	}
 
 	r := run(t, append(example, "--dry-run")...)
 	assert.Contains(t, r.stdout, "create provider acme-calls: program 3e1b9b27-d1f9-4c8d-800f-bb534d6928d6\n")
-	assert.Contains(t, r.stdout, "Dry run, nothing was changed in stack "+stackName+" in us-east-1: 5 to create, 0 to update, 0 to remove, 0 unchanged.\n")
+	assert.Contains(
+		t,
+		r.stdout,
+		"Dry run, nothing was changed in stack "+stackName+" in us-east-1: 5 to create, 0 to update, 0 to remove, 0 unchanged.\n",
+	)
 
 	r = run(t, example...)
 	assert.Contains(t, r.stdout, "create business PA: product DISNEY disney-plus\n")
 	assert.Contains(t, r.stdout, "5 created, 0 updated, 0 removed, 0 unchanged.\n")
 
 	r = run(t, example...)
-	assert.Equal(t, "Applied to stack "+stackName+" in us-east-1: 0 created, 0 updated, 0 removed, 5 unchanged.\n", r.stdout)
+	assert.Equal(
+		t,
+		"Applied to stack "+stackName+" in us-east-1: 0 created, 0 updated, 0 removed, 5 unchanged.\n",
+		r.stdout,
+	)
 
 	r = call{stdin: smaller}.run(t, "content", "apply", "--stack", stackName, "-f", "-")
 	require.Zero(t, r.status, r.stderr)
@@ -46,7 +61,20 @@ Applied to stack `+stackName+` in us-east-1: 0 created, 2 updated, 3 removed, 0 
 }
 
 func TestContentApplyAsJSON(t *testing.T) {
-	r := call{stdin: smaller}.run(t, "content", "apply", "--stack", emulatortest.Deploy(t), "-f", "-", "--dry-run", "-o", "json")
+	r := call{
+		stdin: smaller,
+	}.run(
+		t,
+		"content",
+		"apply",
+		"--stack",
+		emulatortest.Deploy(t),
+		"-f",
+		"-",
+		"--dry-run",
+		"-o",
+		"json",
+	)
 
 	require.Zero(t, r.status, r.stderr)
 	var out struct {

@@ -28,10 +28,14 @@ func explain(err error) string {
 		return explainAPI(err, api)
 	}
 	if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "dial" {
-		return fmt.Sprintf("nothing answers at %s. With --local: is `make run` still running? Otherwise check the network and --region", failed.Addr)
+		return fmt.Sprintf(
+			"nothing answers at %s. With --local: is `make run` still running? Otherwise check the network and --region",
+			failed.Addr,
+		)
 	}
 	// The SDK has no type for it.
-	if strings.Contains(err.Error(), "get credentials:") || strings.Contains(err.Error(), "failed to refresh cached credentials") {
+	if strings.Contains(err.Error(), "get credentials:") ||
+		strings.Contains(err.Error(), "failed to refresh cached credentials") {
 		return "no AWS credentials: sign in (`aws sso login`, `aws configure`), or choose a profile with --profile; --local needs none"
 	}
 	return err.Error()
@@ -41,8 +45,16 @@ func explainAPI(err error, api smithy.APIError) string {
 	switch api.ErrorCode() {
 	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation":
 		return fmt.Sprintf("not allowed: these credentials lack %s. AWS says: %s", action(err), api.ErrorMessage())
-	case "ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "IncompleteSignature":
-		return fmt.Sprintf("AWS does not accept these credentials (%s): sign in again, or choose others with --profile", api.ErrorCode())
+	case "ExpiredTokenException",
+		"ExpiredToken",
+		"UnrecognizedClientException",
+		"InvalidClientTokenId",
+		"InvalidSignatureException",
+		"IncompleteSignature":
+		return fmt.Sprintf(
+			"AWS does not accept these credentials (%s): sign in again, or choose others with --profile",
+			api.ErrorCode(),
+		)
 	case "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded":
 		return "AWS is throttling: wait a moment and do the same again, nothing is lost"
 	}

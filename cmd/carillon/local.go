@@ -63,9 +63,22 @@ func (c *LocalCmd) Run(ctx context.Context, streams *Streams) error {
 		return err
 	}
 	defer bundle.Close()
-	say(fmt.Sprintf("carillon: serving %s after %.1f s; what the partners receive: %s/_local/; Ctrl-C stops it", bundle.BaseURL, time.Since(start).Seconds(), bundle.BaseURL))
+	say(
+		fmt.Sprintf(
+			"carillon: serving %s after %.1f s; what the partners receive: %s/_local/; Ctrl-C stops it",
+			bundle.BaseURL,
+			time.Since(start).Seconds(),
+			bundle.BaseURL,
+		),
+	)
 	if provider != "" {
-		say(fmt.Sprintf("carillon: your provider is called with user %s and password %s", bundle.ProviderUsername, bundle.ProviderPassword))
+		say(
+			fmt.Sprintf(
+				"carillon: your provider is called with user %s and password %s",
+				bundle.ProviderUsername,
+				bundle.ProviderPassword,
+			),
+		)
 	}
 	examples, err := bundle.Examples()
 	if err != nil {
@@ -128,7 +141,9 @@ func projectRoot() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("call this within the project: there is no folder with template.yaml and Makefile here or above")
+			return "", errors.New(
+				"call this within the project: there is no folder with template.yaml and Makefile here or above",
+			)
 		}
 		dir = parent
 	}

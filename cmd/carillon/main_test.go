@@ -45,7 +45,8 @@ func withCarillon(run func() int) (int, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	carillon = filepath.Join(dir, "carillon")
-	if out, err := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=auto", "-o", carillon, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=auto", "-o", carillon, ".").
+		CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("building the command: %w\n%s", err, out)
 	}
 	return run(), nil
@@ -83,8 +84,13 @@ func (c call) command(t *testing.T, args ...string) *exec.Cmd {
 	command.Dir = c.dir
 	command.Stdin = strings.NewReader(c.stdin)
 	command.Env = append([]string{
-		"HOME=" + t.TempDir(), "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=" + emulatortest.Region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
-		"AWS_ENDPOINT_URL=" + emulatortest.AWSEndpoint(), "AWS_ENDPOINT_URL_DYNAMODB=" + emulatortest.DynamoDBEndpoint(),
+		"HOME=" + t.TempDir(),
+		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_REGION=" + emulatortest.Region,
+		"AWS_ACCESS_KEY_ID=test",
+		"AWS_SECRET_ACCESS_KEY=test",
+		"AWS_ENDPOINT_URL=" + emulatortest.AWSEndpoint(),
+		"AWS_ENDPOINT_URL_DYNAMODB=" + emulatortest.DynamoDBEndpoint(),
 	}, c.environment...)
 	return command
 }
@@ -99,9 +105,14 @@ func run(t *testing.T, args ...string) result {
 
 func TestHelpOfEachCommand(t *testing.T) {
 	tests := map[string][]string{
-		"":              {"client add", "content apply", "push redrive", "--stack", "--local"},
-		"client":        {"client add", "client list", "client rotate", "client remove"},
-		"client add":    {"--tenant", "--scope", "ott_registration_read", "carillon client add acme-ott --tenant acme --scope"},
+		"":       {"client add", "content apply", "push redrive", "--stack", "--local"},
+		"client": {"client add", "client list", "client rotate", "client remove"},
+		"client add": {
+			"--tenant",
+			"--scope",
+			"ott_registration_read",
+			"carillon client add acme-ott --tenant acme --scope",
+		},
 		"client list":   {"carillon client list --output json"},
 		"client rotate": {"24h", "carillon client rotate acme-ott"},
 		"client remove": {"carillon client remove acme-ott"},
@@ -113,8 +124,21 @@ func TestHelpOfEachCommand(t *testing.T) {
 		"push watch":    {"--every", "Ctrl-C", "carillon push watch 329f83c4"},
 		"push redrive":  {"--dry-run", "--sample", "sqs:GetQueueUrl", "carillon push redrive --dry-run"},
 		"ott":           {"ott sweep", "ott callback"},
-		"ott sweep":     {"--older-than", "--dry-run", "dynamodb:Scan", "restore-secret", "carillon ott sweep --dry-run"},
-		"ott callback":  {"--text", "--file", "--verify", "--url", "secretsmanager:GetSecretValue", "carillon ott callback messenger 1732555047025799 --local"},
+		"ott sweep": {
+			"--older-than",
+			"--dry-run",
+			"dynamodb:Scan",
+			"restore-secret",
+			"carillon ott sweep --dry-run",
+		},
+		"ott callback": {
+			"--text",
+			"--file",
+			"--verify",
+			"--url",
+			"secretsmanager:GetSecretValue",
+			"carillon ott callback messenger 1732555047025799 --local",
+		},
 		"content apply": {"--file", "--dry-run", "carillon content apply -f content.yaml"},
 	}
 	for command, want := range tests {
@@ -132,7 +156,11 @@ func TestVersion(t *testing.T) {
 	built, err := buildinfo.ReadFile(carillon)
 	require.NoError(t, err)
 	assert.Equal(t, "carillon "+version.Text(built)+"\n", run(t, "--version").stdout, "it says what it was built from")
-	assert.Regexp(t, `^carillon \S+ \(commit (unknown|[0-9a-f]{7}( modified)?), go1\..*\)\n$`, run(t, "--version").stdout)
+	assert.Regexp(
+		t,
+		`^carillon \S+ \(commit (unknown|[0-9a-f]{7}( modified)?), go1\..*\)\n$`,
+		run(t, "--version").stdout,
+	)
 }
 
 func TestWrongUsage(t *testing.T) {
@@ -140,26 +168,77 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"nothing":            {nil, []string{`expected one of "client", "content", "push", "ott", "local"`, "carillon --help"}},
-		"unknown command":    {[]string{"client", "frob"}, []string{"unexpected argument frob", "carillon client --help"}},
-		"unknown flag":       {[]string{"client", "list", "--frob"}, []string{"unknown flag --frob"}},
-		"nothing to add":     {[]string{"client", "add"}, []string{"missing flags: --scope=SCOPE,..., --tenant=TENANT"}},
-		"no id":              {[]string{"client", "add", "--tenant", "t", "--scope", "ott_send"}, []string{`expected "<id>"`}},
-		"all that is wrong":  {[]string{"client", "add", "ab", "--tenant", "a/b", "--scope", "x"}, []string{`client id "ab"`, `tenant "a/b"`, `scope "x" is unknown; known: ott_registration_read`}},
-		"no file":            {[]string{"content", "apply"}, []string{"missing flags: --file=FILE", "carillon content apply --help"}},
-		"format":             {[]string{"client", "list", "-o", "xml"}, []string{`must be one of "text","json"`}},
-		"profile with local": {[]string{"client", "list", "--local", "--profile", "p"}, []string{"can't be used together"}},
-		"no push":            {[]string{"push", "status"}, []string{`expected "<request-id>"`, "carillon push status --help"}},
-		"no request id":      {[]string{"push", "cancel", "12"}, []string{`"12" is not a request id`}},
-		"two ways to page":   {[]string{"push", "status", somePush, "--all", "--next", "Ag"}, []string{"can't be used together"}},
-		"page":               {[]string{"push", "status", somePush, "--limit", "0"}, []string{"--limit is a number from 1 to 1000"}},
-		"no pause":           {[]string{"push", "watch", somePush, "--every", "0s"}, []string{"--every is a duration of at least 10ms"}},
-		"sample":             {[]string{"push", "redrive", "--sample", "101"}, []string{"--sample is a number from 0 to 100"}},
-		"age":                {[]string{"ott", "sweep", "--older-than", "59s"}, []string{"--older-than is a duration of at least 1m"}},
-		"no platform":        {[]string{"ott", "callback", "telegram", "1"}, []string{`must be one of "messenger","line" but got "telegram"`}},
-		"plain http":         {[]string{"ott", "callback", "line", "1", "--url", "http://example.com"}, []string{"--url is the https URL"}},
-		"two callbacks":      {[]string{"ott", "callback", "line", "1", "--verify", "--text", "a"}, []string{"can't be used together"}},
-		"window":             {[]string{"client", "rotate", "acme-ott", "--window", "1d"}, []string{"expected duration"}},
+		"nothing": {
+			nil,
+			[]string{`expected one of "client", "content", "push", "ott", "local"`, "carillon --help"},
+		},
+		"unknown command": {
+			[]string{"client", "frob"},
+			[]string{"unexpected argument frob", "carillon client --help"},
+		},
+		"unknown flag": {[]string{"client", "list", "--frob"}, []string{"unknown flag --frob"}},
+		"nothing to add": {
+			[]string{"client", "add"},
+			[]string{"missing flags: --scope=SCOPE,..., --tenant=TENANT"},
+		},
+		"no id": {
+			[]string{"client", "add", "--tenant", "t", "--scope", "ott_send"},
+			[]string{`expected "<id>"`},
+		},
+		"all that is wrong": {
+			[]string{"client", "add", "ab", "--tenant", "a/b", "--scope", "x"},
+			[]string{`client id "ab"`, `tenant "a/b"`, `scope "x" is unknown; known: ott_registration_read`},
+		},
+		"no file": {
+			[]string{"content", "apply"},
+			[]string{"missing flags: --file=FILE", "carillon content apply --help"},
+		},
+		"format": {[]string{"client", "list", "-o", "xml"}, []string{`must be one of "text","json"`}},
+		"profile with local": {
+			[]string{"client", "list", "--local", "--profile", "p"},
+			[]string{"can't be used together"},
+		},
+		"no push": {
+			[]string{"push", "status"},
+			[]string{`expected "<request-id>"`, "carillon push status --help"},
+		},
+		"no request id": {[]string{"push", "cancel", "12"}, []string{`"12" is not a request id`}},
+		"two ways to page": {
+			[]string{"push", "status", somePush, "--all", "--next", "Ag"},
+			[]string{"can't be used together"},
+		},
+		"page": {
+			[]string{"push", "status", somePush, "--limit", "0"},
+			[]string{"--limit is a number from 1 to 1000"},
+		},
+		"no pause": {
+			[]string{"push", "watch", somePush, "--every", "0s"},
+			[]string{"--every is a duration of at least 10ms"},
+		},
+		"sample": {
+			[]string{"push", "redrive", "--sample", "101"},
+			[]string{"--sample is a number from 0 to 100"},
+		},
+		"age": {
+			[]string{"ott", "sweep", "--older-than", "59s"},
+			[]string{"--older-than is a duration of at least 1m"},
+		},
+		"no platform": {
+			[]string{"ott", "callback", "telegram", "1"},
+			[]string{`must be one of "messenger","line" but got "telegram"`},
+		},
+		"plain http": {
+			[]string{"ott", "callback", "line", "1", "--url", "http://example.com"},
+			[]string{"--url is the https URL"},
+		},
+		"two callbacks": {
+			[]string{"ott", "callback", "line", "1", "--verify", "--text", "a"},
+			[]string{"can't be used together"},
+		},
+		"window": {
+			[]string{"client", "rotate", "acme-ott", "--window", "1d"},
+			[]string{"expected duration"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -182,23 +261,71 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		args        []string
 		want        []string
 	}{
-		"no region":         {[]string{"AWS_REGION="}, []string{"client", "list"}, []string{"no AWS region", "--region"}},
-		"no credentials":    {[]string{"AWS_ACCESS_KEY_ID="}, []string{"client", "list"}, []string{"no AWS credentials", "--profile"}},
-		"no such profile":   {nil, []string{"client", "list", "--profile", "nobody"}, []string{"profile, nobody"}},
-		"no stack name":     {nil, []string{"client", "list", "--stack", "a/b"}, []string{`"a/b" is not a stack name`}},
-		"no such stack":     {nil, append(add, "--stack", "nowhere"), []string{`stack "nowhere": no such stack`, "sam deploy", "--stack"}},
-		"no such table":     {nil, append(content, "--stack", "nowhere"), []string{"table nowhere-content: no such stack"}},
-		"no such client":    {nil, []string{"client", "rotate", "nobody", "--stack", stackName}, []string{`client "nobody": no such client`, "carillon client list"}},
-		"nothing to remove": {nil, []string{"client", "remove", "nobody", "--stack", stackName}, []string{"carillon client list"}},
-		"no such push":      {nil, []string{"push", "status", somePush, "--stack", stackName}, []string{"no push " + somePush, "requestId", "--region"}},
-		"nothing to cancel": {nil, []string{"push", "cancel", somePush, "--stack", stackName}, []string{"no push " + somePush}},
-		"nothing to watch":  {nil, []string{"push", "watch", somePush, "--stack", stackName}, []string{"no push " + somePush}},
-		"no pushes":         {nil, []string{"push", "status", somePush, "--stack", "nowhere"}, []string{"table nowhere-pushes: no such stack"}},
-		"no queue":          {nil, []string{"push", "redrive", "--stack", "nowhere"}, []string{"queue nowhere-delivery-dead: no such stack", "sam deploy"}},
-		"no local run":      {nil, []string{"client", "list", "--local"}, []string{"make run"}},
+		"no region": {
+			[]string{"AWS_REGION="},
+			[]string{"client", "list"},
+			[]string{"no AWS region", "--region"},
+		},
+		"no credentials": {
+			[]string{"AWS_ACCESS_KEY_ID="},
+			[]string{"client", "list"},
+			[]string{"no AWS credentials", "--profile"},
+		},
+		"no such profile": {nil, []string{"client", "list", "--profile", "nobody"}, []string{"profile, nobody"}},
+		"no stack name":   {nil, []string{"client", "list", "--stack", "a/b"}, []string{`"a/b" is not a stack name`}},
+		"no such stack": {
+			nil,
+			append(add, "--stack", "nowhere"),
+			[]string{`stack "nowhere": no such stack`, "sam deploy", "--stack"},
+		},
+		"no such table": {
+			nil,
+			append(content, "--stack", "nowhere"),
+			[]string{"table nowhere-content: no such stack"},
+		},
+		"no such client": {
+			nil,
+			[]string{"client", "rotate", "nobody", "--stack", stackName},
+			[]string{`client "nobody": no such client`, "carillon client list"},
+		},
+		"nothing to remove": {
+			nil,
+			[]string{"client", "remove", "nobody", "--stack", stackName},
+			[]string{"carillon client list"},
+		},
+		"no such push": {
+			nil,
+			[]string{"push", "status", somePush, "--stack", stackName},
+			[]string{"no push " + somePush, "requestId", "--region"},
+		},
+		"nothing to cancel": {
+			nil,
+			[]string{"push", "cancel", somePush, "--stack", stackName},
+			[]string{"no push " + somePush},
+		},
+		"nothing to watch": {
+			nil,
+			[]string{"push", "watch", somePush, "--stack", stackName},
+			[]string{"no push " + somePush},
+		},
+		"no pushes": {
+			nil,
+			[]string{"push", "status", somePush, "--stack", "nowhere"},
+			[]string{"table nowhere-pushes: no such stack"},
+		},
+		"no queue": {
+			nil,
+			[]string{"push", "redrive", "--stack", "nowhere"},
+			[]string{"queue nowhere-delivery-dead: no such stack", "sam deploy"},
+		},
+		"no local run": {nil, []string{"client", "list", "--local"}, []string{"make run"}},
 		"nothing answers": {[]string{"AWS_ENDPOINT_URL=http://127.0.0.1:1"}, []string{"client", "list"},
 			[]string{"nothing answers at 127.0.0.1:1"}},
-		"no such file": {nil, []string{"content", "apply", "-f", "nothing.yaml"}, []string{"nothing.yaml", "no such file"}},
+		"no such file": {
+			nil,
+			[]string{"content", "apply", "-f", "nothing.yaml"},
+			[]string{"nothing.yaml", "no such file"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -222,12 +349,27 @@ func TestRefusalsOfAWSSayWhatToDo(t *testing.T) {
 		code string
 		want string
 	}{
-		"no permission for secrets": {[]string{"client", "list"}, "AccessDeniedException", "these credentials lack secretsmanager:ListSecrets. AWS says: as AWS has it"},
-		"no permission for tables": {[]string{"content", "apply", "-f", filepath.Join("..", "..", "content.example.yaml")},
-			"AccessDeniedException", "these credentials lack dynamodb:Query"},
-		"no permission for queues": {[]string{"push", "redrive"}, "AccessDenied", "these credentials lack sqs:GetQueueUrl"},
-		"no permission for pushes": {[]string{"push", "status", somePush}, "AccessDeniedException", "these credentials lack dynamodb:GetItem"},
-		"expired credentials":      {[]string{"client", "list"}, "ExpiredTokenException", "sign in again"},
+		"no permission for secrets": {
+			[]string{"client", "list"},
+			"AccessDeniedException",
+			"these credentials lack secretsmanager:ListSecrets. AWS says: as AWS has it",
+		},
+		"no permission for tables": {
+			[]string{"content", "apply", "-f", filepath.Join("..", "..", "content.example.yaml")},
+			"AccessDeniedException",
+			"these credentials lack dynamodb:Query",
+		},
+		"no permission for queues": {
+			[]string{"push", "redrive"},
+			"AccessDenied",
+			"these credentials lack sqs:GetQueueUrl",
+		},
+		"no permission for pushes": {
+			[]string{"push", "status", somePush},
+			"AccessDeniedException",
+			"these credentials lack dynamodb:GetItem",
+		},
+		"expired credentials": {[]string{"client", "list"}, "ExpiredTokenException", "sign in again"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -238,7 +380,11 @@ func TestRefusalsOfAWSSayWhatToDo(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 
-			r := call{environment: []string{"AWS_ENDPOINT_URL=" + server.URL, "AWS_ENDPOINT_URL_DYNAMODB=" + server.URL}}.run(t, test.args...)
+			r := call{
+				environment: []string{"AWS_ENDPOINT_URL=" + server.URL, "AWS_ENDPOINT_URL_DYNAMODB=" + server.URL},
+			}.run(
+				t,
+				test.args...)
 
 			assert.Equal(t, 1, r.status)
 			assert.Contains(t, r.stderr, test.want)
@@ -258,8 +404,11 @@ func TestLocal(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(project, ".local", "demo.json"), raw, 0o600))
 	}
 	// What is set for AWS must not matter.
-	c := call{dir: within, environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL=http://127.0.0.1:1",
-		"AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "CARILLON_STACK=production"}}
+	c := call{
+		dir: within,
+		environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL=http://127.0.0.1:1",
+			"AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "CARILLON_STACK=production"},
+	}
 
 	write(map[string]any{"baseUrl": "http://127.0.0.1:3000"})
 	r := c.run(t, "--local", "client", "list")
@@ -267,7 +416,10 @@ func TestLocal(t *testing.T) {
 	assert.Contains(t, r.stderr, "start `make run` again")
 
 	write(map[string]any{"aws": map[string]string{
-		"dynamodb": emulatortest.DynamoDBEndpoint(), "endpoint": emulatortest.AWSEndpoint(), "region": emulatortest.Region, "stack": stackName,
+		"dynamodb": emulatortest.DynamoDBEndpoint(),
+		"endpoint": emulatortest.AWSEndpoint(),
+		"region":   emulatortest.Region,
+		"stack":    stackName,
 	}})
 	r = c.run(t, "--local", "client", "add", "acme-ott", "--tenant", "acme", "--scope", "ott_send")
 	require.Zero(t, r.status, r.stderr)

@@ -16,6 +16,12 @@ type OttCmd struct {
 
 // registrations is the store of the stack's registrations.
 func (b bundle) registrations() *store.Registrations {
-	return store.NewRegistrations(b.ddb, stackname.RegistrationsTable(b.stack), b.secrets, stackname.RegistrationSecretPrefix(b.stack), clock.System{},
-		slog.New(slog.DiscardHandler)) // nothing that is done here logs
+	return store.NewRegistrations(
+		b.ddb,
+		stackname.RegistrationsTable(b.stack),
+		b.secrets,
+		stackname.RegistrationSecretPrefix(b.stack),
+		clock.System{},
+		slog.New(slog.DiscardHandler),
+	) // nothing that is done here logs
 }

@@ -66,7 +66,8 @@ func (c *OttCallbackCmd) Validate() error {
 		return nil
 	}
 	u, err := url.Parse(c.URL)
-	if err == nil && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())) {
+	if err == nil && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" &&
+		(u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())) {
 		return nil
 	}
 	return errors.New("--url is the https URL that the stack's output ApiUrl shows (http only on this machine)")
@@ -95,7 +96,10 @@ func (c *OttCallbackCmd) Run(ctx context.Context, streams *Streams, target *Targ
 		base = b.url
 	}
 	if base == "" {
-		return fmt.Errorf("where the API is, --url must say: `aws cloudformation describe-stacks --stack-name %s --query \"Stacks[0].Outputs[?OutputKey=='ApiUrl'].OutputValue\" --output text`", b.stack)
+		return fmt.Errorf(
+			"where the API is, --url must say: `aws cloudformation describe-stacks --stack-name %s --query \"Stacks[0].Outputs[?OutputKey=='ApiUrl'].OutputValue\" --output text`",
+			b.stack,
+		)
 	}
 	credentials, err := c.credentials(ctx, b)
 	if err != nil {
@@ -126,7 +130,12 @@ func (c *OttCallbackCmd) print(out io.Writer, answer answered) error {
 	if c.json() {
 		return printJSON(out, answer)
 	}
-	text := fmt.Sprintf("%d %s, request id %s\n", answer.Status, http.StatusText(answer.Status), printable(answer.RequestID))
+	text := fmt.Sprintf(
+		"%d %s, request id %s\n",
+		answer.Status,
+		http.StatusText(answer.Status),
+		printable(answer.RequestID),
+	)
 	if answer.Body != "" {
 		text += printable(answer.Body) + "\n"
 	}
@@ -142,17 +151,31 @@ func (c *OttCallbackCmd) credentials(ctx context.Context, b bundle) (ott.Credent
 		return ott.Credentials{}, fmt.Errorf("table %s-registrations: %w", b.stack, provision.ErrNoStack)
 	}
 	if fault.Is(err, fault.NotFound) {
-		return ott.Credentials{}, fmt.Errorf("no registration %s of %s in %s. POST /ott/v1/registration makes one", c.PropertyID, c.Platform, b.where)
+		return ott.Credentials{}, fmt.Errorf(
+			"no registration %s of %s in %s. POST /ott/v1/registration makes one",
+			c.PropertyID,
+			c.Platform,
+			b.where,
+		)
 	}
 	return credentials, err
 }
 
 // request is the callback, and the body that its answer must have.
-func (c *OttCallbackCmd) request(ctx context.Context, in io.Reader, endpoint string, credentials ott.Credentials) (request *http.Request, want string, err error) {
+func (c *OttCallbackCmd) request(
+	ctx context.Context,
+	in io.Reader,
+	endpoint string,
+	credentials ott.Credentials,
+) (request *http.Request, want string, err error) {
 	platform := ott.Platform(c.Platform)
 	if c.Verify && platform == ott.Messenger {
 		want = strconv.Itoa(int(time.Now().Unix()))
-		query := url.Values{"hub.mode": {"subscribe"}, "hub.challenge": {want}, "hub.verify_token": {credentials.CallbackVerifyToken.Reveal()}}
+		query := url.Values{
+			"hub.mode":         {"subscribe"},
+			"hub.challenge":    {want},
+			"hub.verify_token": {credentials.CallbackVerifyToken.Reveal()},
+		}
 		request, err = http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"?"+query.Encode(), nil)
 		return request, want, err
 	}
@@ -206,7 +229,10 @@ func messengerCallback(pageID, text string, at time.Time) object {
 		"sender": object{"id": "6000000000000001"}, "recipient": object{"id": pageID}, "timestamp": at.UnixMilli(),
 		"message": object{"mid": "m_" + rand.Text(), "text": text},
 	}
-	return object{"object": "page", "entry": []object{{"id": pageID, "time": at.UnixMilli(), "messaging": []object{event}}}}
+	return object{
+		"object": "page",
+		"entry":  []object{{"id": pageID, "time": at.UnixMilli(), "messaging": []object{event}}},
+	}
 }
 
 // lineCallback is how LINE tells events to a bot.
@@ -217,9 +243,17 @@ func lineCallback(events ...object) object {
 // lineMessageEvent is an event of a person who wrote to a channel.
 func lineMessageEvent(text string, at time.Time) object {
 	return object{
-		"type": "message", "mode": "active", "timestamp": at.UnixMilli(), "webhookEventId": rand.Text(), "replyToken": replyToken(),
-		"source": object{"type": "user", "userId": "U" + strings.Repeat("1", 32)}, "deliveryContext": object{"isRedelivery": false},
-		"message": object{"type": "text", "id": strconv.FormatInt(at.UnixNano(), 10), "text": text},
+		"type":           "message",
+		"mode":           "active",
+		"timestamp":      at.UnixMilli(),
+		"webhookEventId": rand.Text(),
+		"replyToken":     replyToken(),
+		"source": object{
+			"type":   "user",
+			"userId": "U" + strings.Repeat("1", 32),
+		},
+		"deliveryContext": object{"isRedelivery": false},
+		"message":         object{"type": "text", "id": strconv.FormatInt(at.UnixNano(), 10), "text": text},
 	}
 }
 
@@ -232,7 +266,10 @@ func replyToken() string {
 
 // exchange sends a request and reads what of the answer a person may want.
 func exchange(request *http.Request) (answered, error) {
-	client := &http.Client{Timeout: callbackTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{
+		Timeout:       callbackTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	response, err := client.Do(request)
 	if failed, ok := errors.AsType[*url.Error](err); ok {
 		return answered{}, failed.Err // its text quotes the URL, which may hold the verify token

@@ -45,15 +45,24 @@ type received struct {
 
 var (
 	verifyToken = "this is the +&verify token"
-	pageSecrets = ott.Credentials{ApplicationSecret: secret.NewText("app-secret"), CallbackVerifyToken: secret.NewText(verifyToken)}
+	pageSecrets = ott.Credentials{
+		ApplicationSecret:   secret.NewText("app-secret"),
+		CallbackVerifyToken: secret.NewText(verifyToken),
+	}
 	lineSecrets = ott.Credentials{ChannelSecret: secret.NewText("channel-secret")}
 )
 
 func newAPI(t *testing.T) *api {
 	t.Helper()
 	a := &api{stack: emulatortest.Deploy(t)}
-	registrations := store.NewRegistrations(emulatortest.DynamoDB(), stackname.RegistrationsTable(a.stack),
-		emulatortest.SecretsManager(), stackname.RegistrationSecretPrefix(a.stack), clock.System{}, slog.New(slog.DiscardHandler))
+	registrations := store.NewRegistrations(
+		emulatortest.DynamoDB(),
+		stackname.RegistrationsTable(a.stack),
+		emulatortest.SecretsManager(),
+		stackname.RegistrationSecretPrefix(a.stack),
+		clock.System{},
+		slog.New(slog.DiscardHandler),
+	)
 	for _, property := range []struct {
 		ott.Registration
 		ott.Credentials
@@ -61,7 +70,10 @@ func newAPI(t *testing.T) *api {
 		{ott.Registration{Platform: ott.Messenger, PropertyID: "17 3/2"}, pageSecrets},
 		{ott.Registration{Platform: ott.LINE, PropertyID: "123"}, lineSecrets},
 	} {
-		require.NoError(t, registrations.Put(t.Context(), "acme", uuid.NewString(), property.Registration, property.Credentials))
+		require.NoError(
+			t,
+			registrations.Put(t.Context(), "acme", uuid.NewString(), property.Registration, property.Credentials),
+		)
 	}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -222,7 +234,10 @@ func TestOttCallbackOfTheLocalRun(t *testing.T) {
 	project := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(project, ".local"), 0o755))
 	demo := map[string]any{"baseUrl": a.URL, "aws": map[string]string{
-		"dynamodb": emulatortest.DynamoDBEndpoint(), "endpoint": emulatortest.AWSEndpoint(), "region": emulatortest.Region, "stack": a.stack,
+		"dynamodb": emulatortest.DynamoDBEndpoint(),
+		"endpoint": emulatortest.AWSEndpoint(),
+		"region":   emulatortest.Region,
+		"stack":    a.stack,
 	}}
 	raw, err := json.Marshal(demo)
 	require.NoError(t, err)

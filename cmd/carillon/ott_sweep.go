@@ -42,7 +42,9 @@ const minOlderThan = time.Minute
 // Validate refuses an age at which a registering can be under way.
 func (c *OttSweepCmd) Validate() error {
 	if c.OlderThan < minOlderThan {
-		return errors.New("--older-than is a duration of at least 1m, as in 1h: what is younger may be about to be registered")
+		return errors.New(
+			"--older-than is a duration of at least 1m, as in 1h: what is younger may be about to be registered",
+		)
 	}
 	return nil
 }
@@ -96,7 +98,11 @@ const (
 	deleteStep = 10
 )
 
-func (c *OttSweepCmd) look(ctx context.Context, streams *Streams, registrations *store.Registrations) (store.Survey, error) {
+func (c *OttSweepCmd) look(
+	ctx context.Context,
+	streams *Streams,
+	registrations *store.Registrations,
+) (store.Survey, error) {
 	bar := newProgress(streams.Err, "secrets and registrations read")
 	defer bar.end()
 	return registrations.Orphans(ctx, time.Now().Add(-c.OlderThan), func(read int) {
@@ -106,12 +112,22 @@ func (c *OttSweepCmd) look(ctx context.Context, streams *Streams, registrations 
 	})
 }
 
-func remove(ctx context.Context, streams *Streams, registrations *store.Registrations, orphans []store.Orphan) (deleted int, err error) {
+func remove(
+	ctx context.Context,
+	streams *Streams,
+	registrations *store.Registrations,
+	orphans []store.Orphan,
+) (deleted int, err error) {
 	bar := newProgress(streams.Err, "orphaned secrets deleted")
 	defer bar.end()
 	for _, orphan := range orphans {
 		if err := registrations.DeleteOrphan(ctx, orphan); err != nil {
-			return deleted, fmt.Errorf("%d of %s deleted, then: %w", deleted, plural(len(orphans), "orphaned secret"), err)
+			return deleted, fmt.Errorf(
+				"%d of %s deleted, then: %w",
+				deleted,
+				plural(len(orphans), "orphaned secret"),
+				err,
+			)
 		}
 		if deleted++; deleted%deleteStep == 0 {
 			bar.show(deleted, len(orphans), "sweeping")
@@ -126,7 +142,13 @@ func (c *OttSweepCmd) show(out io.Writer, where string, report swept) error {
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(table, "SECRET\tPROPERTY\tCREATED")
 		for _, orphan := range report.Orphans {
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", orphan.SecretName, printable(orphan.Property), moment(orphan.CreatedAt))
+			_, _ = fmt.Fprintf(
+				table,
+				"%s\t%s\t%s\n",
+				orphan.SecretName,
+				printable(orphan.Property),
+				moment(orphan.CreatedAt),
+			)
 		}
 		if err := table.Flush(); err != nil {
 			return err
@@ -137,7 +159,11 @@ func (c *OttSweepCmd) show(out io.Writer, where string, report swept) error {
 	case len(report.Orphans) == 0:
 		what = "No orphaned secrets in " + where
 	case report.DryRun:
-		what = fmt.Sprintf("Dry run, nothing was deleted in %s: %s to delete", where, plural(len(report.Orphans), "orphaned secret"))
+		what = fmt.Sprintf(
+			"Dry run, nothing was deleted in %s: %s to delete",
+			where,
+			plural(len(report.Orphans), "orphaned secret"),
+		)
 	}
 	_, err := fmt.Fprintf(out, "%s; %d in use, %d younger than %s.\n", what, report.InUse, report.Young, c.OlderThan)
 	return err

@@ -35,16 +35,32 @@ type ottStack struct {
 func newOttStack(t *testing.T, orphans int) ottStack {
 	t.Helper()
 	s := ottStack{name: emulatortest.Deploy(t)}
-	registrations := store.NewRegistrations(emulatortest.DynamoDB(), stackname.RegistrationsTable(s.name),
-		emulatortest.SecretsManager(), stackname.RegistrationSecretPrefix(s.name), clock.System{}, slog.New(slog.DiscardHandler))
+	registrations := store.NewRegistrations(
+		emulatortest.DynamoDB(),
+		stackname.RegistrationsTable(s.name),
+		emulatortest.SecretsManager(),
+		stackname.RegistrationSecretPrefix(s.name),
+		clock.System{},
+		slog.New(slog.DiscardHandler),
+	)
 	version := uuid.NewString()
-	require.NoError(t, registrations.Put(t.Context(), "acme", version, ott.Registration{Platform: ott.LINE, PropertyID: "1", Name: "A channel"},
-		ott.Credentials{ChannelSecret: secret.NewText("hunter2")}))
+	require.NoError(
+		t,
+		registrations.Put(
+			t.Context(),
+			"acme",
+			version,
+			ott.Registration{Platform: ott.LINE, PropertyID: "1", Name: "A channel"},
+			ott.Credentials{ChannelSecret: secret.NewText("hunter2")},
+		),
+	)
 	s.inUse = stackname.RegistrationSecretPrefix(s.name) + "line/" + version
 	for range orphans {
 		name := stackname.RegistrationSecretPrefix(s.name) + "messenger/" + uuid.NewString()
 		_, err := emulatortest.SecretsManager().CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-			Name: &name, SecretString: aws.String("{}"), Description: aws.String("Credentials of the OTT registration messenger#2\x1b[31m"),
+			Name:         &name,
+			SecretString: aws.String("{}"),
+			Description:  aws.String("Credentials of the OTT registration messenger#2\x1b[31m"),
 		})
 		require.NoError(t, err)
 		s.orphans = append(s.orphans, name)
@@ -55,7 +71,8 @@ func newOttStack(t *testing.T, orphans int) ottStack {
 // live reports whether a secret can be read.
 func live(t *testing.T, name string) bool {
 	t.Helper()
-	_, err := emulatortest.SecretsManager().GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &name})
+	_, err := emulatortest.SecretsManager().
+		GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &name})
 	return err == nil
 }
 
@@ -65,15 +82,19 @@ var createdDate = regexp.MustCompile(`"CreatedDate":\s*[0-9.]+`)
 func twoHoursLater(t *testing.T, answer func(http.ResponseWriter, emulatortest.Call) bool) call {
 	t.Helper()
 	created := fmt.Sprintf(`"CreatedDate": %d`, time.Now().Add(-2*time.Hour).Unix())
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, c emulatortest.Call) bool {
-		if c.Operation != "ListSecrets" {
-			return answer(w, c)
-		}
-		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		_, err := w.Write(createdDate.ReplaceAll(c.Send(c.Body).Body.Bytes(), []byte(created)))
-		assert.NoError(t, err)
-		return true
-	})
+	endpoint := emulatortest.Between(
+		t,
+		emulatortest.AWSEndpoint(),
+		func(w http.ResponseWriter, c emulatortest.Call) bool {
+			if c.Operation != "ListSecrets" {
+				return answer(w, c)
+			}
+			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+			_, err := w.Write(createdDate.ReplaceAll(c.Send(c.Body).Body.Bytes(), []byte(created)))
+			assert.NoError(t, err)
+			return true
+		},
+	)
 	return call{environment: []string{"AWS_ENDPOINT_URL=" + endpoint}}
 }
 
@@ -85,7 +106,12 @@ func TestOttSweep(t *testing.T) {
 	where := "stack " + s.name + " in us-east-1"
 
 	r := run(t, sweep...)
-	assert.Equal(t, "No orphaned secrets in "+where+"; 1 in use, 2 younger than 1h0m0s.\n", r.stdout, "they may be about to be registered")
+	assert.Equal(
+		t,
+		"No orphaned secrets in "+where+"; 1 in use, 2 younger than 1h0m0s.\n",
+		r.stdout,
+		"they may be about to be registered",
+	)
 	assert.Empty(t, r.stderr)
 
 	later := twoHoursLater(t, pass)
@@ -97,7 +123,11 @@ func TestOttSweep(t *testing.T) {
 	for _, line := range lines[1:3] {
 		assert.Regexp(t, `^`+s.name+`/ott/messenger/\S+ +messenger#2\\x1b\[31m +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$`, line)
 	}
-	assert.Equal(t, "Dry run, nothing was deleted in "+where+": 2 orphaned secrets to delete; 1 in use, 0 younger than 1h0m0s.", lines[3])
+	assert.Equal(
+		t,
+		"Dry run, nothing was deleted in "+where+": 2 orphaned secrets to delete; 1 in use, 0 younger than 1h0m0s.",
+		lines[3],
+	)
 	assert.True(t, live(t, s.orphans[0]))
 
 	r = later.run(t, append(sweep, "--older-than", "24h")...)
@@ -109,7 +139,8 @@ func TestOttSweep(t *testing.T) {
 	assert.Empty(t, r.stderr)
 	for _, name := range s.orphans {
 		assert.False(t, live(t, name))
-		_, err := emulatortest.SecretsManager().RestoreSecret(t.Context(), &secretsmanager.RestoreSecretInput{SecretId: &name})
+		_, err := emulatortest.SecretsManager().
+			RestoreSecret(t.Context(), &secretsmanager.RestoreSecretInput{SecretId: &name})
 		require.NoError(t, err, "it can be restored")
 	}
 	assert.True(t, live(t, s.inUse))
@@ -124,7 +155,11 @@ func TestOttSweep(t *testing.T) {
 	assert.Equal(t, "messenger#2\x1b[31m", report.Orphans[0].Property)
 	assert.ElementsMatch(t, s.orphans, []string{report.Orphans[0].SecretName, report.Orphans[1].SecretName})
 	assert.Equal(t, []int{2, 1, 0}, []int{report.Deleted, report.InUse, report.Young})
-	assert.JSONEq(t, `{"dryRun":true,"orphans":[],"deleted":0,"inUse":1,"young":0}`, later.run(t, append(sweep, "-o", "json", "--dry-run")...).stdout)
+	assert.JSONEq(
+		t,
+		`{"dryRun":true,"orphans":[],"deleted":0,"inUse":1,"young":0}`,
+		later.run(t, append(sweep, "-o", "json", "--dry-run")...).stdout,
+	)
 }
 
 // What fails midway says how far it came, and the same again goes on.
@@ -146,7 +181,11 @@ func TestOttSweepThatFailsMidway(t *testing.T) {
 	assert.Equal(t, 1, r.status)
 	assert.Empty(t, r.stdout)
 	assert.Contains(t, r.stderr, "sweeping: 10 of 23 orphaned secrets deleted\n")
-	assert.Contains(t, r.stderr, "not allowed: these credentials lack secretsmanager:DeleteSecret. AWS says: as AWS has it")
+	assert.Contains(
+		t,
+		r.stderr,
+		"not allowed: these credentials lack secretsmanager:DeleteSecret. AWS says: as AWS has it",
+	)
 
 	r = later.run(t, "ott", "sweep", "--stack", s.name)
 	assert.Zero(t, r.status, r.stderr)
@@ -156,8 +195,16 @@ func TestOttSweepThatFailsMidway(t *testing.T) {
 
 func TestOttSweepOfTheLocalRun(t *testing.T) {
 	s := newOttStack(t, 1)
-	r := call{dir: localProject(t, s.name), environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL=http://127.0.0.1:1"}}.
-		run(t, "ott", "sweep", "--local")
+	r := call{
+		dir:         localProject(t, s.name),
+		environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL=http://127.0.0.1:1"},
+	}.
+		run(
+			t,
+			"ott",
+			"sweep",
+			"--local",
+		)
 	require.Zero(t, r.status, r.stderr)
 	assert.Equal(t, "No orphaned secrets in the local run; 1 in use, 1 younger than 1h0m0s.\n", r.stdout)
 }

@@ -37,7 +37,10 @@ var _ encoding.TextUnmarshaler = (*requestID)(nil)
 func (id *requestID) UnmarshalText(text []byte) error {
 	parsed, err := uuid.ParseBytes(text)
 	if err != nil || len(text) != len(parsed.String()) { // Parse takes urn: and {} as well
-		return fmt.Errorf("%q is not a request id: it is the UUID that the batch was answered with, as in 329f83c4-38ca-4760-a18a-3fb44962c536", text)
+		return fmt.Errorf(
+			"%q is not a request id: it is the UUID that the batch was answered with, as in 329f83c4-38ca-4760-a18a-3fb44962c536",
+			text,
+		)
 	}
 	*id = requestID(parsed.String())
 	return nil
@@ -57,8 +60,12 @@ func explainPush(err error, id requestID, b bundle) error {
 	case fault.Is(err, fault.Invalid):
 		return errors.New("--next is what the page before ended with, of the same push")
 	case fault.Is(err, fault.NotFound):
-		return fmt.Errorf("no push %s in %s. The id is the requestId that the batch was answered with, and a push is kept for 30 days after its content has expired. "+
-			"If another stack is meant, name it with --stack, --region, --profile or --local", id, b.where)
+		return fmt.Errorf(
+			"no push %s in %s. The id is the requestId that the batch was answered with, and a push is kept for 30 days after its content has expired. "+
+				"If another stack is meant, name it with --stack, --region, --profile or --local",
+			id,
+			b.where,
+		)
 	}
 	return err
 }

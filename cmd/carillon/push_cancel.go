@@ -37,7 +37,10 @@ func (c *PushCancelCmd) Run(ctx context.Context, streams *Streams, target *Targe
 	meta, err := b.pushes().Cancel(ctx, "", string(c.RequestID), time.Now())
 	switch {
 	case fault.Is(err, fault.Conflict):
-		return fmt.Errorf("nothing was left to cancel of push %s: all of it is delivered or on its way. `carillon push status %[1]s` shows it", c.RequestID)
+		return fmt.Errorf(
+			"nothing was left to cancel of push %s: all of it is delivered or on its way. `carillon push status %[1]s` shows it",
+			c.RequestID,
+		)
 	case err != nil:
 		return explainPush(err, c.RequestID, b)
 	}

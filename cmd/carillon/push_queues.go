@@ -26,8 +26,8 @@ const (
 	receiveAtMost = 10
 	// receiveWait, in seconds, makes SQS ask all of its servers: a receive without it can miss messages that are there.
 	receiveWait = 1
-	// peekVisibility, in seconds, is how long a message that is looked at stays out of sight if it cannot be put back. It
-	// cannot be 0: the SDK leaves that out of the request, and the queue's own 30 seconds would hold.
+	// peekVisibility, in seconds, is how long a message that is looked at stays out of sight if it cannot be put back.
+	// It cannot be 0: the SDK leaves that out of the request, and the queue's own 30 seconds would hold.
 	peekVisibility = 20
 	// moveVisibility, in seconds, is how long a message that is being moved by hand stays out of sight.
 	moveVisibility = 60
@@ -73,7 +73,11 @@ func findQueues(ctx context.Context, b bundle) (*queues, error) {
 	return q, nil
 }
 
-func (q *queues) attributes(ctx context.Context, of queue, names ...types.QueueAttributeName) (map[string]string, error) {
+func (q *queues) attributes(
+	ctx context.Context,
+	of queue,
+	names ...types.QueueAttributeName,
+) (map[string]string, error) {
 	out, err := q.client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &of.url, AttributeNames: names})
 	if err != nil {
 		return nil, err
@@ -83,7 +87,12 @@ func (q *queues) attributes(ctx context.Context, of queue, names ...types.QueueA
 
 // look counts the dead letters and returns up to n of them. They stay in the queue.
 func (q *queues) look(ctx context.Context, n int) (int, []deadLetter, error) {
-	attributes, err := q.attributes(ctx, q.dead, types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible)
+	attributes, err := q.attributes(
+		ctx,
+		q.dead,
+		types.QueueAttributeNameApproximateNumberOfMessages,
+		types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
+	)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -104,7 +113,11 @@ func (q *queues) look(ctx context.Context, n int) (int, []deadLetter, error) {
 		sample[i] = readDeadLetter(m)
 	}
 	slices.SortFunc(sample, func(a, b deadLetter) int {
-		return cmp.Or(a.QueuedAt.Compare(b.QueuedAt), cmp.Compare(a.RequestID, b.RequestID), cmp.Compare(a.Chunk, b.Chunk))
+		return cmp.Or(
+			a.QueuedAt.Compare(b.QueuedAt),
+			cmp.Compare(a.RequestID, b.RequestID),
+			cmp.Compare(a.Chunk, b.Chunk),
+		)
 	})
 	return max(count, len(sample)), sample, nil
 }
@@ -114,11 +127,14 @@ func (q *queues) peek(ctx context.Context, n int) (messages []types.Message, err
 	defer func() { err = errors.Join(err, q.putBack(ctx, messages)) }()
 	for len(messages) < n {
 		out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-			QueueUrl:                    &q.dead.url,
-			MaxNumberOfMessages:         int32(min(n-len(messages), receiveAtMost)), //nolint:gosec // at most 10
-			VisibilityTimeout:           peekVisibility,
-			WaitTimeSeconds:             receiveWait,
-			MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameSentTimestamp, types.MessageSystemAttributeNameApproximateReceiveCount},
+			QueueUrl:            &q.dead.url,
+			MaxNumberOfMessages: int32(min(n-len(messages), receiveAtMost)), //nolint:gosec // at most 10
+			VisibilityTimeout:   peekVisibility,
+			WaitTimeSeconds:     receiveWait,
+			MessageSystemAttributeNames: []types.MessageSystemAttributeName{
+				types.MessageSystemAttributeNameSentTimestamp,
+				types.MessageSystemAttributeNameApproximateReceiveCount,
+			},
 		})
 		if err != nil {
 			return messages, err
@@ -138,9 +154,16 @@ func (q *queues) putBack(ctx context.Context, messages []types.Message) error {
 	for part := range slices.Chunk(messages, receiveAtMost) {
 		entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(part))
 		for i, m := range part {
-			entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: 0}
+			entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{
+				Id:                aws.String(strconv.Itoa(i)),
+				ReceiptHandle:     m.ReceiptHandle,
+				VisibilityTimeout: 0,
+			}
 		}
-		if _, err := q.client.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.dead.url, Entries: entries}); err != nil {
+		if _, err := q.client.ChangeMessageVisibilityBatch(
+			ctx,
+			&sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.dead.url, Entries: entries},
+		); err != nil {
 			return err
 		}
 	}
@@ -149,10 +172,16 @@ func (q *queues) putBack(ctx context.Context, messages []types.Message) error {
 
 func readDeadLetter(m types.Message) deadLetter {
 	d := deadLetter{MessageID: aws.ToString(m.MessageId)}
-	if ms, err := strconv.ParseInt(m.Attributes[string(types.MessageSystemAttributeNameSentTimestamp)], 10, 64); err == nil {
+	if ms, err := strconv.ParseInt(
+		m.Attributes[string(types.MessageSystemAttributeNameSentTimestamp)],
+		10,
+		64,
+	); err == nil {
 		d.QueuedAt = time.UnixMilli(ms).UTC()
 	}
-	d.Received, _ = strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)]) // absent: 0
+	d.Received, _ = strconv.Atoi(
+		m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)],
+	) // absent: 0
 	var body struct {
 		RequestID string `json:"requestId"`
 		Chunk     int    `json:"chunk"`
@@ -170,11 +199,13 @@ func readDeadLetter(m types.Message) deadLetter {
 	return d
 }
 
-// report tells how far a move has come: messages moved, refused (they stay dead letters), and the total as far as known.
+// report tells how far a move has come: messages moved, refused (they stay dead letters), and the total as far as
+// known.
 type report func(moved, refused, total int)
 
-// move puts every dead letter back into the delivery queue. SQS does it itself where it can; a task that it has not ended
-// yet is followed to its end, and only where there is none is one started, if start says that there is something to move.
+// move puts every dead letter back into the delivery queue. SQS does it itself where it can; a task that it has not
+// ended yet is followed to its end, and only where there is none is one started, if start says that there is something
+// to move.
 func (q *queues) move(ctx context.Context, start bool, report report) error {
 	tasks, err := q.tasks(ctx)
 	switch {
@@ -189,7 +220,10 @@ func (q *queues) move(ctx context.Context, start bool, report report) error {
 	case !start:
 		return nil
 	}
-	_, err = q.client.StartMessageMoveTask(ctx, &sqs.StartMessageMoveTaskInput{SourceArn: &q.dead.arn, DestinationArn: &q.live.arn})
+	_, err = q.client.StartMessageMoveTask(
+		ctx,
+		&sqs.StartMessageMoveTaskInput{SourceArn: &q.dead.arn, DestinationArn: &q.live.arn},
+	)
 	if err != nil {
 		return err
 	}
@@ -202,8 +236,11 @@ func (q *queues) move(ctx context.Context, start bool, report report) error {
 
 // tasks returns the tasks of the dead-letter queue, the newest first.
 func (q *queues) tasks(ctx context.Context) ([]types.ListMessageMoveTasksResultEntry, error) {
-	out, err := q.client.ListMessageMoveTasks(ctx, &sqs.ListMessageMoveTasksInput{SourceArn: &q.dead.arn, MaxResults: aws.Int32(receiveAtMost)},
-		func(o *sqs.Options) { o.RetryMaxAttempts = 1 })
+	out, err := q.client.ListMessageMoveTasks(
+		ctx,
+		&sqs.ListMessageMoveTasksInput{SourceArn: &q.dead.arn, MaxResults: aws.Int32(receiveAtMost)},
+		func(o *sqs.Options) { o.RetryMaxAttempts = 1 },
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +255,10 @@ func (q *queues) tasks(ctx context.Context) ([]types.ListMessageMoveTasksResultE
 func lacksTasks(err error) bool {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		switch api.ErrorCode() {
-		case "UnknownOperationException", "InvalidAction", "UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation":
+		case "UnknownOperationException",
+			"InvalidAction",
+			"UnsupportedOperation",
+			"AWS.SimpleQueueService.UnsupportedOperation":
 			return true
 		}
 	}
@@ -231,8 +271,8 @@ func taskEnded(task types.ListMessageMoveTasksResultEntry) bool {
 	return status != "RUNNING" && status != "CANCELLING"
 }
 
-// follow waits for the newest task to end that was started after a time in epoch milliseconds: the list may still lack it
-// for a moment.
+// follow waits for the newest task to end that was started after a time in epoch milliseconds: the list may still lack
+// it for a moment.
 func (q *queues) follow(ctx context.Context, after int64, report report) error {
 	for {
 		tasks, err := q.tasks(ctx)
@@ -241,7 +281,11 @@ func (q *queues) follow(ctx context.Context, after int64, report report) error {
 		}
 		if len(tasks) > 0 && tasks[0].StartedTimestamp > after {
 			task := tasks[0]
-			report(int(task.ApproximateNumberOfMessagesMoved), 0, int(aws.ToInt64(task.ApproximateNumberOfMessagesToMove)))
+			report(
+				int(task.ApproximateNumberOfMessagesMoved),
+				0,
+				int(aws.ToInt64(task.ApproximateNumberOfMessagesToMove)),
+			)
 			if taskEnded(task) {
 				return taskError(task)
 			}
@@ -259,7 +303,11 @@ func taskError(task types.ListMessageMoveTasksResultEntry) error {
 	case "CANCELLED":
 		return errors.New("somebody has cancelled the move; `carillon push redrive` again moves the rest")
 	default:
-		return fmt.Errorf("SQS says %s: %s; `carillon push redrive` again moves the rest", status, cmp.Or(aws.ToString(task.FailureReason), "no reason"))
+		return fmt.Errorf(
+			"SQS says %s: %s; `carillon push redrive` again moves the rest",
+			status,
+			cmp.Or(aws.ToString(task.FailureReason), "no reason"),
+		)
 	}
 }
 
@@ -302,7 +350,11 @@ func (q *queues) movePair(ctx context.Context, messages []types.Message) (int, e
 	defer cancel()
 	entries := make([]types.SendMessageBatchRequestEntry, len(messages))
 	for i, m := range messages {
-		entries[i] = types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: m.Body, MessageAttributes: m.MessageAttributes}
+		entries[i] = types.SendMessageBatchRequestEntry{
+			Id:                aws.String(strconv.Itoa(i)),
+			MessageBody:       m.Body,
+			MessageAttributes: m.MessageAttributes,
+		}
 	}
 	sent, err := q.client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.live.url, Entries: entries})
 	if err != nil || len(sent.Successful) == 0 {
@@ -314,9 +366,15 @@ func (q *queues) movePair(ctx context.Context, messages []types.Message) (int, e
 		if err != nil || i < 0 || i >= len(messages) {
 			return 0, fmt.Errorf("SQS answers for an entry %q that it was not sent", aws.ToString(entry.Id))
 		}
-		deletes = append(deletes, types.DeleteMessageBatchRequestEntry{Id: entry.Id, ReceiptHandle: messages[i].ReceiptHandle})
+		deletes = append(
+			deletes,
+			types.DeleteMessageBatchRequestEntry{Id: entry.Id, ReceiptHandle: messages[i].ReceiptHandle},
+		)
 	}
-	deleted, err := q.client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.dead.url, Entries: deletes})
+	deleted, err := q.client.DeleteMessageBatch(
+		ctx,
+		&sqs.DeleteMessageBatchInput{QueueUrl: &q.dead.url, Entries: deletes},
+	)
 	if err != nil {
 		return 0, err
 	}

@@ -59,7 +59,11 @@ func (c *PushRedriveCmd) Run(ctx context.Context, streams *Streams, target *Targ
 		return err
 	}
 	err = c.redrive(ctx, streams, b)
-	return interrupted(ctx, err, "interrupted. What SQS has begun to move, it goes on to move; `carillon push redrive` again follows it and moves the rest")
+	return interrupted(
+		ctx,
+		err,
+		"interrupted. What SQS has begun to move, it goes on to move; `carillon push redrive` again follows it and moves the rest",
+	)
 }
 
 func (c *PushRedriveCmd) redrive(ctx context.Context, streams *Streams, b bundle) error {
@@ -88,7 +92,10 @@ func (c *PushRedriveCmd) redrive(ctx context.Context, streams *Streams, b bundle
 		}
 	}
 	if report.Refused > 0 {
-		return fmt.Errorf("%s not moved and still there as dead letters; in a minute, `carillon push redrive` again", plural(report.Refused, "message"))
+		return fmt.Errorf(
+			"%s not moved and still there as dead letters; in a minute, `carillon push redrive` again",
+			plural(report.Refused, "message"),
+		)
 	}
 	return nil
 }
@@ -112,7 +119,11 @@ func (c *PushRedriveCmd) move(ctx context.Context, streams *Streams, queues *que
 	}
 	if report.Moved+report.Refused < report.DeadLetters {
 		// Others may be receiving, and SQS counts approximately, so this is no failure.
-		note(streams, "SQS had counted %d. What somebody else has received comes back within a minute; then `carillon push redrive` again.", report.DeadLetters)
+		note(
+			streams,
+			"SQS had counted %d. What somebody else has received comes back within a minute; then `carillon push redrive` again.",
+			report.DeadLetters,
+		)
 	}
 	if !c.json() {
 		_, err = fmt.Fprintf(out, "Moved %s back to %s.\n", plural(report.Moved, "message"), queues.live.name)
@@ -130,17 +141,38 @@ func (c *PushRedriveCmd) show(out io.Writer, where string, report redriven) erro
 	if n := len(report.Sample); n > 0 && n < report.DeadLetters {
 		shown = fmt.Sprintf(", of which %d:", n)
 	}
-	if _, err := fmt.Fprintf(out, "%s in %s%s\n", plural(report.DeadLetters, "dead letter"), where, shown); err != nil || len(report.Sample) == 0 {
+	if _, err := fmt.Fprintf(
+		out,
+		"%s in %s%s\n",
+		plural(report.DeadLetters, "dead letter"),
+		where,
+		shown,
+	); err != nil ||
+		len(report.Sample) == 0 {
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "REQUEST\tCHUNK\tNOT BEFORE\tQUEUED\tRECEIVED")
 	for _, m := range report.Sample {
 		if m.RequestID == "" {
-			_, _ = fmt.Fprintf(table, "not a delivery: %s\t-\t-\t%s\t%d\n", printable(m.Body), moment(m.QueuedAt), m.Received)
+			_, _ = fmt.Fprintf(
+				table,
+				"not a delivery: %s\t-\t-\t%s\t%d\n",
+				printable(m.Body),
+				moment(m.QueuedAt),
+				m.Received,
+			)
 			continue
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%d\n", printable(m.RequestID), m.Chunk, moment(m.NotBefore), moment(m.QueuedAt), m.Received)
+		_, _ = fmt.Fprintf(
+			table,
+			"%s\t%d\t%s\t%s\t%d\n",
+			printable(m.RequestID),
+			m.Chunk,
+			moment(m.NotBefore),
+			moment(m.QueuedAt),
+			m.Received,
+		)
 	}
 	return table.Flush()
 }

@@ -35,7 +35,8 @@ type deadLetters struct {
 	deadARN    string
 }
 
-// newDeadLetters makes both queues, so that a message is dead after one receive, and lets messages with these bodies die.
+// newDeadLetters makes both queues, so that a message is dead after one receive, and lets messages with these bodies
+// die.
 func newDeadLetters(t *testing.T, bodies ...string) deadLetters {
 	t.Helper()
 	q := deadLetters{stack: emulatortest.StackName(), Client: emulatortest.SQS()}
@@ -56,7 +57,10 @@ func newDeadLetters(t *testing.T, bodies ...string) deadLetters {
 	for part := range slices.Chunk(bodies, 10) {
 		entries := make([]types.SendMessageBatchRequestEntry, len(part))
 		for i, body := range part {
-			entries[i] = types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(body)}
+			entries[i] = types.SendMessageBatchRequestEntry{
+				Id:          aws.String(strconv.Itoa(i)),
+				MessageBody: aws.String(body),
+			}
 		}
 		_, err := q.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: q.live, Entries: entries})
 		require.NoError(t, err)
@@ -81,7 +85,8 @@ func (q deadLetters) arn(t *testing.T, queue *string) string {
 func (q deadLetters) count(t *testing.T, queue *string) int {
 	t.Helper()
 	out, err := q.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
-		QueueUrl: queue, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameApproximateNumberOfMessages},
+		QueueUrl:       queue,
+		AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameApproximateNumberOfMessages},
 	})
 	require.NoError(t, err)
 	n, err := strconv.Atoi(out.Attributes["ApproximateNumberOfMessages"])
@@ -94,7 +99,10 @@ func (q deadLetters) drain(t *testing.T, queue *string) []string {
 	t.Helper()
 	bodies := []string{}
 	for {
-		out, err := q.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: queue, MaxNumberOfMessages: 10, VisibilityTimeout: 60})
+		out, err := q.ReceiveMessage(
+			t.Context(),
+			&sqs.ReceiveMessageInput{QueueUrl: queue, MaxNumberOfMessages: 10, VisibilityTimeout: 60},
+		)
 		require.NoError(t, err)
 		if len(out.Messages) == 0 {
 			slices.Sort(bodies)
@@ -137,7 +145,13 @@ func TestRedriveByHand(t *testing.T) {
 			NotBefore, QueuedAt  time.Time
 		}
 	}
-	require.NoError(t, json.Unmarshal([]byte(run(t, append(redrive, "--dry-run", "--sample", "100", "-o", "json")...).stdout), &report))
+	require.NoError(
+		t,
+		json.Unmarshal(
+			[]byte(run(t, append(redrive, "--dry-run", "--sample", "100", "-o", "json")...).stdout),
+			&report,
+		),
+	)
 	assert.Equal(t, stackname.DeliveryDeadLetterQueue(queues.stack), report.Queue)
 	assert.Equal(t, 23, report.DeadLetters)
 	assert.True(t, report.DryRun)
@@ -176,16 +190,24 @@ func TestRedriveShowsWhatIsNoDelivery(t *testing.T) {
 func TestRedriveOfTheLocalRun(t *testing.T) {
 	queues := newDeadLetters(t, deliveries(1)...)
 
-	r := call{dir: localProject(t, queues.stack), environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL=http://127.0.0.1:1"}}.
-		run(t, "push", "redrive", "--local")
+	r := call{
+		dir:         localProject(t, queues.stack),
+		environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL=http://127.0.0.1:1"},
+	}.
+		run(
+			t,
+			"push",
+			"redrive",
+			"--local",
+		)
 
 	require.Zero(t, r.status, r.stderr)
 	assert.Contains(t, r.stdout, "1 dead letter in the local run\n")
 	assert.Equal(t, deliveries(1), queues.drain(t, queues.live))
 }
 
-// sqsProxy passes calls of SQS on to the emulator, but for those that answers has: they get the next of these bodies, the
-// last one again and again.
+// sqsProxy passes calls of SQS on to the emulator, but for those that answers has: they get the next of these bodies,
+// the last one again and again.
 type sqsProxy struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -253,8 +275,13 @@ func TestRedriveByTask(t *testing.T) {
 		stderr string
 	}{
 		"started": {
-			lists: []string{older, older, running, completed}, start: `{"TaskHandle":"h"}`, starts: 1,
-			stdout: []string{"redriving: 1 of 3 dead letters moved\n", "redriving: 3 of 3 dead letters moved\nMoved 3 messages back to "},
+			lists:  []string{older, older, running, completed},
+			start:  `{"TaskHandle":"h"}`,
+			starts: 1,
+			stdout: []string{
+				"redriving: 1 of 3 dead letters moved\n",
+				"redriving: 3 of 3 dead letters moved\nMoved 3 messages back to ",
+			},
 		},
 		"begun before": {
 			lists:  []string{running, completed},
@@ -277,8 +304,13 @@ func TestRedriveByTask(t *testing.T) {
 			status: 1, stderr: "somebody has cancelled the move; `carillon push redrive` again moves the rest",
 		},
 		"not allowed": {
-			lists: []string{none}, start: `{"__type":"com.amazonaws.sqs#AccessDenied","message":"as AWS has it"}`, starts: 1,
-			status: 1, stderr: "these credentials lack sqs:StartMessageMoveTask",
+			lists: []string{
+				none,
+			},
+			start:  `{"__type":"com.amazonaws.sqs#AccessDenied","message":"as AWS has it"}`,
+			starts: 1,
+			status: 1,
+			stderr: "these credentials lack sqs:StartMessageMoveTask",
 		},
 		"not allowed to list": {
 			lists:  []string{`{"__type":"com.amazonaws.sqs#AccessDenied","message":"as AWS has it"}`},
@@ -293,9 +325,20 @@ func TestRedriveByTask(t *testing.T) {
 				bodies = nil
 			}
 			queues := newDeadLetters(t, bodies...)
-			proxy := newSQSProxy(t, map[string][]string{"ListMessageMoveTasks": test.lists, "StartMessageMoveTask": {test.start}})
+			proxy := newSQSProxy(
+				t,
+				map[string][]string{"ListMessageMoveTasks": test.lists, "StartMessageMoveTask": {test.start}},
+			)
 
-			r := call{environment: []string{"AWS_ENDPOINT_URL=" + proxy.URL}}.run(t, "push", "redrive", "--stack", queues.stack)
+			r := call{
+				environment: []string{"AWS_ENDPOINT_URL=" + proxy.URL},
+			}.run(
+				t,
+				"push",
+				"redrive",
+				"--stack",
+				queues.stack,
+			)
 
 			assert.Equal(t, test.status, r.status, r.stderr)
 			for _, text := range test.stdout {
@@ -304,7 +347,11 @@ func TestRedriveByTask(t *testing.T) {
 			assert.Contains(t, r.stderr, test.stderr)
 			require.Len(t, proxy.seen("StartMessageMoveTask"), test.starts)
 			for _, body := range proxy.seen("StartMessageMoveTask") {
-				assert.JSONEq(t, fmt.Sprintf(`{"SourceArn":%q,"DestinationArn":%q}`, queues.deadARN, queues.liveARN), body)
+				assert.JSONEq(
+					t,
+					fmt.Sprintf(`{"SourceArn":%q,"DestinationArn":%q}`, queues.deadARN, queues.liveARN),
+					body,
+				)
 			}
 			assert.Equal(t, len(bodies), queues.count(t, queues.dead), "nothing but SQS moves them")
 		})
@@ -330,9 +377,11 @@ func TestRedriveLosesNothing(t *testing.T) {
 			live:    deliveries(1),
 		},
 		"the send is refused": {
-			answers: map[string][]string{"SendMessageBatch": {`{"__type":"com.amazonaws.sqs#AccessDenied","message":"as AWS has it"}`}},
-			want:    "these credentials lack sqs:SendMessageBatch",
-			live:    []string{},
+			answers: map[string][]string{
+				"SendMessageBatch": {`{"__type":"com.amazonaws.sqs#AccessDenied","message":"as AWS has it"}`},
+			},
+			want: "these credentials lack sqs:SendMessageBatch",
+			live: []string{},
 		},
 	}
 	for name, test := range tests {
@@ -341,14 +390,30 @@ func TestRedriveLosesNothing(t *testing.T) {
 			queues := newDeadLetters(t, deliveries(1)...)
 			proxy := newSQSProxy(t, test.answers)
 
-			r := call{environment: []string{"AWS_ENDPOINT_URL=" + proxy.URL}}.run(t, "push", "redrive", "--stack", queues.stack)
+			r := call{
+				environment: []string{"AWS_ENDPOINT_URL=" + proxy.URL},
+			}.run(
+				t,
+				"push",
+				"redrive",
+				"--stack",
+				queues.stack,
+			)
 
 			assert.Equal(t, 1, r.status)
 			assert.Contains(t, r.stderr, test.want)
 			assert.Equal(t, test.live, queues.drain(t, queues.live))
-			out, err := queues.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: queues.dead, AttributeNames: []types.QueueAttributeName{"All"}})
+			out, err := queues.GetQueueAttributes(
+				t.Context(),
+				&sqs.GetQueueAttributesInput{QueueUrl: queues.dead, AttributeNames: []types.QueueAttributeName{"All"}},
+			)
 			require.NoError(t, err)
-			assert.Equal(t, "1", out.Attributes["ApproximateNumberOfMessagesNotVisible"], "it comes back in sight by itself")
+			assert.Equal(
+				t,
+				"1",
+				out.Attributes["ApproximateNumberOfMessagesNotVisible"],
+				"it comes back in sight by itself",
+			)
 		})
 	}
 }

@@ -45,8 +45,16 @@ func accept(t *testing.T, stackName string, n int) push {
 	}
 	destinations[0].CustomTrackingID = "custom-tracking-1"
 	_, err := p.Put(t.Context(), &engage.Push{
-		RequestID: p.id, Tenant: "acme-calls", Program: engage.Program{UUID: uuid.NewString(), Content: []byte("{}")},
-		ANumbers: []string{"+5014008029"}, CreatedAt: p.notBefore, NotBefore: p.notBefore, TTLSeconds: 7200, Destinations: destinations,
+		RequestID: p.id,
+		Tenant:    "acme-calls",
+		Program:   engage.Program{UUID: uuid.NewString(), Content: []byte("{}")},
+		ANumbers: []string{
+			"+5014008029",
+		},
+		CreatedAt:    p.notBefore,
+		NotBefore:    p.notBefore,
+		TTLSeconds:   7200,
+		Destinations: destinations,
 	}, p.notBefore)
 	require.NoError(t, err)
 	return p
@@ -120,7 +128,12 @@ func TestPushStatus(t *testing.T) {
 	r = call{}.run(t, p.args("status", "--next", "!")...)
 	assert.Equal(t, 1, r.status)
 	assert.Contains(t, r.stderr, "--next is what the page before ended with")
-	assert.Contains(t, run(t, "push", "status", strings.ToUpper(p.id), "--stack", p.stack).stdout, p.id, "an id in capitals is the same")
+	assert.Contains(
+		t,
+		run(t, "push", "status", strings.ToUpper(p.id), "--stack", p.stack).stdout,
+		p.id,
+		"an id in capitals is the same",
+	)
 }
 
 func TestPushCancel(t *testing.T) {
@@ -128,7 +141,11 @@ func TestPushCancel(t *testing.T) {
 	lease := p.claim(t, 1)
 
 	r := run(t, p.args("cancel")...)
-	assert.Equal(t, "Cancelled push "+p.id+" in stack "+p.stack+" in us-east-1: 501 destinations: 500 cancelled, 1 pending.\n", r.stdout)
+	assert.Equal(
+		t,
+		"Cancelled push "+p.id+" in stack "+p.stack+" in us-east-1: 501 destinations: 500 cancelled, 1 pending.\n",
+		r.stdout,
+	)
 
 	p.finish(t, lease, 1)
 	r = run(t, p.args("cancel", "-o", "json")...)
@@ -146,7 +163,10 @@ func TestPushCancel(t *testing.T) {
 
 func TestPushesOfTheLocalRun(t *testing.T) {
 	p := accept(t, emulatortest.Deploy(t), 1)
-	c := call{dir: localProject(t, p.stack), environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1"}}
+	c := call{
+		dir:         localProject(t, p.stack),
+		environment: []string{"AWS_REGION=", "AWS_ACCESS_KEY_ID=", "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1"},
+	}
 
 	for _, command := range []string{"status", "cancel"} {
 		r := c.run(t, "push", command, p.id, "--local")
@@ -160,7 +180,10 @@ func localProject(t *testing.T, stackName string) string {
 	t.Helper()
 	project := t.TempDir()
 	raw, err := json.Marshal(map[string]any{"aws": map[string]string{
-		"dynamodb": emulatortest.DynamoDBEndpoint(), "endpoint": emulatortest.AWSEndpoint(), "region": emulatortest.Region, "stack": stackName,
+		"dynamodb": emulatortest.DynamoDBEndpoint(),
+		"endpoint": emulatortest.AWSEndpoint(),
+		"region":   emulatortest.Region,
+		"stack":    stackName,
 	}})
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Join(project, ".local"), 0o755))
@@ -255,7 +278,11 @@ func TestPushWatchIsInterrupted(t *testing.T) {
 	require.NoError(t, w.Process.Signal(syscall.SIGINT))
 
 	assert.Equal(t, 1, w.end(t))
-	assert.Equal(t, "carillon: stopped watching; the push goes on. `carillon push watch "+p.id+"` again follows it\n", w.stderr.String())
+	assert.Equal(
+		t,
+		"carillon: stopped watching; the push goes on. `carillon push watch "+p.id+"` again follows it\n",
+		w.stderr.String(),
+	)
 }
 
 // On a terminal there is a bar, and Ctrl-C is a key.

@@ -46,16 +46,32 @@ func (c *PushWatchCmd) Run(ctx context.Context, streams *Streams, target *Target
 	}
 	final, err := c.watch(ctx, streams, b)
 	if err != nil {
-		return interrupted(ctx, err, "stopped watching; the push goes on. `carillon push watch "+string(c.RequestID)+"` again follows it")
+		return interrupted(
+			ctx,
+			err,
+			"stopped watching; the push goes on. `carillon push watch "+string(c.RequestID)+"` again follows it",
+		)
 	}
 	counts := final.Counts()
 	if !c.json() {
-		if _, err := fmt.Fprintf(streams.Out, "Push %s is %s: %s.\n", c.RequestID, final.State(), countsText(counts)); err != nil {
+		if _, err := fmt.Fprintf(
+			streams.Out,
+			"Push %s is %s: %s.\n",
+			c.RequestID,
+			final.State(),
+			countsText(counts),
+		); err != nil {
 			return err
 		}
 	}
 	if final.State() != engage.PushCompleted {
-		return fmt.Errorf("push %s was %s: %d of %s", c.RequestID, final.State(), counts.Cancelled, plural(counts.Total, "destination"))
+		return fmt.Errorf(
+			"push %s was %s: %d of %s",
+			c.RequestID,
+			final.State(),
+			counts.Cancelled,
+			plural(counts.Total, "destination"),
+		)
 	}
 	return nil
 }

@@ -61,7 +61,9 @@ func (t *Target) open(ctx context.Context) (bundle, error) {
 		return bundle{}, fmt.Errorf("cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return bundle{}, errors.New("no AWS region: name it with --region or AWS_REGION (or --local for the bundle that `make run` runs)")
+		return bundle{}, errors.New(
+			"no AWS region: name it with --region or AWS_REGION (or --local for the bundle that `make run` runs)",
+		)
 	}
 	sm := secretsmanager.NewFromConfig(cfg)
 	return bundle{
@@ -131,7 +133,9 @@ func findDemo() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("no local run: there is no .local/demo.json here or above. Start `make run` in another terminal, and call this within the project")
+			return "", errors.New(
+				"no local run: there is no .local/demo.json here or above. Start `make run` in another terminal, and call this within the project",
+			)
 		}
 		dir = parent
 	}

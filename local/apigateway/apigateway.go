@@ -71,7 +71,14 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		float64(time.Since(start).Microseconds())/1000, label))
 }
 
-func (a *API) serve(w http.ResponseWriter, r *http.Request, route Route, variables map[string]string, requestID string, now time.Time) int {
+func (a *API) serve(
+	w http.ResponseWriter,
+	r *http.Request,
+	route Route,
+	variables map[string]string,
+	requestID string,
+	now time.Time,
+) int {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
 		return own(w, http.StatusBadRequest)
@@ -99,7 +106,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, route Route, variabl
 	}
 	response, err := decodeResponse(raw)
 	if err != nil {
-		a.options.Log(fmt.Sprintf("%s | the answer is not one that API Gateway understands: %v", route.Function.Label(), err))
+		a.options.Log(
+			fmt.Sprintf("%s | the answer is not one that API Gateway understands: %v", route.Function.Label(), err),
+		)
 		return own(w, http.StatusInternalServerError)
 	}
 	return response.write(w, r.Method)

@@ -50,7 +50,14 @@ type httpContext struct {
 // logTime is Apache's common log format, which requestContext.time has.
 const logTime = "02/Jan/2006:15:04:05 -0700"
 
-func (a *API) event(r *http.Request, route Route, variables map[string]string, body []byte, requestID, trace string, now time.Time) event {
+func (a *API) event(
+	r *http.Request,
+	route Route,
+	variables map[string]string,
+	body []byte,
+	requestID, trace string,
+	now time.Time,
+) event {
 	sourceIP, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		sourceIP = r.RemoteAddr

@@ -114,7 +114,12 @@ func (s *Set) watch(c *child) {
 }
 
 func (c *child) death() error {
-	return fmt.Errorf("the emulator %s ended (%s); the end of its log:\n%s", c.name, c.process.Exit(), indent(c.tail.String()))
+	return fmt.Errorf(
+		"the emulator %s ended (%s); the end of its log:\n%s",
+		c.name,
+		c.process.Exit(),
+		indent(c.tail.String()),
+	)
 }
 
 func indent(text string) string {
@@ -201,7 +206,12 @@ func (c *child) waitForLine(ctx context.Context, pattern *regexp.Regexp) ([]stri
 			}
 			return nil, c.death()
 		case <-timer.C:
-			return nil, fmt.Errorf("the emulator %s did not start within %v; its log:\n%s", c.name, startTimeout, indent(c.tail.String()))
+			return nil, fmt.Errorf(
+				"the emulator %s did not start within %v; its log:\n%s",
+				c.name,
+				startTimeout,
+				indent(c.tail.String()),
+			)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -112,8 +112,20 @@ func pinned(dir string) ([]tool, Tools, error) {
 			hint:    "from npm, a few seconds",
 			needs:   []string{"npm"},
 			install: func(ctx context.Context, into string) error {
-				return run(ctx, "npm", "install", "--prefix", into, "--no-save", "--no-package-lock", "--no-audit", "--no-fund",
-					"--ignore-scripts", "--loglevel=error", npmPackage+"@"+dynoxideVersion)
+				return run(
+					ctx,
+					"npm",
+					"install",
+					"--prefix",
+					into,
+					"--no-save",
+					"--no-package-lock",
+					"--no-audit",
+					"--no-fund",
+					"--ignore-scripts",
+					"--loglevel=error",
+					npmPackage+"@"+dynoxideVersion,
+				)
 			},
 		},
 		{
@@ -134,7 +146,11 @@ func pinned(dir string) ([]tool, Tools, error) {
 func npmPlatform() (string, error) {
 	arch, ok := map[string]string{"amd64": "x64", "arm64": "arm64"}[runtime.GOARCH]
 	if !ok || runtime.GOOS != "linux" && runtime.GOOS != "darwin" {
-		return "", fmt.Errorf("there is no dynoxide for %s/%s: the local run needs Linux or macOS on x86-64 or arm64", runtime.GOOS, runtime.GOARCH)
+		return "", fmt.Errorf(
+			"there is no dynoxide for %s/%s: the local run needs Linux or macOS on x86-64 or arm64",
+			runtime.GOOS,
+			runtime.GOARCH,
+		)
 	}
 	return runtime.GOOS + "-" + arch, nil
 }
@@ -181,7 +197,8 @@ func lock(ctx context.Context, path string, say func(string)) (unlock func(), er
 	return func() { _ = fileLock.Unlock() }, nil
 }
 
-// installInto installs beside the tool's folder and renames, so that an interrupted installation is never taken for one.
+// installInto installs beside the tool's folder and renames, so that an interrupted installation is never taken for
+// one.
 func (t tool) installInto(ctx context.Context, dir string, say func(string)) error {
 	say(fmt.Sprintf("installing %s, %s", t.name, t.hint))
 	start := time.Now()
@@ -228,13 +245,26 @@ func beat(tick func()) (stop func()) {
 
 func installMoto(ctx context.Context, into string) error {
 	if err := run(ctx, "python3", "-m", "venv", into); err != nil {
-		return fmt.Errorf("python3 cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv): %w", err)
+		return fmt.Errorf(
+			"python3 cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv): %w",
+			err,
+		)
 	}
 	list := filepath.Join(into, "requirements.txt")
 	if err := os.WriteFile(list, []byte(requirements), 0o644); err != nil {
 		return err
 	}
-	return run(ctx, filepath.Join(into, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", list)
+	return run(
+		ctx,
+		filepath.Join(into, "bin", "python"),
+		"-m",
+		"pip",
+		"install",
+		"--quiet",
+		"--disable-pip-version-check",
+		"-r",
+		list,
+	)
 }
 
 // run runs an installer with this process's environment; its error holds the end of its output.
@@ -255,7 +285,12 @@ func run(ctx context.Context, name string, args ...string) error {
 		return ctx.Err()
 	}
 	if exit := child.Exit(); exit != "exit status 0" {
-		return fmt.Errorf("%s: %s\n%s", strings.Join(append([]string{name}, args...), " "), exit, lastLines(output.String(), 15))
+		return fmt.Errorf(
+			"%s: %s\n%s",
+			strings.Join(append([]string{name}, args...), " "),
+			exit,
+			lastLines(output.String(), 15),
+		)
 	}
 	return nil
 }

@@ -115,12 +115,18 @@ func DynamoDB() *dynamodb.Client {
 // DynamoDBAt returns a client of an endpoint that a test made. It tries each call once, so that a test which breaks a
 // call sees what its one failure does.
 func DynamoDBAt(endpoint string) *dynamodb.Client {
-	return dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
+	return dynamodb.NewFromConfig(
+		config,
+		func(o *dynamodb.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} },
+	)
 }
 
 // SecretsManager returns a client of the emulator.
 func SecretsManager() *secretsmanager.Client {
-	return secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.BaseEndpoint = aws.String(AWSEndpoint()) })
+	return secretsmanager.NewFromConfig(
+		config,
+		func(o *secretsmanager.Options) { o.BaseEndpoint = aws.String(AWSEndpoint()) },
+	)
 }
 
 // SQS returns a client of the emulator.
@@ -130,7 +136,10 @@ func SQS() *sqs.Client {
 
 // SecretsManagerAt returns a client of an endpoint that a test made. It tries each call once, as DynamoDBAt's does.
 func SecretsManagerAt(endpoint string) *secretsmanager.Client {
-	return secretsmanager.NewFromConfig(config, func(o *secretsmanager.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
+	return secretsmanager.NewFromConfig(
+		config,
+		func(o *secretsmanager.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} },
+	)
 }
 
 // SQSAt returns a client of an endpoint that a test made. It tries each call once, as DynamoDBAt's does.
@@ -140,12 +149,18 @@ func SQSAt(endpoint string) *sqs.Client {
 
 // EventBridge returns a client of the emulator.
 func EventBridge() *eventbridge.Client {
-	return eventbridge.NewFromConfig(config, func(o *eventbridge.Options) { o.BaseEndpoint = aws.String(AWSEndpoint()) })
+	return eventbridge.NewFromConfig(
+		config,
+		func(o *eventbridge.Options) { o.BaseEndpoint = aws.String(AWSEndpoint()) },
+	)
 }
 
 // EventBridgeAt returns a client of an endpoint that a test made. It tries each call once, as DynamoDBAt's does.
 func EventBridgeAt(endpoint string) *eventbridge.Client {
-	return eventbridge.NewFromConfig(config, func(o *eventbridge.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
+	return eventbridge.NewFromConfig(
+		config,
+		func(o *eventbridge.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} },
+	)
 }
 
 // SESv2 returns a client of the emulator, which takes mails from MailFrom.
@@ -155,7 +170,10 @@ func SESv2() *sesv2.Client {
 
 // SESv2At returns a client of an endpoint that a test made. It tries each call once, as DynamoDBAt's does.
 func SESv2At(endpoint string) *sesv2.Client {
-	return sesv2.NewFromConfig(config, func(o *sesv2.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} })
+	return sesv2.NewFromConfig(
+		config,
+		func(o *sesv2.Options) { o.BaseEndpoint, o.Retryer = &endpoint, aws.NopRetryer{} },
+	)
 }
 
 // StackName returns a name that no other test uses. Nothing is deployed under it.
@@ -179,7 +197,10 @@ func Deploy(t testing.TB) (stackName string) {
 	require.NoError(t, err)
 	require.NoError(t, stack.Create(t.Context(), declared, clients, nil))
 	// Not part of a stack: whoever deploys has it verified before.
-	_, err = clients.SESv2.CreateEmailIdentity(t.Context(), &sesv2.CreateEmailIdentityInput{EmailIdentity: aws.String(mailIdentity)})
+	_, err = clients.SESv2.CreateEmailIdentity(
+		t.Context(),
+		&sesv2.CreateEmailIdentityInput{EmailIdentity: aws.String(mailIdentity)},
+	)
 	require.NoError(t, err)
 	return name
 }

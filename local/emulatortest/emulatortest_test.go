@@ -39,20 +39,30 @@ func TestBetween(t *testing.T) {
 	key := dynamo.Item{"owner": dynamo.String("o"), "id": dynamo.String("i")}
 	var mu sync.Mutex
 	var seen []string
-	client := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), func(w http.ResponseWriter, call emulatortest.Call) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		seen = append(seen, call.Operation)
-		switch call.Operation {
-		case "PutItem":
-			assert.Equal(t, http.StatusOK, call.Send(strings.Replace(call.Body, "as asked", "as the test has it", 1)).Code)
-		case "DeleteItem":
-		default:
-			return false
-		}
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return true
-	}))
+	client := emulatortest.DynamoDBAt(
+		emulatortest.Between(
+			t,
+			emulatortest.DynamoDBEndpoint(),
+			func(w http.ResponseWriter, call emulatortest.Call) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				seen = append(seen, call.Operation)
+				switch call.Operation {
+				case "PutItem":
+					assert.Equal(
+						t,
+						http.StatusOK,
+						call.Send(strings.Replace(call.Body, "as asked", "as the test has it", 1)).Code,
+					)
+				case "DeleteItem":
+				default:
+					return false
+				}
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return true
+			},
+		),
+	)
 
 	_, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: table, Item: dynamo.Item{
 		"owner": key["owner"], "id": key["id"], "text": dynamo.String("as asked"),

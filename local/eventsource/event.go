@@ -55,18 +55,26 @@ func encodeEvent(queueARN string, messages []types.Message) ([]byte, error) {
 			system = map[string]string{}
 		}
 		e.Records[i] = record{
-			MessageID: aws.ToString(m.MessageId), ReceiptHandle: aws.ToString(m.ReceiptHandle), Body: aws.ToString(m.Body),
-			Attributes: system, MessageAttributes: attributes,
-			MD5OfMessageAttributes: aws.ToString(m.MD5OfMessageAttributes), MD5OfBody: aws.ToString(m.MD5OfBody),
-			EventSource: "aws:sqs", EventSourceARN: queueARN, AWSRegion: region,
+			MessageID: aws.ToString(
+				m.MessageId,
+			),
+			ReceiptHandle:          aws.ToString(m.ReceiptHandle),
+			Body:                   aws.ToString(m.Body),
+			Attributes:             system,
+			MessageAttributes:      attributes,
+			MD5OfMessageAttributes: aws.ToString(m.MD5OfMessageAttributes),
+			MD5OfBody:              aws.ToString(m.MD5OfBody),
+			EventSource:            "aws:sqs",
+			EventSourceARN:         queueARN,
+			AWSRegion:              region,
 		}
 	}
 	return json.Marshal(e)
 }
 
 // succeeded returns the messages to delete after an invocation that returned this response, as Lambda reads it when the
-// mapping has ReportBatchItemFailures: a response without failures is a success of all; one that it cannot read, or that
-// names no message of the batch, is a failure of all, and ok is false.
+// mapping has ReportBatchItemFailures: a response without failures is a success of all; one that it cannot read, or
+// that names no message of the batch, is a failure of all, and ok is false.
 func succeeded(response []byte, messages []types.Message) (done []types.Message, ok bool) {
 	var answer struct {
 		BatchItemFailures []struct {

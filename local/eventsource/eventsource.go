@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// interval is how often the queue is asked while it holds delayed messages: the emulator's long poll notices only once
-	// a second that one has become visible.
+	// interval is how often the queue is asked while it holds delayed messages: the emulator's long poll notices only
+	// once a second that one has become visible.
 	interval = 50 * time.Millisecond
 	// watch is how long it is asked that often before its count of delayed messages is looked at again.
 	watch = time.Second
-	// longPoll is how long, in seconds, a receive waits on a queue without delayed messages. One that is sent meanwhile has
-	// a delay of a second at least, and is known of when the poll ends.
+	// longPoll is how long, in seconds, a receive waits on a queue without delayed messages. One that is sent meanwhile
+	// has a delay of a second at least, and is known of when the poll ends.
 	longPoll = 1
 	// pause is the wait after a call that failed.
 	pause = 200 * time.Millisecond
@@ -54,8 +54,8 @@ type Config struct {
 	Log func(line string)
 }
 
-// Mapping takes messages from a queue and invokes a function with them, until Close. Its methods are safe for concurrent
-// use.
+// Mapping takes messages from a queue and invokes a function with them, until Close. Its methods are safe for
+// concurrent use.
 type Mapping struct {
 	config  Config
 	slots   chan struct{} // one for each invocation
@@ -88,8 +88,8 @@ func (m *Mapping) Close() {
 	m.running.Wait()
 }
 
-// Pause returns when no more messages are taken, within a second or so; invocations under way go on. Messages wait in the
-// queue until Resume.
+// Pause returns when no more messages are taken, within a second or so; invocations under way go on. Messages wait in
+// the queue until Resume.
 func (m *Mapping) Pause() {
 	m.set(true)
 	// A long poll under way is not cut off: the emulator would give a message to nobody.
@@ -218,7 +218,10 @@ func (m *Mapping) invoke(messages []types.Message) {
 	if m.config.ReportBatchItemFailures {
 		done, ok := succeeded(response, messages)
 		if !ok {
-			m.report(fmt.Sprintf("%d messages come again later", len(messages)), errors.New("the answer does not say which messages failed"))
+			m.report(
+				fmt.Sprintf("%d messages come again later", len(messages)),
+				errors.New("the answer does not say which messages failed"),
+			)
 		}
 		messages = done
 	}
@@ -230,9 +233,15 @@ func (m *Mapping) invoke(messages []types.Message) {
 func (m *Mapping) delete(messages []types.Message) {
 	entries := make([]types.DeleteMessageBatchRequestEntry, len(messages))
 	for i, message := range messages {
-		entries[i] = types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: message.ReceiptHandle}
+		entries[i] = types.DeleteMessageBatchRequestEntry{
+			Id:            aws.String(strconv.Itoa(i)),
+			ReceiptHandle: message.ReceiptHandle,
+		}
 	}
-	out, err := m.config.Client.DeleteMessageBatch(m.ctx, &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(m.config.URL), Entries: entries})
+	out, err := m.config.Client.DeleteMessageBatch(
+		m.ctx,
+		&sqs.DeleteMessageBatchInput{QueueUrl: aws.String(m.config.URL), Entries: entries},
+	)
 	if err != nil {
 		m.report("deleting", err)
 		return

@@ -85,13 +85,20 @@ func start(
 	t *testing.T, change func(*eventsource.Config), attributes map[string]string,
 ) (function, *eventsource.Mapping, string) {
 	t.Helper()
-	out, err := emulatortest.SQS().CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(uuid.NewString()), Attributes: attributes})
+	out, err := emulatortest.SQS().
+		CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(uuid.NewString()), Attributes: attributes})
 	require.NoError(t, err)
 	url := aws.ToString(out.QueueUrl)
 	f := make(function)
 	config := eventsource.Config{
-		Client: emulatortest.SQS(), URL: url, ARN: "arn:aws:sqs:" + emulatortest.Region + ":" + emulator.AccountID + ":queue", Function: f,
-		BatchSize: 10, Concurrency: 2, ReportBatchItemFailures: true, Log: func(line string) { t.Log(line) },
+		Client:                  emulatortest.SQS(),
+		URL:                     url,
+		ARN:                     "arn:aws:sqs:" + emulatortest.Region + ":" + emulator.AccountID + ":queue",
+		Function:                f,
+		BatchSize:               10,
+		Concurrency:             2,
+		ReportBatchItemFailures: true,
+		Log:                     func(line string) { t.Log(line) },
 	}
 	if change != nil {
 		change(&config)
@@ -106,9 +113,17 @@ func send(t *testing.T, url string, delay int32, bodies ...string) {
 	for part := range slices.Chunk(bodies, 10) {
 		var entries []types.SendMessageBatchRequestEntry
 		for i, body := range part {
-			entries = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(body), DelaySeconds: delay})
+			entries = append(
+				entries,
+				types.SendMessageBatchRequestEntry{
+					Id:           aws.String(strconv.Itoa(i)),
+					MessageBody:  aws.String(body),
+					DelaySeconds: delay,
+				},
+			)
 		}
-		out, err := emulatortest.SQS().SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(url), Entries: entries})
+		out, err := emulatortest.SQS().
+			SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(url), Entries: entries})
 		require.NoError(t, err)
 		require.Empty(t, out.Failed)
 	}
@@ -125,8 +140,13 @@ func numbered(n int) []string {
 // left returns how many messages the queue has, whatever their state.
 func left(t *testing.T, url string) int {
 	t.Helper()
-	names := []types.QueueAttributeName{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible"}
-	out, err := emulatortest.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(url), AttributeNames: names})
+	names := []types.QueueAttributeName{
+		"ApproximateNumberOfMessages",
+		"ApproximateNumberOfMessagesDelayed",
+		"ApproximateNumberOfMessagesNotVisible",
+	}
+	out, err := emulatortest.SQS().
+		GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(url), AttributeNames: names})
 	require.NoError(t, err)
 	total := 0
 	for _, name := range names {
@@ -169,8 +189,13 @@ func TestEventIsLambdas(t *testing.T) {
 		assert.NotEmpty(t, r.Attributes[name], name)
 	}
 	assert.Equal(t, map[string]map[string]any{
-		"text":  {"stringValue": "x", "dataType": "String", "stringListValues": []any{}, "binaryListValues": []any{}},
-		"bytes": {"binaryValue": "eQ==", "dataType": "Binary", "stringListValues": []any{}, "binaryListValues": []any{}},
+		"text": {"stringValue": "x", "dataType": "String", "stringListValues": []any{}, "binaryListValues": []any{}},
+		"bytes": {
+			"binaryValue":      "eQ==",
+			"dataType":         "Binary",
+			"stringListValues": []any{},
+			"binaryListValues": []any{},
+		},
 	}, r.MessageAttributes)
 	assert.Contains(t, string(inv.payload), `{"Records":[{"messageId":"`)
 	inv.answer <- answer{response: `{"batchItemFailures":[]}`}

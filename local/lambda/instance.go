@@ -188,8 +188,14 @@ func (i *instance) next(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
 	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(deadline.UnixMilli(), 10))
-	h.Set("Lambda-Runtime-Invoked-Function-Arn", fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", config.Region, config.AccountID, config.Name))
-	h.Set("Lambda-Runtime-Trace-Id", fmt.Sprintf("Root=1-%08x-%s;Parent=%s;Sampled=0", time.Now().Unix(), randomHex(12), randomHex(8)))
+	h.Set(
+		"Lambda-Runtime-Invoked-Function-Arn",
+		fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", config.Region, config.AccountID, config.Name),
+	)
+	h.Set(
+		"Lambda-Runtime-Trace-Id",
+		fmt.Sprintf("Root=1-%08x-%s;Parent=%s;Sampled=0", time.Now().Unix(), randomHex(12), randomHex(8)),
+	)
 	_, _ = w.Write(inv.payload) // a process that is gone is noticed by serve
 }
 

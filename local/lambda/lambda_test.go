@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 		bootstrap = filepath.Join(dir, "bootstrap")
-		if out, err := exec.Command("go", "build", "-o", bootstrap, "./testdata/function").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-o", bootstrap, "./testdata/function").
+			CombinedOutput(); err != nil {
 			panic(fmt.Sprintf("%v\n%s", err, out))
 		}
 		return m.Run()

@@ -59,7 +59,13 @@ func dead(pid int) bool {
 func TestOutputAndExit(t *testing.T) {
 	var lines []string
 	output := process.NewLines(func(line string) { lines = append(lines, line) })
-	p, err := process.Start(process.Spec{Path: "/bin/sh", Args: []string{"-c", `echo one; echo two >&2; printf "$LEAKED"three; exit 4`}, Output: output})
+	p, err := process.Start(
+		process.Spec{
+			Path:   "/bin/sh",
+			Args:   []string{"-c", `echo one; echo two >&2; printf "$LEAKED"three; exit 4`},
+			Output: output,
+		},
+	)
 	require.NoError(t, err)
 	<-p.Done()
 	output.Flush()
@@ -71,8 +77,10 @@ func TestOutputAndExit(t *testing.T) {
 func TestStopKillsWhatDoesNotListen(t *testing.T) {
 	ready := make(chan struct{}, 1)
 	output := process.NewLines(func(string) { ready <- struct{}{} })
-	p, err := process.Start(process.Spec{Path: "/bin/sh", Args: []string{"-c", `trap "" TERM; echo ready; while :; do sleep 1; done`},
-		Env: []string{"PATH=" + os.Getenv("PATH")}, Output: output})
+	p, err := process.Start(
+		process.Spec{Path: "/bin/sh", Args: []string{"-c", `trap "" TERM; echo ready; while :; do sleep 1; done`},
+			Env: []string{"PATH=" + os.Getenv("PATH")}, Output: output},
+	)
 	require.NoError(t, err)
 	<-ready
 	p.Stop(10 * time.Millisecond)

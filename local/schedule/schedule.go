@@ -143,7 +143,14 @@ func (s *Scheduler) event(schedule Schedule, at time.Time) ([]byte, error) {
 		"account":     s.options.AccountID,
 		"time":        at.UTC().Format(time.RFC3339),
 		"region":      s.options.Region,
-		"resources":   []string{fmt.Sprintf("arn:aws:scheduler:%s:%s:schedule/default/%s", s.options.Region, s.options.AccountID, schedule.Name)},
-		"detail":      "{}",
+		"resources": []string{
+			fmt.Sprintf(
+				"arn:aws:scheduler:%s:%s:schedule/default/%s",
+				s.options.Region,
+				s.options.AccountID,
+				schedule.Name,
+			),
+		},
+		"detail": "{}",
 	})
 }

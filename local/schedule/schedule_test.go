@@ -121,7 +121,10 @@ func TestFailuresAreLogged(t *testing.T) {
 		var lines []string
 		options := options()
 		options.Log = func(line string) { lines = append(lines, line) }
-		s := schedule.Start([]schedule.Schedule{{Name: "m", Every: time.Minute, Function: &function{err: errors.New("out of luck")}}}, options)
+		s := schedule.Start(
+			[]schedule.Schedule{{Name: "m", Every: time.Minute, Function: &function{err: errors.New("out of luck")}}},
+			options,
+		)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		s.Close()

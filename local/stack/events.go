@@ -13,9 +13,17 @@ import (
 )
 
 // createEvents makes the buses before the rules on them. A rule may send to a queue that does not exist yet.
-func createEvents(ctx context.Context, client *eventbridge.Client, buses []template.EventBus, rules []template.Rule) error {
+func createEvents(
+	ctx context.Context,
+	client *eventbridge.Client,
+	buses []template.EventBus,
+	rules []template.Rule,
+) error {
 	for _, bus := range buses {
-		if _, err := client.CreateEventBus(ctx, &eventbridge.CreateEventBusInput{Name: aws.String(bus.Name)}); err != nil {
+		if _, err := client.CreateEventBus(
+			ctx,
+			&eventbridge.CreateEventBusInput{Name: aws.String(bus.Name)},
+		); err != nil {
 			return fmt.Errorf("creating event bus %s: %w", bus.LogicalID, err)
 		}
 	}
@@ -49,7 +57,10 @@ func createRule(ctx context.Context, client *eventbridge.Client, rule template.R
 
 func createConfigurationSets(ctx context.Context, client *sesv2.Client, sets []template.ConfigurationSet) error {
 	for _, set := range sets {
-		_, err := client.CreateConfigurationSet(ctx, &sesv2.CreateConfigurationSetInput{ConfigurationSetName: aws.String(set.Name)})
+		_, err := client.CreateConfigurationSet(
+			ctx,
+			&sesv2.CreateConfigurationSetInput{ConfigurationSetName: aws.String(set.Name)},
+		)
 		if err != nil {
 			return fmt.Errorf("creating configuration set %s: %w", set.LogicalID, err)
 		}

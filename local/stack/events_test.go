@@ -60,12 +60,19 @@ Resources:
 		{"another tag", "default", "aws.ses", `{"mail":{"tags":{"ses:configuration-set":["other"]}}}`, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			out, err := emulatortest.EventBridge().PutEvents(t.Context(), &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
-				EventBusName: aws.String(c.bus), Source: aws.String(c.source), DetailType: aws.String("Test"), Detail: aws.String(c.detail),
-			}}})
+			out, err := emulatortest.EventBridge().
+				PutEvents(t.Context(), &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{
+					{
+						EventBusName: aws.String(c.bus),
+						Source:       aws.String(c.source),
+						DetailType:   aws.String("Test"),
+						Detail:       aws.String(c.detail),
+					},
+				}})
 			require.NoError(t, err)
 			require.Zero(t, out.FailedEntryCount)
-			received, err := emulatortest.SQS().ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queue.Ref), MaxNumberOfMessages: 10})
+			received, err := emulatortest.SQS().
+				ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queue.Ref), MaxNumberOfMessages: 10})
 			require.NoError(t, err)
 			require.Len(t, received.Messages, c.want)
 			if c.want == 0 {
@@ -90,6 +97,7 @@ Resources: {Mails: {Type: AWS::SES::ConfigurationSet, Properties: {Name: !Sub "$
 	sets, err := tpl.ConfigurationSets()
 	require.NoError(t, err)
 	assert.Equal(t, []template.ConfigurationSet{{LogicalID: "Mails", Name: sets[0].Name}}, sets)
-	_, err = emulatortest.SESv2().CreateConfigurationSet(t.Context(), &sesv2.CreateConfigurationSetInput{ConfigurationSetName: aws.String(sets[0].Name)})
+	_, err = emulatortest.SESv2().
+		CreateConfigurationSet(t.Context(), &sesv2.CreateConfigurationSetInput{ConfigurationSetName: aws.String(sets[0].Name)})
 	assert.ErrorContains(t, err, "already exists", "the emulator can neither list sets nor describe one")
 }

@@ -15,13 +15,24 @@ import (
 )
 
 // createQueues makes the queues one after the other: a dead-letter queue before those that name it.
-func createQueues(ctx context.Context, client *sqs.Client, queues []template.Queue) (map[string]template.Physical, error) {
+func createQueues(
+	ctx context.Context,
+	client *sqs.Client,
+	queues []template.Queue,
+) (map[string]template.Physical, error) {
 	made := map[string]template.Physical{} // by logical id
 	arns := map[string]bool{}
 	for rest := queues; len(rest) > 0; {
-		i := slices.IndexFunc(rest, func(q template.Queue) bool { return q.DeadLetterARN == "" || arns[q.DeadLetterARN] })
+		i := slices.IndexFunc(
+			rest,
+			func(q template.Queue) bool { return q.DeadLetterARN == "" || arns[q.DeadLetterARN] },
+		)
 		if i < 0 {
-			return nil, fmt.Errorf("creating queue %s: its dead-letter queue %s is not in the template", rest[0].LogicalID, rest[0].DeadLetterARN)
+			return nil, fmt.Errorf(
+				"creating queue %s: its dead-letter queue %s is not in the template",
+				rest[0].LogicalID,
+				rest[0].DeadLetterARN,
+			)
 		}
 		queue := rest[i]
 		physical, err := createQueue(ctx, client, queue)
@@ -38,13 +49,18 @@ func createQueues(ctx context.Context, client *sqs.Client, queues []template.Que
 func createQueue(ctx context.Context, client *sqs.Client, queue template.Queue) (template.Physical, error) {
 	attributes := maps.Clone(queue.Attributes)
 	if queue.DeadLetterARN != "" {
-		policy, err := json.Marshal(map[string]any{"deadLetterTargetArn": queue.DeadLetterARN, "maxReceiveCount": queue.MaxReceiveCount})
+		policy, err := json.Marshal(
+			map[string]any{"deadLetterTargetArn": queue.DeadLetterARN, "maxReceiveCount": queue.MaxReceiveCount},
+		)
 		if err != nil {
 			return template.Physical{}, err
 		}
 		attributes[string(sqstypes.QueueAttributeNameRedrivePolicy)] = string(policy)
 	}
-	created, err := client.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(queue.Name), Attributes: attributes})
+	created, err := client.CreateQueue(
+		ctx,
+		&sqs.CreateQueueInput{QueueName: aws.String(queue.Name), Attributes: attributes},
+	)
 	if err != nil {
 		return template.Physical{}, err
 	}

@@ -129,7 +129,10 @@ func createTable(ctx context.Context, client *dynamodb.Client, table template.Ta
 func key(parts []template.KeyPart) []ddbtypes.KeySchemaElement {
 	elements := make([]ddbtypes.KeySchemaElement, len(parts))
 	for i, part := range parts {
-		elements[i] = ddbtypes.KeySchemaElement{AttributeName: aws.String(part.Name), KeyType: ddbtypes.KeyType(part.Type)}
+		elements[i] = ddbtypes.KeySchemaElement{
+			AttributeName: aws.String(part.Name),
+			KeyType:       ddbtypes.KeyType(part.Type),
+		}
 	}
 	return elements
 }

@@ -24,7 +24,14 @@ func create(t *testing.T, text string) (*template.Template, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "template.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	tpl, err := template.Load(path, template.Options{StackName: emulatortest.StackName(), Region: emulatortest.Region, AccountID: emulator.AccountID})
+	tpl, err := template.Load(
+		path,
+		template.Options{
+			StackName: emulatortest.StackName(),
+			Region:    emulatortest.Region,
+			AccountID: emulator.AccountID,
+		},
+	)
 	require.NoError(t, err)
 	clients := stack.Clients{
 		DynamoDB: emulatortest.DynamoDB(), SecretsManager: emulatortest.SecretsManager(), SQS: emulatortest.SQS(),
@@ -53,7 +60,10 @@ Resources:
 		require.NoError(t, err)
 		return out.Messages
 	}
-	_, err = client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: url("Work"), MessageBody: aws.String("poison")})
+	_, err = client.SendMessage(
+		t.Context(),
+		&sqs.SendMessageInput{QueueUrl: url("Work"), MessageBody: aws.String("poison")},
+	)
 	require.NoError(t, err)
 	for range 2 {
 		require.Len(t, receive("Work"), 1)
@@ -71,5 +81,9 @@ Resources:
     Type: AWS::SQS::Queue
     Properties: {RedrivePolicy: {deadLetterTargetArn: "arn:aws:sqs:us-east-1:000000000000:elsewhere", maxReceiveCount: 2}}
 `)
-	assert.ErrorContains(t, err, "creating queue Work: its dead-letter queue arn:aws:sqs:us-east-1:000000000000:elsewhere is not in the template")
+	assert.ErrorContains(
+		t,
+		err,
+		"creating queue Work: its dead-letter queue arn:aws:sqs:us-east-1:000000000000:elsewhere is not in the template",
+	)
 }

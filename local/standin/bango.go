@@ -107,19 +107,35 @@ func (b *Bango) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case subtle.ConstantTimeCompare([]byte(username), []byte(b.username))&
 		subtle.ConstantTimeCompare([]byte(password), []byte(b.password)) == 0:
 		w.Header().Set("WWW-Authenticate", `Basic realm="Bango Resale"`)
-		writeJSON(w, http.StatusUnauthorized, bangoAnswer{ResponseCode: "UNAUTHORIZED", ResponseMessage: "The credentials are invalid."})
+		writeJSON(
+			w,
+			http.StatusUnauthorized,
+			bangoAnswer{ResponseCode: "UNAUTHORIZED", ResponseMessage: "The credentials are invalid."},
+		)
 		return
 	case r.URL.Path != "/v1/entitlement":
-		writeJSON(w, http.StatusNotFound, bangoAnswer{ResponseCode: "NOT_FOUND", ResponseMessage: "There is no such resource."})
+		writeJSON(
+			w,
+			http.StatusNotFound,
+			bangoAnswer{ResponseCode: "NOT_FOUND", ResponseMessage: "There is no such resource."},
+		)
 		return
 	case r.Method != http.MethodPost:
-		writeJSON(w, http.StatusMethodNotAllowed, bangoAnswer{ResponseCode: "BAD_REQUEST", ResponseMessage: "The method is not supported."})
+		writeJSON(
+			w,
+			http.StatusMethodNotAllowed,
+			bangoAnswer{ResponseCode: "BAD_REQUEST", ResponseMessage: "The method is not supported."},
+		)
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var request createRequest
 	if err != nil || json.Unmarshal(body, &request) != nil {
-		writeJSON(w, http.StatusBadRequest, bangoAnswer{ResponseCode: "BAD_REQUEST", ResponseMessage: "The body is not valid."})
+		writeJSON(
+			w,
+			http.StatusBadRequest,
+			bangoAnswer{ResponseCode: "BAD_REQUEST", ResponseMessage: "The body is not valid."},
+		)
 		return
 	}
 	status, answer := b.answer(r.Header.Get("X-RequestIdentifier"), request)
@@ -155,7 +171,10 @@ func (b *Bango) create(request createRequest) (int, bangoAnswer) {
 	e := b.find(request)
 	switch {
 	case e == nil && request.EntitlementID != "":
-		return http.StatusNotFound, bangoAnswer{ResponseCode: "NOT_FOUND", ResponseMessage: "There is no such entitlement."}
+		return http.StatusNotFound, bangoAnswer{
+			ResponseCode:    "NOT_FOUND",
+			ResponseMessage: "There is no such entitlement.",
+		}
 	case e == nil:
 		e = &entitlement{
 			At:                 time.Now().UTC(),

@@ -111,7 +111,8 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 		sections = append(sections, sec)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	// It holds for the mails too, whose frames have no address of their own: nothing in them runs, and nothing is loaded.
+	// It holds for the mails too, whose frames have no address of their own: nothing in them runs, and nothing is
+	// loaded.
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	_ = page.Execute(w, sections)
 }

@@ -23,8 +23,8 @@ func (e *emulator) connect(endpoint string) error {
 	return nil
 }
 
-// forward lets the emulator answer, and returns its answer as it was passed on. Like AWS, it does what it was asked though
-// the caller has gone.
+// forward lets the emulator answer, and returns its answer as it was passed on. Like AWS, it does what it was asked
+// though the caller has gone.
 func (e *emulator) forward(w http.ResponseWriter, r *http.Request) answer {
 	out := answer{header: w.Header()}
 	proxy := e.proxy.Load()

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Events stands between the bundle and EventBridge: it passes every call on to the emulator, whose rules do the rest, and
-// keeps each entry that the emulator accepts. Its methods are safe for concurrent use.
+// Events stands between the bundle and EventBridge: it passes every call on to the emulator, whose rules do the rest,
+// and keeps each entry that the emulator accepts. Its methods are safe for concurrent use.
 type Events struct {
 	emulator emulator
 

@@ -26,7 +26,11 @@ func TestEventsKeepsWhatEventBridgeAccepts(t *testing.T) {
 	put := func(entries ...types.PutEventsRequestEntry) (*eventbridge.PutEventsOutput, error) {
 		return client.PutEvents(t.Context(), &eventbridge.PutEventsInput{Entries: entries})
 	}
-	good := types.PutEventsRequestEntry{Source: aws.String("carillon.ott"), DetailType: aws.String("message"), Detail: aws.String(`{"a":1.10}`)}
+	good := types.PutEventsRequestEntry{
+		Source:     aws.String("carillon.ott"),
+		DetailType: aws.String("message"),
+		Detail:     aws.String(`{"a":1.10}`),
+	}
 	_, err = put(good)
 	require.Error(t, err, "there is no emulator yet")
 	require.NoError(t, events.Connect(emulatortest.AWSEndpoint()))

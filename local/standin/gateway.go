@@ -109,7 +109,11 @@ func Results(results ...Result) Answer {
 	if err != nil {
 		panic(err) // strings can be marshalled
 	}
-	return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": "application/json"}, Body: string(raw)}
+	return Answer{
+		Status:  http.StatusOK,
+		Headers: map[string]string{"Content-Type": "application/json"},
+		Body:    string(raw),
+	}
 }
 
 // NewGateway makes a gateway that shares the secret, whsec_ and base64, with the bundle.

@@ -42,8 +42,17 @@ func TestPushes(t *testing.T) {
 	require.NoError(t, err)
 	tracking := "t1"
 	assert.Equal(t, standin.Chunk{
-		Type: "push", RequestID: "r", Chunk: 3, ANumbers: []string{"+5014008029"}, TTLSeconds: 60, KeepAfterCall: true,
-		Program:       standin.Program{UUID: "u", Name: "n", Content: []byte(`{"headline":"Hello {{NAME}}","body":"<b>soon</b>"}`)},
+		Type:          "push",
+		RequestID:     "r",
+		Chunk:         3,
+		ANumbers:      []string{"+5014008029"},
+		TTLSeconds:    60,
+		KeepAfterCall: true,
+		Program: standin.Program{
+			UUID:    "u",
+			Name:    "n",
+			Content: []byte(`{"headline":"Hello {{NAME}}","body":"<b>soon</b>"}`),
+		},
 		NotBefore:     time.Date(2026, 2, 10, 16, 0, 0, 0, time.UTC),
 		DeliverBefore: time.Date(2026, 2, 10, 16, 1, 0, 0, time.UTC),
 		Destinations: []standin.Destination{
@@ -76,7 +85,13 @@ func TestHook(t *testing.T) {
 		}
 		return nil
 	})
-	require.NoError(t, p.Script("gateway", standin.Answer{Status: http.StatusFound, Headers: map[string]string{"Location": "/elsewhere"}}))
+	require.NoError(
+		t,
+		p.Script(
+			"gateway",
+			standin.Answer{Status: http.StatusFound, Headers: map[string]string{"Location": "/elsewhere"}},
+		),
+	)
 
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL("gateway"), strings.NewReader(chunkBody))
@@ -146,7 +161,10 @@ func TestHandsets(t *testing.T) {
 	p.post(t, "r.3")
 	p.post(t, "r.3") // a repeat
 	do(t, "POST", p.URL("gateway"), chunkBody, nil)
-	require.NoError(t, p.Script("gateway", standin.Answer{Status: 503}, standin.Answer{Half: true}, standin.Answer{Status: 200}))
+	require.NoError(
+		t,
+		p.Script("gateway", standin.Answer{Status: 503}, standin.Answer{Half: true}, standin.Answer{Status: 200}),
+	)
 	p.post(t, "r.4") // refused
 	p.post(t, "r.5") // the first one only
 	p.post(t, "r.6") // accepted without a word
@@ -158,7 +176,15 @@ func TestHandsets(t *testing.T) {
 	}
 	const ann, bob = "+15018902005", "+14258309029"
 	assert.Equal(t, []string{ann, bob, ann, ann, bob}, numbers)
-	assert.Equal(t, []standin.Line{{Name: "body", Text: "<b>soon</b>"}, {Name: "headline", Text: "Hello Bob"}, {Name: "LATE", Text: "1"}}, handsets[1].Lines)
+	assert.Equal(
+		t,
+		[]standin.Line{
+			{Name: "body", Text: "<b>soon</b>"},
+			{Name: "headline", Text: "Hello Bob"},
+			{Name: "LATE", Text: "1"},
+		},
+		handsets[1].Lines,
+	)
 	assert.Len(t, p.gateway.Handsets(2), 2)
 
 	for i := range 30 {

@@ -20,8 +20,8 @@ import (
 const mailsShown = 20
 
 // Mail stands between the bundle and SES: it passes every call on to the emulator, keeps each mail that the emulator
-// accepts, and tells afterwards what became of it, as SES does through EventBridge: a mail to SES's mailbox simulator has
-// the end that AWS documents, any other is delivered. Its methods are safe for concurrent use.
+// accepts, and tells afterwards what became of it, as SES does through EventBridge: a mail to SES's mailbox simulator
+// has the end that AWS documents, any other is delivered. Its methods are safe for concurrent use.
 type Mail struct {
 	emulator emulator
 
@@ -37,8 +37,8 @@ type MailConfig struct {
 	Endpoint string
 	// Events publishes what becomes of mails.
 	Events *eventbridge.Client
-	// EventTypes are the event types that are published, as CloudFormation spells them, by configuration set. A mail that
-	// names another set is refused.
+	// EventTypes are the event types that are published, as CloudFormation spells them, by configuration set. A mail
+	// that names another set is refused.
 	EventTypes map[string][]string
 	// AccountID and Region stand in the events.
 	AccountID, Region string

@@ -38,26 +38,49 @@ func feedback(config MailConfig, request sendEmail, messageID string, at time.Ti
 	for _, to := range request.Destination.ToAddresses {
 		recipients := []string{to}
 		delivered := event("Email Delivered", "delivery", "Delivery", "delivery", map[string]any{
-			"processingTimeMillis": 1000, "recipients": recipients, "smtpResponse": "250 ok", "reportingMTA": "mta.example.com",
+			"processingTimeMillis": 1000,
+			"recipients":           recipients,
+			"smtpResponse":         "250 ok",
+			"reportingMTA":         "mta.example.com",
 		})
 		bounced := func(subType, diagnosis string) mailEvent {
 			return event("Email Bounced", "bounce", "Bounce", "bounce", map[string]any{
-				"feedbackId": messageID, "bounceType": "Permanent", "bounceSubType": subType,
-				"bouncedRecipients": []any{map[string]string{"emailAddress": to, "action": "failed", "status": "5.1.1", "diagnosticCode": diagnosis}},
-				"reportingMTA":      "dns; amazonses.com",
+				"feedbackId":    messageID,
+				"bounceType":    "Permanent",
+				"bounceSubType": subType,
+				"bouncedRecipients": []any{
+					map[string]string{
+						"emailAddress":   to,
+						"action":         "failed",
+						"status":         "5.1.1",
+						"diagnosticCode": diagnosis,
+					},
+				},
+				"reportingMTA": "dns; amazonses.com",
 			})
 		}
 		switch simulated(to) {
 		case "bounce":
 			events = append(events, bounced("General", "smtp; 550 5.1.1 user unknown"))
 		case "suppressionlist":
-			events = append(events, bounced("Suppressed",
-				"Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid address."))
+			events = append(events, bounced(
+				"Suppressed",
+				"Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid address.",
+			))
 		case "complaint":
-			events = append(events, delivered, event("Email Complaint Received", "complaint", "Complaint", "complaint", map[string]any{
-				"feedbackId": messageID, "complaintFeedbackType": "abuse", "userAgent": "Amazon SES Mailbox Simulator",
-				"complainedRecipients": []any{map[string]string{"emailAddress": to}}, "arrivalDate": timestamp(at.Add(time.Second)),
-			}))
+			events = append(
+				events,
+				delivered,
+				event("Email Complaint Received", "complaint", "Complaint", "complaint", map[string]any{
+					"feedbackId":            messageID,
+					"complaintFeedbackType": "abuse",
+					"userAgent":             "Amazon SES Mailbox Simulator",
+					"complainedRecipients": []any{
+						map[string]string{"emailAddress": to},
+					},
+					"arrivalDate": timestamp(at.Add(time.Second)),
+				}),
+			)
 		default:
 			events = append(events, delivered)
 		}
@@ -104,7 +127,12 @@ func describe(config MailConfig, request sendEmail, messageID string, at time.Ti
 			map[string]string{"name": "Subject", "value": subject},
 		},
 		"commonHeaders": map[string]any{
-			"from": []string{request.FromEmailAddress}, "to": request.Destination.ToAddresses, "messageId": messageID, "subject": subject,
+			"from": []string{
+				request.FromEmailAddress,
+			},
+			"to":        request.Destination.ToAddresses,
+			"messageId": messageID,
+			"subject":   subject,
 		},
 		"tags": tags,
 	}

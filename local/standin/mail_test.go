@@ -59,7 +59,9 @@ func (m mailbox) send(ctx context.Context, to string, change func(*sesv2.SendEma
 			Subject: &sestypes.Content{Data: aws.String("Your <service>")},
 			Body: &sestypes.Body{
 				Text: &sestypes.Content{Data: aws.String("Open the link")},
-				Html: &sestypes.Content{Data: aws.String(`<p>Open the link</p><img src="https://example.com/"></iframe>`)},
+				Html: &sestypes.Content{
+					Data: aws.String(`<p>Open the link</p><img src="https://example.com/"></iframe>`),
+				},
 			},
 		}},
 	}
@@ -88,7 +90,11 @@ func TestMailboxKeepsWhatSESAccepts(t *testing.T) {
 
 func TestMailboxKeepsNothingElse(t *testing.T) {
 	m := startMailbox(t)
-	throttled := standin.Answer{Status: 429, Headers: map[string]string{"X-Amzn-ErrorType": "TooManyRequestsException"}, Body: `{"message":"slow"}`}
+	throttled := standin.Answer{
+		Status:  429,
+		Headers: map[string]string{"X-Amzn-ErrorType": "TooManyRequestsException"},
+		Body:    `{"message":"slow"}`,
+	}
 	for _, c := range []struct {
 		name   string
 		script []standin.Answer
@@ -121,7 +127,10 @@ func TestMailboxKeepsNothingElse(t *testing.T) {
 			assert.Empty(t, m.mail.Messages())
 		})
 	}
-	_, err := m.ses.GetEmailIdentity(t.Context(), &sesv2.GetEmailIdentityInput{EmailIdentity: aws.String("mail.example.com")})
+	_, err := m.ses.GetEmailIdentity(
+		t.Context(),
+		&sesv2.GetEmailIdentityInput{EmailIdentity: aws.String("mail.example.com")},
+	)
 	require.NoError(t, err, "every other call goes through")
 	assert.Empty(t, m.mail.Messages())
 }
@@ -170,7 +179,10 @@ func (m mailbox) told(t *testing.T) []sesEvent {
 	require.NoError(t, err)
 	var events []sesEvent
 	for {
-		out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: queue.QueueUrl, MaxNumberOfMessages: 10})
+		out, err := client.ReceiveMessage(
+			t.Context(),
+			&sqs.ReceiveMessageInput{QueueUrl: queue.QueueUrl, MaxNumberOfMessages: 10},
+		)
 		require.NoError(t, err)
 		if len(out.Messages) == 0 {
 			return events
@@ -220,7 +232,14 @@ func TestMailboxTellsWhatBecameOfMails(t *testing.T) {
 func TestMailboxTellsWhatTheConfigurationSetWants(t *testing.T) {
 	m := startMailbox(t, "bounce")
 	require.NoError(t, m.send(t.Context(), "ann@example.com", nil))
-	require.NoError(t, m.send(t.Context(), "bounce@simulator.amazonses.com", func(in *sesv2.SendEmailInput) { in.ConfigurationSetName = nil }))
+	require.NoError(
+		t,
+		m.send(
+			t.Context(),
+			"bounce@simulator.amazonses.com",
+			func(in *sesv2.SendEmailInput) { in.ConfigurationSetName = nil },
+		),
+	)
 	assert.Empty(t, m.told(t))
 }
 
@@ -230,8 +249,12 @@ func TestPageShowsMailsAsTheirReadersSeeThem(t *testing.T) {
 	res, page := do(t, http.MethodGet, m.control, "", nil)
 	assert.Equal(t, "default-src 'none'; style-src 'unsafe-inline'", res.Header.Get("Content-Security-Policy"))
 	assert.Contains(t, page, `<dd>Your &lt;service&gt;</dd>`)
-	assert.Contains(t, page, `<iframe sandbox srcdoc="&lt;p&gt;Open the link&lt;/p&gt;&lt;img src=&#34;https://example.com/&#34;&gt;&lt;/iframe&gt;"`,
-		"the mail is all within the attribute")
+	assert.Contains(
+		t,
+		page,
+		`<iframe sandbox srcdoc="&lt;p&gt;Open the link&lt;/p&gt;&lt;img src=&#34;https://example.com/&#34;&gt;&lt;/iframe&gt;"`,
+		"the mail is all within the attribute",
+	)
 	assert.Equal(t, 1, strings.Count(page, "</iframe>"))
 	assert.NotContains(t, page, "<img")
 }

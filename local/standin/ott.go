@@ -33,8 +33,8 @@ type Page struct{ Name, ApplicationSecret string }
 // Channel is a LINE channel.
 type Channel struct{ Name, Secret string }
 
-// OTT is Messenger's Send API and LINE's Messaging API. It checks what it gets as they do, as far as they document it, and
-// keeps every request. Its methods are safe for concurrent use.
+// OTT is Messenger's Send API and LINE's Messaging API. It checks what it gets as they do, as far as they document it,
+// and keeps every request. Its methods are safe for concurrent use.
 type OTT struct {
 	now func() time.Time
 
@@ -64,7 +64,12 @@ type PlatformRequest struct {
 
 // NewOTT makes platforms that tell the time by now, time.Now for instance. They know nobody before Connect.
 func NewOTT(now func() time.Time) *OTT {
-	return &OTT{now: now, tokens: map[string]lineToken{}, retryKeys: map[string]lineAccepted{}, replyTokens: map[string]bool{}}
+	return &OTT{
+		now:         now,
+		tokens:      map[string]lineToken{},
+		retryKeys:   map[string]lineAccepted{},
+		replyTokens: map[string]bool{},
+	}
 }
 
 // Connect tells the platforms who uses them.

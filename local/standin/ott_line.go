@@ -77,7 +77,10 @@ func (o *OTT) grant(w http.ResponseWriter, r *http.Request) {
 	refuse := func(code, description string) {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": code, "error_description": description})
 	}
-	if mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); mediaType != "application/x-www-form-urlencoded" {
+	if mediaType, _, _ := strings.Cut(
+		r.Header.Get("Content-Type"),
+		";",
+	); mediaType != "application/x-www-form-urlencoded" {
 		refuse("invalid_request", "Content-Type must be application/x-www-form-urlencoded")
 		return
 	}
@@ -106,17 +109,31 @@ func (o *OTT) grant(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
 	o.tokens[token] = lineToken{channelID: id, until: o.now().Add(lineTokenLife)}
 	o.mu.Unlock()
-	writeJSON(w, http.StatusOK, map[string]any{"token_type": "Bearer", "access_token": token, "expires_in": int(lineTokenLife / time.Second)})
+	writeJSON(
+		w,
+		http.StatusOK,
+		map[string]any{"token_type": "Bearer", "access_token": token, "expires_in": int(lineTokenLife / time.Second)},
+	)
 }
 
 // send checks what every message call has in common, and has the rest done by the call itself.
-func (o *OTT) send(w http.ResponseWriter, r *http.Request, call func(w http.ResponseWriter, r *http.Request, channelID string, body lineBody)) {
+func (o *OTT) send(
+	w http.ResponseWriter,
+	r *http.Request,
+	call func(w http.ResponseWriter, r *http.Request, channelID string, body lineBody),
+) {
 	bearer, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	o.mu.Lock()
 	token, known := o.tokens[bearer]
 	o.mu.Unlock()
 	if !is || !known || !o.now().Before(token.until) {
-		writeJSON(w, http.StatusUnauthorized, lineAnswer{Message: "Authentication failed. Confirm that the access token in the authorization header is valid."})
+		writeJSON(
+			w,
+			http.StatusUnauthorized,
+			lineAnswer{
+				Message: "Authentication failed. Confirm that the access token in the authorization header is valid.",
+			},
+		)
 		return
 	}
 	var body lineBody
@@ -125,11 +142,19 @@ func (o *OTT) send(w http.ResponseWriter, r *http.Request, call func(w http.Resp
 		err = json.Unmarshal(raw, &body)
 	}
 	if err != nil {
-		writeJSON(w, http.StatusBadRequest, lineAnswer{Message: "The request body could not be parsed as JSON (line: 1, column: 1)"})
+		writeJSON(
+			w,
+			http.StatusBadRequest,
+			lineAnswer{Message: "The request body could not be parsed as JSON (line: 1, column: 1)"},
+		)
 		return
 	}
 	if details := wrong(body.Messages); len(details) > 0 {
-		writeJSON(w, http.StatusBadRequest, lineAnswer{Message: fmt.Sprintf("The request body has %d error(s)", len(details)), Details: details})
+		writeJSON(
+			w,
+			http.StatusBadRequest,
+			lineAnswer{Message: fmt.Sprintf("The request body has %d error(s)", len(details)), Details: details},
+		)
 		return
 	}
 	call(w, r, token.channelID, body)
@@ -163,7 +188,11 @@ func wrong(messages []json.RawMessage) []lineDetail {
 
 func (o *OTT) push(w http.ResponseWriter, r *http.Request, channelID string, body lineBody) {
 	if body.To == "" {
-		writeJSON(w, http.StatusBadRequest, lineAnswer{Message: "The property, 'to', in the request body is invalid (line: -, column: -)"})
+		writeJSON(
+			w,
+			http.StatusBadRequest,
+			lineAnswer{Message: "The property, 'to', in the request body is invalid (line: -, column: -)"},
+		)
 		return
 	}
 	key := r.Header.Get("X-Line-Retry-Key")
@@ -182,7 +211,11 @@ func (o *OTT) push(w http.ResponseWriter, r *http.Request, channelID string, bod
 	o.mu.Unlock()
 	if repeated {
 		w.Header().Set("X-Line-Accepted-Request-Id", earlier.requestID)
-		writeJSON(w, http.StatusConflict, lineAnswer{Message: "The retry key is already accepted", SentMessages: earlier.sent})
+		writeJSON(
+			w,
+			http.StatusConflict,
+			lineAnswer{Message: "The retry key is already accepted", SentMessages: earlier.sent},
+		)
 		return
 	}
 	o.deliver(w, r, channelID, body.To, body.Messages, accepted.sent)
@@ -205,7 +238,13 @@ func (o *OTT) reply(w http.ResponseWriter, r *http.Request, channelID string, bo
 	o.deliver(w, r, channelID, "who wrote", body.Messages, sent(body.Messages))
 }
 
-func (o *OTT) deliver(w http.ResponseWriter, r *http.Request, channelID, to string, messages []json.RawMessage, ids []lineSent) {
+func (o *OTT) deliver(
+	w http.ResponseWriter,
+	r *http.Request,
+	channelID, to string,
+	messages []json.RawMessage,
+	ids []lineSent,
+) {
 	name := channelID
 	if channel, err := o.channel(r.Context(), channelID); err == nil && channel != nil {
 		name = channel.Name

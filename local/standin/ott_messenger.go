@@ -58,7 +58,12 @@ func (o *OTT) serveMessenger(w http.ResponseWriter, r *http.Request) {
 	page, err := o.page(r.Context(), token)
 	switch {
 	case err != nil:
-		refuse(http.StatusInternalServerError, 2, graphOAuth, "An unexpected error has occurred. Please retry your request later.")
+		refuse(
+			http.StatusInternalServerError,
+			2,
+			graphOAuth,
+			"An unexpected error has occurred. Please retry your request later.",
+		)
 		return
 	case page == nil:
 		refuse(http.StatusBadRequest, 190, graphOAuth, "Invalid OAuth access token - Cannot parse access token")
@@ -84,7 +89,12 @@ func (o *OTT) serveMessenger(w http.ResponseWriter, r *http.Request) {
 	case message.Recipient.ID == "" && message.Recipient.UserRef == "":
 		refuse(http.StatusBadRequest, 100, graphOAuth, "(#100) The parameter recipient is required")
 	case !slices.Contains(messagingTypes, message.MessagingType):
-		refuse(http.StatusBadRequest, 100, graphOAuth, "(#100) Param messaging_type must be one of {RESPONSE, UPDATE, MESSAGE_TAG}")
+		refuse(
+			http.StatusBadRequest,
+			100,
+			graphOAuth,
+			"(#100) Param messaging_type must be one of {RESPONSE, UPDATE, MESSAGE_TAG}",
+		)
 	case message.MessagingType == "MESSAGE_TAG" && message.Tag == "":
 		refuse(http.StatusBadRequest, 100, graphOAuth, "(#100) The parameter tag is required")
 	case !isObject(message.Message):

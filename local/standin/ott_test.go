@@ -143,7 +143,13 @@ func TestMessengerChecksAsGraphDoes(t *testing.T) {
 // mint gets a token from LINE.
 func (p *platforms) mint(t *testing.T, form string) (*http.Response, map[string]any) {
 	t.Helper()
-	response, body := p.call(t, "POST", "https://api.line.me/oauth2/v3/token", form, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
+	response, body := p.call(
+		t,
+		"POST",
+		"https://api.line.me/oauth2/v3/token",
+		form,
+		http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
+	)
 	var answer map[string]any
 	require.NoError(t, json.Unmarshal([]byte(body), &answer), body)
 	return response, answer
@@ -168,7 +174,13 @@ func TestLINEGrantsTokens(t *testing.T) {
 		assert.Equal(t, http.StatusBadRequest, response.StatusCode)
 		assert.Equal(t, want, answer["error"], form)
 	}
-	response, body := p.call(t, "POST", "https://api.line.me/oauth2/v3/token", credentials, http.Header{"Content-Type": {"application/json"}})
+	response, body := p.call(
+		t,
+		"POST",
+		"https://api.line.me/oauth2/v3/token",
+		credentials,
+		http.Header{"Content-Type": {"application/json"}},
+	)
 	assert.Equal(t, http.StatusBadRequest, response.StatusCode)
 	assert.Contains(t, body, "invalid_request")
 }
@@ -221,7 +233,12 @@ func TestLINEChecksAsTheMessagingAPIDoes(t *testing.T) {
 		assert.Equal(t, c.status, response.StatusCode, "%s: %s", c.name, body)
 		assert.Contains(t, body, c.want, c.name)
 		assert.NotEmpty(t, response.Header.Get("X-Line-Request-Id"), c.name)
-		assert.Equal(t, c.status == http.StatusConflict, response.Header.Get("X-Line-Accepted-Request-Id") != "", c.name)
+		assert.Equal(
+			t,
+			c.status == http.StatusConflict,
+			response.Header.Get("X-Line-Accepted-Request-Id") != "",
+			c.name,
+		)
 	}
 
 	p.pass(15*time.Minute - time.Second)
@@ -233,14 +250,26 @@ func TestLINEChecksAsTheMessagingAPIDoes(t *testing.T) {
 
 	p.pass(24 * time.Hour)
 	_, granted = p.mint(t, credentials)
-	response, _ = p.call(t, "POST", "https://api.line.me/v2/bot/message/push", push(text), bearer("X-Line-Retry-Key", key))
+	response, _ = p.call(
+		t,
+		"POST",
+		"https://api.line.me/v2/bot/message/push",
+		push(text),
+		bearer("X-Line-Retry-Key", key),
+	)
 	assert.Equal(t, http.StatusOK, response.StatusCode, "LINE remembers a retry key for a day")
 }
 
 func TestOTTShowsWhatItReceived(t *testing.T) {
 	p := startPlatforms(t)
 	right := "access_token=page-token&a=1&a=2&appsecret_proof=" + proofOf("page-token", "application-secret")
-	p.call(t, "POST", "https://graph.facebook.com/ott/v2.6//messages?"+right, messengerBody, http.Header{"Content-Type": {"application/json"}})
+	p.call(
+		t,
+		"POST",
+		"https://graph.facebook.com/ott/v2.6//messages?"+right,
+		messengerBody,
+		http.Header{"Content-Type": {"application/json"}},
+	)
 	p.mint(t, credentials)
 	require.NoError(t, p.Script("ott", standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "1"}}))
 	response, _ := p.call(t, "POST", "https://api.line.me/v2/bot/message/push", `{}`, nil)
@@ -252,13 +281,33 @@ func TestOTTShowsWhatItReceived(t *testing.T) {
 	assert.Equal(t, "messenger", list[0]["platform"])
 	assert.Equal(t, "POST", list[0]["method"])
 	assert.Equal(t, "/ott/v2.6//messages", list[0]["path"], "as it was sent")
-	assert.Equal(t, map[string]any{"access_token": "page-token", "a": "1,2", "appsecret_proof": proofOf("page-token", "application-secret")}, list[0]["query"])
-	assert.Subset(t, list[0]["headers"], map[string]any{"host": "graph.facebook.com", "content-type": "application/json"})
+	assert.Equal(
+		t,
+		map[string]any{
+			"access_token":    "page-token",
+			"a":               "1,2",
+			"appsecret_proof": proofOf("page-token", "application-secret"),
+		},
+		list[0]["query"],
+	)
+	assert.Subset(
+		t,
+		list[0]["headers"],
+		map[string]any{"host": "graph.facebook.com", "content-type": "application/json"},
+	)
 	assert.Equal(t, messengerBody, list[0]["body"])
 	assert.EqualValues(t, 200, list[0]["status"])
 	assert.NotEmpty(t, list[0]["at"])
-	assert.Equal(t, []any{"line", "/oauth2/v3/token", credentials}, []any{list[1]["platform"], list[1]["path"], list[1]["body"]})
-	assert.Equal(t, []any{"line", "/v2/bot/message/push", "{}", 503.0}, []any{list[2]["platform"], list[2]["path"], list[2]["body"], list[2]["status"]})
+	assert.Equal(
+		t,
+		[]any{"line", "/oauth2/v3/token", credentials},
+		[]any{list[1]["platform"], list[1]["path"], list[1]["body"]},
+	)
+	assert.Equal(
+		t,
+		[]any{"line", "/v2/bot/message/push", "{}", 503.0},
+		[]any{list[2]["platform"], list[2]["path"], list[2]["body"], list[2]["status"]},
+	)
 
 	page := func() string {
 		_, body := do(t, "GET", p.control, "", nil)
@@ -278,12 +327,23 @@ func TestPhonesShowMessages(t *testing.T) {
 		`{"text":"Hola"}`, `{"attachment":{"type":"image","payload":{"url":"https://example.com/a.png"}}}`,
 		`{"attachment":{"type":"video","payload":{"attachment_id":"77"}}}`, `{"attachment":{"type":"template","payload":{"buttons":[]}}}`,
 	} {
-		response, body := p.call(t, "POST", "https://graph.facebook.com/me/messages"+right, `{"recipient":{"user_ref":"u"},"messaging_type":"UPDATE","message":`+message+`}`, nil)
+		response, body := p.call(
+			t,
+			"POST",
+			"https://graph.facebook.com/me/messages"+right,
+			`{"recipient":{"user_ref":"u"},"messaging_type":"UPDATE","message":`+message+`}`,
+			nil,
+		)
 		require.Equal(t, http.StatusOK, response.StatusCode, body)
 	}
 	_, granted := p.mint(t, credentials)
-	p.call(t, "POST", "https://api.line.me/v2/bot/message/push", `{"to":"U1","messages":[{"type":"text","text":"a"},{"type":"image","originalContentUrl":"https://example.com/a.png","previewImageUrl":"https://example.com/b.png"}]}`,
-		http.Header{"Authorization": {"Bearer " + granted["access_token"].(string)}})
+	p.call(
+		t,
+		"POST",
+		"https://api.line.me/v2/bot/message/push",
+		`{"to":"U1","messages":[{"type":"text","text":"a"},{"type":"image","originalContentUrl":"https://example.com/a.png","previewImageUrl":"https://example.com/b.png"}]}`,
+		http.Header{"Authorization": {"Bearer " + granted["access_token"].(string)}},
+	)
 	var shown [][]string
 	for _, chat := range p.ott.Chats(4) {
 		shown = append(shown, append([]string{chat.Platform, chat.From, chat.To}, chat.Lines...))

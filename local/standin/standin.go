@@ -70,8 +70,8 @@ type Server struct {
 	partners []*scripted
 }
 
-// Hosts is a Partner that callers know by hosts and paths of its own. It has a listener to itself, and gets every path as it
-// was sent, for whatever host.
+// Hosts is a Partner that callers know by hosts and paths of its own. It has a listener to itself, and gets every path
+// as it was sent, for whatever host.
 type Hosts interface {
 	// Platform names the partner behind a host.
 	Platform(host string) string

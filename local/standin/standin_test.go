@@ -84,7 +84,11 @@ func TestGatewayDeliversToEveryDestination(t *testing.T) {
 	p := start(t)
 	res, body := do(t, "POST", p.URL("gateway"), pushBody, signed(t, "r.0", time.Now(), pushBody))
 	assert.Equal(t, http.StatusOK, res.StatusCode)
-	assert.JSONEq(t, `{"results":[{"bNumber":"+15018902005","status":"delivered"},{"bNumber":"+14258309029","status":"delivered"}]}`, body)
+	assert.JSONEq(
+		t,
+		`{"results":[{"bNumber":"+15018902005","status":"delivered"},{"bNumber":"+14258309029","status":"delivered"}]}`,
+		body,
+	)
 	got := p.received(t, "gateway")
 	require.Len(t, got, 1)
 	assert.Equal(t, pushBody, got[0]["body"], "byte for byte, so that the signature can be checked")
@@ -165,14 +169,25 @@ func TestBangoRefuses(t *testing.T) {
 	assert.Equal(t, http.StatusBadRequest, status)
 	assert.Equal(t, map[string]any{"responseCode": "BAD_REQUEST", "responseMessage": "ProductKey is invalid."}, answer)
 
-	status, answer = entitle(t, p, `{"customerIdentifier":"c1","merchantAccountKey":"m","productKey":"DISNEY_PLUS_PA","entitlementId":"x"}`, "")
+	status, answer = entitle(
+		t,
+		p,
+		`{"customerIdentifier":"c1","merchantAccountKey":"m","productKey":"DISNEY_PLUS_PA","entitlementId":"x"}`,
+		"",
+	)
 	assert.Equal(t, http.StatusNotFound, status)
 	assert.Equal(t, "NOT_FOUND", answer["responseCode"])
 
 	status, _ = entitle(t, p, `[`, "")
 	assert.Equal(t, http.StatusBadRequest, status)
 
-	res, body := do(t, "POST", p.URL("bango")+"/v1/entitlement", entitlement, http.Header{"Authorization": {"Basic eDp5"}})
+	res, body := do(
+		t,
+		"POST",
+		p.URL("bango")+"/v1/entitlement",
+		entitlement,
+		http.Header{"Authorization": {"Basic eDp5"}},
+	)
 	assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
 	assert.Contains(t, body, `"UNAUTHORIZED"`)
 	assert.Empty(t, p.received(t, "bango"))
@@ -180,7 +195,13 @@ func TestBangoRefuses(t *testing.T) {
 
 func TestScriptedAnswersComeFirst(t *testing.T) {
 	p := start(t)
-	res, _ := do(t, "POST", p.control+"gateway", `{"next":[{"status":503,"headers":{"Retry-After":"2"},"body":"busy"},{"status":0,"delayMs":1}]}`, nil)
+	res, _ := do(
+		t,
+		"POST",
+		p.control+"gateway",
+		`{"next":[{"status":503,"headers":{"Retry-After":"2"},"body":"busy"},{"status":0,"delayMs":1}]}`,
+		nil,
+	)
 	require.Equal(t, http.StatusNoContent, res.StatusCode)
 	header := signed(t, "r.0", time.Now(), pushBody)
 	res, body := do(t, "POST", p.URL("gateway"), pushBody, header)

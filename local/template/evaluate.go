@@ -324,7 +324,8 @@ func (t *Template) decide(node *yaml.Node, name string, argument *yaml.Node) (bo
 		}
 		return text(values[0]) == text(values[1]), nil
 	case "Not", "And", "Or":
-		if argument.Kind != yaml.SequenceNode || len(argument.Content) == 0 || name == "Not" && len(argument.Content) != 1 {
+		if argument.Kind != yaml.SequenceNode || len(argument.Content) == 0 ||
+			name == "Not" && len(argument.Content) != 1 {
 			return false, t.errorf(node, "!%s has the wrong number of conditions", name)
 		}
 		for _, element := range argument.Content {
@@ -360,7 +361,13 @@ func (t *Template) findInMap(node, argument *yaml.Node) (any, error) {
 		current, ok = members[text(key)]
 	}
 	if !ok {
-		return nil, t.errorf(node, "!FindInMap finds nothing under %s.%s.%s", text(keys[0]), text(keys[1]), text(keys[2]))
+		return nil, t.errorf(
+			node,
+			"!FindInMap finds nothing under %s.%s.%s",
+			text(keys[0]),
+			text(keys[1]),
+			text(keys[2]),
+		)
 	}
 	return t.evaluate(current)
 }

@@ -43,10 +43,19 @@ Resources:
 	rules, err := tpl.Rules()
 	require.NoError(t, err)
 	require.Len(t, rules, 2)
-	assert.JSONEq(t, `{"source":["shop"],"detail":{"n":[1],"yes":[true],"none":[null],"text":["1","shop"],"there":[{"exists":false}]}}`, rules[0].Pattern)
+	assert.JSONEq(
+		t,
+		`{"source":["shop"],"detail":{"n":[1],"yes":[true],"none":[null],"text":["1","shop"],"there":[{"exists":false}]}}`,
+		rules[0].Pattern,
+	)
 	rules[0].Pattern, rules[1].Pattern = "", ""
 	assert.Equal(t, []template.Rule{
-		{LogicalID: "Own", Name: "own", Bus: "shop-bus", Targets: []template.RuleTarget{{ID: "q", ARN: "arn:aws:sqs:eu-west-1:123456789012:shop-Work"}}},
+		{
+			LogicalID: "Own",
+			Name:      "own",
+			Bus:       "shop-bus",
+			Targets:   []template.RuleTarget{{ID: "q", ARN: "arn:aws:sqs:eu-west-1:123456789012:shop-Work"}},
+		},
 		{LogicalID: "Default", Name: "shop-Default", Bus: template.DefaultBus, Disabled: true},
 	}, rules)
 

@@ -81,7 +81,16 @@ func (r *reader) route(what string, properties map[string]any) Route {
 }
 
 func (r *reader) mapping(what string, properties map[string]any) Mapping {
-	r.only(what, properties, "Queue", "BatchSize", "MaximumBatchingWindowInSeconds", "FunctionResponseTypes", "ScalingConfig", "Enabled")
+	r.only(
+		what,
+		properties,
+		"Queue",
+		"BatchSize",
+		"MaximumBatchingWindowInSeconds",
+		"FunctionResponseTypes",
+		"ScalingConfig",
+		"Enabled",
+	)
 	scaling := r.object("ScalingConfig", properties["ScalingConfig"])
 	r.only(what+".ScalingConfig", scaling, "MaximumConcurrency")
 	mapping := Mapping{
@@ -137,7 +146,8 @@ func (r *reader) rate(what, expression string) time.Duration {
 	inner, isClosed := strings.CutSuffix(inner, ")")
 	count, unit, _ := strings.Cut(strings.TrimSpace(inner), " ")
 	n, err := strconv.Atoi(count)
-	length, known := map[string]time.Duration{"minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}[strings.TrimSuffix(unit, "s")]
+	lengths := map[string]time.Duration{"minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}
+	length, known := lengths[strings.TrimSuffix(unit, "s")]
 	if !isRate || !isClosed || err != nil || n < 1 || !known {
 		r.fail("%s: the local run knows schedules such as rate(1 minute), not %q", what, expression)
 	}

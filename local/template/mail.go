@@ -4,8 +4,8 @@ package template
 type ConfigurationSet struct {
 	LogicalID string
 	Name      string
-	// EventTypes are what SES publishes of the set's mails to the default event bus, as CloudFormation spells them: send,
-	// reject, bounce, complaint, delivery, renderingFailure and so on.
+	// EventTypes are what SES publishes of the set's mails to the default event bus, as CloudFormation spells them:
+	// send, reject, bounce, complaint, delivery, renderingFailure and so on.
 	EventTypes []string
 }
 
@@ -23,7 +23,10 @@ func (t *Template) ConfigurationSets() ([]ConfigurationSet, error) {
 	var sets []ConfigurationSet
 	for _, resource := range resources {
 		r := t.read(resource.node, resource.properties, "Name")
-		set := ConfigurationSet{LogicalID: resource.id, Name: r.text("Name", r.properties["Name"], t.generatedName(resource.id))}
+		set := ConfigurationSet{
+			LogicalID: resource.id,
+			Name:      r.text("Name", r.properties["Name"], t.generatedName(resource.id)),
+		}
 		if r.err != nil {
 			return nil, r.err
 		}
@@ -44,10 +47,19 @@ func (t *Template) mailEvents() (map[string][]string, error) {
 		r := t.read(resource.node, resource.properties, "ConfigurationSetName", "EventDestination")
 		set := r.text("ConfigurationSetName", r.properties["ConfigurationSetName"], "")
 		destination := r.object("EventDestination", r.properties["EventDestination"])
-		r.only(resource.id+".EventDestination", destination, "Name", "Enabled", "MatchingEventTypes", "EventBridgeDestination")
+		r.only(
+			resource.id+".EventDestination",
+			destination,
+			"Name",
+			"Enabled",
+			"MatchingEventTypes",
+			"EventBridgeDestination",
+		)
 		bus := r.object("EventBridgeDestination", destination["EventBridgeDestination"])
 		r.only(resource.id+".EventBridgeDestination", bus, "EventBusArn")
-		if want := "arn:aws:events:" + t.options.Region + ":" + t.options.AccountID + ":event-bus/" + DefaultBus; text(bus["EventBusArn"]) != want {
+		if want := "arn:aws:events:" + t.options.Region + ":" + t.options.AccountID + ":event-bus/" + DefaultBus; text(
+			bus["EventBusArn"],
+		) != want {
 			r.fail("%s: SES publishes to %s alone", resource.id, want)
 		}
 		matching, ok := stringsOf(destination["MatchingEventTypes"])

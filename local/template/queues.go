@@ -17,7 +17,13 @@ func (t *Template) Queues() ([]Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain := []string{"VisibilityTimeout", "MessageRetentionPeriod", "DelaySeconds", "MaximumMessageSize", "ReceiveMessageWaitTimeSeconds"}
+	plain := []string{
+		"VisibilityTimeout",
+		"MessageRetentionPeriod",
+		"DelaySeconds",
+		"MaximumMessageSize",
+		"ReceiveMessageWaitTimeSeconds",
+	}
 	var queues []Queue
 	for _, resource := range resources {
 		r := t.read(resource.node, resource.properties, append([]string{"QueueName", "RedrivePolicy"}, plain...)...)

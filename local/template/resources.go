@@ -39,9 +39,21 @@ var knownTypes = map[string][]string{
 		"AccessLogSettings", "Tags", "PropagateTags", "DisableExecuteApiEndpoint",
 	},
 	typeTable: {
-		"TableName", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode", "TimeToLiveSpecification",
-		"PointInTimeRecoverySpecification", "SSESpecification", "DeletionProtectionEnabled", "TableClass", "Tags",
-		"ContributorInsightsSpecification", "OnDemandThroughput", "WarmThroughput", "ResourcePolicy",
+		"TableName",
+		"AttributeDefinitions",
+		"KeySchema",
+		"GlobalSecondaryIndexes",
+		"BillingMode",
+		"TimeToLiveSpecification",
+		"PointInTimeRecoverySpecification",
+		"SSESpecification",
+		"DeletionProtectionEnabled",
+		"TableClass",
+		"Tags",
+		"ContributorInsightsSpecification",
+		"OnDemandThroughput",
+		"WarmThroughput",
+		"ResourcePolicy",
 	},
 	typeSecret: {
 		"Name", "Description", "GenerateSecretString", "SecretString",
@@ -140,8 +152,16 @@ func (t *Template) Tables() ([]Table, error) {
 }
 
 func (t *Template) table(resource resource) (Table, error) {
-	r := t.read(resource.node, resource.properties,
-		"TableName", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode", "TimeToLiveSpecification")
+	r := t.read(
+		resource.node,
+		resource.properties,
+		"TableName",
+		"AttributeDefinitions",
+		"KeySchema",
+		"GlobalSecondaryIndexes",
+		"BillingMode",
+		"TimeToLiveSpecification",
+	)
 	table := Table{
 		LogicalID:   resource.id,
 		Name:        r.text("TableName", r.properties["TableName"], t.generatedName(resource.id)),
@@ -151,11 +171,22 @@ func (t *Template) table(resource resource) (Table, error) {
 	for _, element := range r.list("AttributeDefinitions", r.properties["AttributeDefinitions"]) {
 		attribute := r.object("AttributeDefinitions", element)
 		r.only("AttributeDefinitions", attribute, "AttributeName", "AttributeType")
-		table.Attributes = append(table.Attributes, Attribute{text(attribute["AttributeName"]), text(attribute["AttributeType"])})
+		table.Attributes = append(
+			table.Attributes,
+			Attribute{text(attribute["AttributeName"]), text(attribute["AttributeType"])},
+		)
 	}
 	for _, element := range r.list("GlobalSecondaryIndexes", r.properties["GlobalSecondaryIndexes"]) {
 		index := r.object("GlobalSecondaryIndexes", element)
-		r.only("GlobalSecondaryIndexes", index, "IndexName", "KeySchema", "Projection", "ContributorInsightsSpecification", "OnDemandThroughput")
+		r.only(
+			"GlobalSecondaryIndexes",
+			index,
+			"IndexName",
+			"KeySchema",
+			"Projection",
+			"ContributorInsightsSpecification",
+			"OnDemandThroughput",
+		)
 		projection := r.object("Projection", index["Projection"])
 		r.only("Projection", projection, "ProjectionType", "NonKeyAttributes")
 		include, _ := stringsOf(projection["NonKeyAttributes"])
@@ -216,8 +247,20 @@ func (t *Template) Secrets() ([]Secret, error) {
 }
 
 func (r *reader) generate(g map[string]any) *GenerateSecret {
-	r.only("GenerateSecretString", g, "SecretStringTemplate", "GenerateStringKey", "PasswordLength", "ExcludeCharacters",
-		"ExcludeLowercase", "ExcludeUppercase", "ExcludeNumbers", "ExcludePunctuation", "IncludeSpace", "RequireEachIncludedType")
+	r.only(
+		"GenerateSecretString",
+		g,
+		"SecretStringTemplate",
+		"GenerateStringKey",
+		"PasswordLength",
+		"ExcludeCharacters",
+		"ExcludeLowercase",
+		"ExcludeUppercase",
+		"ExcludeNumbers",
+		"ExcludePunctuation",
+		"IncludeSpace",
+		"RequireEachIncludedType",
+	)
 	return &GenerateSecret{
 		Template:                r.text("SecretStringTemplate", g["SecretStringTemplate"], ""),
 		Key:                     r.text("GenerateStringKey", g["GenerateStringKey"], ""),
@@ -235,7 +278,9 @@ func (r *reader) generate(g map[string]any) *GenerateSecret {
 // predict says what a resource answers that nothing was bound for.
 func (t *Template) predict(node *yaml.Node, r resource) (Physical, error) {
 	arn := func(service, resource string) map[string]string {
-		return map[string]string{"Arn": fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, t.options.Region, t.options.AccountID, resource)}
+		return map[string]string{
+			"Arn": fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, t.options.Region, t.options.AccountID, resource),
+		}
 	}
 	nameOf := func(property string) (string, error) {
 		reader := t.read(r.node, r.properties, property)
@@ -273,7 +318,10 @@ func (t *Template) predict(node *yaml.Node, r resource) (Physical, error) {
 		return Physical{rule.qualifiedName("|"), arn("events", "rule/"+rule.qualifiedName("/"))}, err
 	case typeRole:
 		name, err = nameOf("RoleName")
-		return Physical{name, map[string]string{"Arn": fmt.Sprintf("arn:aws:iam::%s:role/%s", t.options.AccountID, name)}}, err
+		return Physical{
+			name,
+			map[string]string{"Arn": fmt.Sprintf("arn:aws:iam::%s:role/%s", t.options.AccountID, name)},
+		}, err
 	}
 	return Physical{}, t.errorf(node, "the local run cannot say what %s is: it was not created", r.id)
 }

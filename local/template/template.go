@@ -149,7 +149,11 @@ func (t *Template) readParameters(section *yaml.Node) error {
 		t.parameters[name] = value
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%s: parameter %s has no default and the local run gives it no value", t.file, strings.Join(missing, ", "))
+		return fmt.Errorf(
+			"%s: parameter %s has no default and the local run gives it no value",
+			t.file,
+			strings.Join(missing, ", "),
+		)
 	}
 	return nil
 }
@@ -227,7 +231,13 @@ func (t *Template) resource(id string) (*resource, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.properties)) {
 		if !slices.Contains(known, name) {
-			return nil, t.errorf(r.properties[name], "%s: the local run does not know property %s of %s", id, name, r.kind)
+			return nil, t.errorf(
+				r.properties[name],
+				"%s: the local run does not know property %s of %s",
+				id,
+				name,
+				r.kind,
+			)
 		}
 	}
 	return r, nil

@@ -212,7 +212,12 @@ Resources:
 	require.NoError(t, err)
 	assert.Equal(t, []template.Function{
 		{
-			LogicalID: "OneFunction", Name: "one", Timeout: 20 * time.Second, MemoryMB: 256, LogFormat: "JSON", LogLevel: "WARN",
+			LogicalID:   "OneFunction",
+			Name:        "one",
+			Timeout:     20 * time.Second,
+			MemoryMB:    256,
+			LogFormat:   "JSON",
+			LogLevel:    "WARN",
 			Environment: map[string]string{"SHARED": "all", "OWN": "mine"},
 			Routes: []template.Route{
 				{Method: "POST", Path: "/a/{id}", Timeout: 5 * time.Second},
@@ -220,7 +225,12 @@ Resources:
 			},
 		},
 		{
-			LogicalID: "TwoFunction", Name: "shop-TwoFunction", Timeout: 10 * time.Second, MemoryMB: 256, LogFormat: "JSON", LogLevel: "WARN",
+			LogicalID:   "TwoFunction",
+			Name:        "shop-TwoFunction",
+			Timeout:     10 * time.Second,
+			MemoryMB:    256,
+			LogFormat:   "JSON",
+			LogLevel:    "WARN",
 			Environment: map[string]string{"SHARED": "all", "OWN": "global"},
 		},
 	}, functions)
@@ -267,15 +277,24 @@ Resources:
 		LogicalID: "Things", Name: "things", BillingMode: "PAY_PER_REQUEST", TTLAttribute: "expiresAt",
 		Attributes: []template.Attribute{{Name: "pk", Type: "S"}, {Name: "at", Type: "N"}},
 		Key:        []template.KeyPart{{Name: "pk", Type: "HASH"}},
-		Indexes: []template.Index{{
-			Name: "due", Key: []template.KeyPart{{Name: "at", Type: "HASH"}}, Projection: "INCLUDE", Include: []string{"x"},
-		}},
+		Indexes: []template.Index{
+			{
+				Name:       "due",
+				Key:        []template.KeyPart{{Name: "at", Type: "HASH"}},
+				Projection: "INCLUDE",
+				Include:    []string{"x"},
+			},
+		},
 	}}, tables)
 	secrets, err := tpl.Secrets()
 	require.NoError(t, err)
 	assert.Equal(t, []template.Secret{
 		{LogicalID: "Key", Name: "key", Generate: &template.GenerateSecret{
-			Template: `{"user":"a"}`, Key: "password", Length: 64, ExcludePunctuation: true, RequireEachIncludedType: true,
+			Template:                `{"user":"a"}`,
+			Key:                     "password",
+			Length:                  64,
+			ExcludePunctuation:      true,
+			RequireEachIncludedType: true,
 		}},
 		{LogicalID: "Given", Name: "shop-Given", Value: "value"},
 	}, secrets)
@@ -300,8 +319,11 @@ Resources:
 	require.NoError(t, err)
 	assert.Equal(t, []template.Queue{
 		{
-			LogicalID: "Work", Name: "shop-work", Attributes: map[string]string{"VisibilityTimeout": "360", "DelaySeconds": "5"},
-			DeadLetterARN: "arn:aws:sqs:eu-west-1:123456789012:shop-Dead", MaxReceiveCount: 5,
+			LogicalID:       "Work",
+			Name:            "shop-work",
+			Attributes:      map[string]string{"VisibilityTimeout": "360", "DelaySeconds": "5"},
+			DeadLetterARN:   "arn:aws:sqs:eu-west-1:123456789012:shop-Dead",
+			MaxReceiveCount: 5,
 		},
 		{LogicalID: "Dead", Name: "shop-Dead", Attributes: map[string]string{}},
 	}, queues)
@@ -344,7 +366,12 @@ Resources:
 	functions, err := tpl.Functions()
 	require.NoError(t, err)
 	assert.Equal(t, []template.Mapping{
-		{QueueARN: "arn:aws:sqs:eu-west-1:123456789012:shop-Work", BatchSize: 3, MaximumConcurrency: 20, ReportBatchItemFailures: true},
+		{
+			QueueARN:                "arn:aws:sqs:eu-west-1:123456789012:shop-Work",
+			BatchSize:               3,
+			MaximumConcurrency:      20,
+			ReportBatchItemFailures: true,
+		},
 		{QueueARN: "arn:aws:sqs:eu-west-1:123456789012:other", BatchSize: 10, Disabled: true},
 	}, functions[0].Mappings)
 	assert.Equal(t, []template.Schedule{

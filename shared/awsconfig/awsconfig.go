@@ -30,9 +30,9 @@ const (
 )
 
 // FromEnvironment returns the configuration of a Lambda function: AWS_REGION and the role's credentials. Endpoints are
-// the SDK's own variables (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB, …): a function knows nothing of emulators. So is
-// AWS_MAX_ATTEMPTS, for fewer tries than New has. It returns an error if the region or the credentials are missing, or if
-// AWS_MAX_ATTEMPTS is not a positive integer.
+// the SDK's own variables (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB, …): a function knows nothing of emulators. So
+// is AWS_MAX_ATTEMPTS, for fewer tries than New has. It returns an error if the region or the credentials are missing,
+// or if AWS_MAX_ATTEMPTS is not a positive integer.
 func FromEnvironment() (aws.Config, error) {
 	region := os.Getenv("AWS_REGION")
 	if region == "" {
@@ -62,9 +62,9 @@ func FromEnvironment() (aws.Config, error) {
 	return config, nil
 }
 
-// New returns the configuration that every client of the bundle has, wherever it finds its endpoints. Each call is tried
-// eight times at most, within its context's time; calls are counted (CountCalls); and what AWS does not do in time, for
-// throttling, a failure of its own or the context's deadline, is a fault Unavailable.
+// New returns the configuration that every client of the bundle has, wherever it finds its endpoints. Each call is
+// tried eight times at most, within its context's time; calls are counted (CountCalls); and what AWS does not do in
+// time, for throttling, a failure of its own or the context's deadline, is a fault Unavailable.
 func New(region string, credentials aws.CredentialsProvider) aws.Config {
 	return newConfig(maxAttempts, region, credentials)
 }
@@ -122,8 +122,8 @@ func countAttempts(stack *middleware.Stack) error {
 		}), "Retry", middleware.After)
 }
 
-// sayUnavailable is the one place where an error of AWS becomes a fault. It is around the SDK's retries, so it sees what
-// they ended with.
+// sayUnavailable is the one place where an error of AWS becomes a fault. It is around the SDK's retries, so it sees
+// what they ended with.
 func sayUnavailable(stack *middleware.Stack) error {
 	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("SayUnavailable",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
@@ -137,7 +137,8 @@ func sayUnavailable(stack *middleware.Stack) error {
 		}), middleware.Before)
 }
 
-// isUnavailable reports whether AWS throttles, fails on its side or does not answer in time: asking again later may help.
+// isUnavailable reports whether AWS throttles, fails on its side or does not answer in time: asking again later may
+// help.
 func isUnavailable(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) ||
 		retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool() ||

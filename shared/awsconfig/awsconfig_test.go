@@ -32,8 +32,14 @@ import (
 func inLambda(t *testing.T, change map[string]string) {
 	t.Helper()
 	variables := map[string]string{
-		"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_SESSION_TOKEN": "session",
-		"AWS_MAX_ATTEMPTS": "", "AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_DYNAMODB": "", "AWS_ENDPOINT_URL_SECRETS_MANAGER": "",
+		"AWS_REGION":                       "eu-west-1",
+		"AWS_ACCESS_KEY_ID":                "AKIDEXAMPLE",
+		"AWS_SECRET_ACCESS_KEY":            "hunter2",
+		"AWS_SESSION_TOKEN":                "session",
+		"AWS_MAX_ATTEMPTS":                 "",
+		"AWS_ENDPOINT_URL":                 "",
+		"AWS_ENDPOINT_URL_DYNAMODB":        "",
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": "",
 	}
 	for name, value := range change {
 		variables[name] = value
@@ -103,7 +109,11 @@ func TestEndpointVariablesReachTheClients(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			services := map[string]*service{"all": newService(t, empty), "dynamodb": newService(t, empty), "secrets": newService(t, empty)}
+			services := map[string]*service{
+				"all":      newService(t, empty),
+				"dynamodb": newService(t, empty),
+				"secrets":  newService(t, empty),
+			}
 			variables := map[string]string{}
 			for name, set := range map[string]bool{"all": test.all, "dynamodb": test.dynamodb, "secrets": test.secrets} {
 				if set {
@@ -115,7 +125,8 @@ func TestEndpointVariablesReachTheClients(t *testing.T) {
 			require.NoError(t, err)
 			_, err = dynamodb.NewFromConfig(config).GetItem(t.Context(), getItem)
 			require.NoError(t, err)
-			_, err = secretsmanager.NewFromConfig(config).GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("s")})
+			_, err = secretsmanager.NewFromConfig(config).
+				GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("s")})
 			require.NoError(t, err)
 			want := map[string]int64{}
 			for _, name := range test.want {
@@ -133,11 +144,17 @@ func TestEndpointVariablesReachTheClients(t *testing.T) {
 	}
 }
 
-var getItem = &dynamodb.GetItemInput{TableName: aws.String("t"), Key: map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "x"}}}
+var getItem = &dynamodb.GetItemInput{
+	TableName: aws.String("t"),
+	Key:       map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "x"}},
+}
 
 func throttle(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusBadRequest)
-	_, _ = io.WriteString(w, `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow down"}`)
+	_, _ = io.WriteString(
+		w,
+		`{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow down"}`,
+	)
 }
 
 func newClient(t *testing.T, s *service) *dynamodb.Client {
@@ -211,7 +228,10 @@ func TestMaxAttempts(t *testing.T) {
 func TestRefusalIsNotRetried(t *testing.T) {
 	s := newService(t, func(_ int64, w http.ResponseWriter) {
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(w, `{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}`)
+		_, _ = io.WriteString(
+			w,
+			`{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}`,
+		)
 	})
 	_, err := newClient(t, s).GetItem(t.Context(), getItem)
 	require.Error(t, err)
@@ -222,45 +242,65 @@ func TestRefusalIsNotRetried(t *testing.T) {
 // failWith makes every call end as if the SDK's retries had ended so.
 func failWith(err error) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
-		return stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("FailWith",
-			func(context.Context, middleware.FinalizeInput, middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		return stack.Finalize.Add(middleware.FinalizeMiddlewareFunc(
+			"FailWith",
+			func(context.Context, middleware.FinalizeInput, middleware.FinalizeHandler) (
+				middleware.FinalizeOutput, middleware.Metadata, error,
+			) {
 				return middleware.FinalizeOutput{}, middleware.Metadata{}, err
-			}), middleware.Before)
+			},
+		), middleware.Before)
 	}
 }
 
 func TestWhatIsUnavailable(t *testing.T) {
 	api := func(code string) error { return &smithy.GenericAPIError{Code: code, Message: "x"} }
 	status := func(code int) error {
-		return &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: code}}, Err: errors.New("x")}
+		return &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: code}},
+			Err:      errors.New("x"),
+		}
 	}
 	tests := map[string]struct {
 		err  error
 		want bool
 	}{
-		"throttled, DynamoDB":          {&types.ProvisionedThroughputExceededException{}, true},
-		"throttled, on demand":         {&types.RequestLimitExceeded{}, true},
-		"throttled":                    {api("ThrottlingException"), true},
-		"throttled, Secrets Manager":   {api("Throttling"), true},
-		"too many requests":            {api("TooManyRequestsException"), true},
-		"500":                          {status(500), true},
-		"502":                          {status(502), true},
-		"503":                          {status(503), true},
-		"504":                          {status(504), true},
-		"request timed out":            {api("RequestTimeout"), true},
-		"deadline":                     {context.DeadlineExceeded, true},
-		"deadline within an operation": {&smithy.OperationError{ServiceID: "DynamoDB", OperationName: "PutItem", Err: &aws.RequestCanceledError{Err: context.DeadlineExceeded}}, true},
-		"after the last attempt":       {&retry.MaxAttemptsError{Attempt: 8, Err: api("ThrottlingException")}, true},
-		"retry quota used up":          {errors.Join(api("ThrottlingException"), errors.New("retry quota exceeded")), true},
-		"connection refused":           {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, true},
-		"connection broken":            {fmt.Errorf("read: %w", &smithyhttp.RequestSendError{Err: io.ErrUnexpectedEOF}), true},
-		"access denied":                {api("AccessDeniedException"), false},
-		"no such table":                {&types.ResourceNotFoundException{}, false},
-		"condition failed":             {&types.ConditionalCheckFailedException{}, false},
-		"validation":                   {api("ValidationException"), false},
-		"400":                          {status(400), false},
-		"canceled":                     {context.Canceled, false},
-		"any other":                    {errors.New(strings.Repeat("x", 10)), false},
+		"throttled, DynamoDB":        {&types.ProvisionedThroughputExceededException{}, true},
+		"throttled, on demand":       {&types.RequestLimitExceeded{}, true},
+		"throttled":                  {api("ThrottlingException"), true},
+		"throttled, Secrets Manager": {api("Throttling"), true},
+		"too many requests":          {api("TooManyRequestsException"), true},
+		"500":                        {status(500), true},
+		"502":                        {status(502), true},
+		"503":                        {status(503), true},
+		"504":                        {status(504), true},
+		"request timed out":          {api("RequestTimeout"), true},
+		"deadline":                   {context.DeadlineExceeded, true},
+		"deadline within an operation": {
+			&smithy.OperationError{
+				ServiceID:     "DynamoDB",
+				OperationName: "PutItem",
+				Err:           &aws.RequestCanceledError{Err: context.DeadlineExceeded},
+			},
+			true,
+		},
+		"after the last attempt": {&retry.MaxAttemptsError{Attempt: 8, Err: api("ThrottlingException")}, true},
+		"retry quota used up": {
+			errors.Join(api("ThrottlingException"), errors.New("retry quota exceeded")),
+			true,
+		},
+		"connection refused": {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, true},
+		"connection broken": {
+			fmt.Errorf("read: %w", &smithyhttp.RequestSendError{Err: io.ErrUnexpectedEOF}),
+			true,
+		},
+		"access denied":    {api("AccessDeniedException"), false},
+		"no such table":    {&types.ResourceNotFoundException{}, false},
+		"condition failed": {&types.ConditionalCheckFailedException{}, false},
+		"validation":       {api("ValidationException"), false},
+		"400":              {status(400), false},
+		"canceled":         {context.Canceled, false},
+		"any other":        {errors.New(strings.Repeat("x", 10)), false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -30,15 +30,16 @@ type Options[V any] struct {
 	TTL time.Duration
 	// Keep says instead, of one value, how long exactly it is kept from the beginning of its reading on.
 	Keep func(V) time.Duration
-	// Absent is the error that says that there is no such value, kept for AbsentTTL. Without it every absence is read again.
+	// Absent is the error that says that there is no such value, kept for AbsentTTL. Without it every absence is read
+	// again.
 	Absent    error
 	AbsentTTL time.Duration
 	// StaleTTL is how long after its reading a value serves on while readings fail for other reasons than Absent.
 	StaleTTL time.Duration
 	// ReadTimeout bounds one reading; 5 seconds if it is 0.
 	ReadTimeout time.Duration
-	// Admit is asked before a value is read that is not kept, and refuses it by an error: a bound on what callers who make
-	// up keys can cost.
+	// Admit is asked before a value is read that is not kept, and refuses it by an error: a bound on what callers who
+	// make up keys can cost.
 	Admit func() error
 	// Clock is clock.System if it is nil.
 	Clock clock.Clock
@@ -68,7 +69,11 @@ func New[V any](options Options[V]) *Cache[V] {
 	if options.ReadTimeout == 0 {
 		options.ReadTimeout = readTimeout
 	}
-	return &Cache[V]{options: options, values: newLRU[entry[V]](options.Limit), absent: newLRU[time.Time](options.Limit)}
+	return &Cache[V]{
+		options: options,
+		values:  newLRU[entry[V]](options.Limit),
+		absent:  newLRU[time.Time](options.Limit),
+	}
 }
 
 func newLRU[T any](limit int) *simplelru.LRU[string, T] {
@@ -79,9 +84,14 @@ func newLRU[T any](limit int) *simplelru.LRU[string, T] {
 	return lru
 }
 
-// Get returns the value of a key: from memory if it was read within maxAge, and so for an absence, else by read, which is
-// called once for all who ask at the same time. It returns read's error; Absent; Admit's error; or ctx's.
-func (c *Cache[V]) Get(ctx context.Context, key string, maxAge time.Duration, read func(context.Context) (V, error)) (V, error) {
+// Get returns the value of a key: from memory if it was read within maxAge, and so for an absence, else by read, which
+// is called once for all who ask at the same time. It returns read's error; Absent; Admit's error; or ctx's.
+func (c *Cache[V]) Get(
+	ctx context.Context,
+	key string,
+	maxAge time.Duration,
+	read func(context.Context) (V, error),
+) (V, error) {
 	var none V
 	kept, known := c.find(key)
 	switch {

@@ -163,7 +163,12 @@ func TestKeysAreApart(t *testing.T) {
 	c := cache.New(cache.Options[string]{Limit: 10, TTL: time.Minute})
 	for range 2 {
 		for _, key := range []string{"a", "b", ""} {
-			value, err := c.Get(t.Context(), key, anyAge, func(context.Context) (string, error) { return "value of " + key, nil })
+			value, err := c.Get(
+				t.Context(),
+				key,
+				anyAge,
+				func(context.Context) (string, error) { return "value of " + key, nil },
+			)
 			require.NoError(t, err)
 			assert.Equal(t, "value of "+key, value)
 		}
@@ -187,7 +192,12 @@ func TestLimit(t *testing.T) {
 	for _, key := range []string{"a", "b", "c", "a", "d", "a", "c", "b"} {
 		ask(key)
 	}
-	assert.Equal(t, map[string]int{"a": 1, "b": 2, "c": 1, "d": 1}, reads, "the one not asked for the longest goes first")
+	assert.Equal(
+		t,
+		map[string]int{"a": 1, "b": 2, "c": 1, "d": 1},
+		reads,
+		"the one not asked for the longest goes first",
+	)
 	assert.Panics(t, func() { cache.New(cache.Options[int]{Limit: 0, TTL: time.Hour}) })
 }
 
@@ -195,7 +205,12 @@ func TestMemoryIsBounded(t *testing.T) {
 	c := cache.New(cache.Options[[]byte]{Limit: 100, TTL: time.Hour})
 	fill := func(from, to int) int64 {
 		for i := from; i < to; i++ {
-			_, err := c.Get(t.Context(), fmt.Sprint(i), anyAge, func(context.Context) ([]byte, error) { return make([]byte, 10_000), nil })
+			_, err := c.Get(
+				t.Context(),
+				fmt.Sprint(i),
+				anyAge,
+				func(context.Context) ([]byte, error) { return make([]byte, 10_000), nil },
+			)
 			require.NoError(t, err)
 		}
 		runtime.GC()
@@ -208,7 +223,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
-// A value that says itself how long it is good for is kept for that long from the beginning of its reading, and no longer.
+// A value that says itself how long it is good for is kept for that long from the beginning of its reading, and no
+// longer.
 func TestValuesThatSayHowLongTheyAreKept(t *testing.T) {
 	now := clocktest.New()
 	c := cache.New(cache.Options[time.Duration]{

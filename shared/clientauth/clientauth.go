@@ -1,5 +1,6 @@
-// Package clientauth authenticates partners' API clients by id and secret. A client is the secret <stack>/client/<client_id> in Secrets
-// Manager, with the JSON {"secret","tenant","scopes"}; Secrets Manager's rotation is the client's rotation.
+// Package clientauth authenticates partners' API clients by id and secret. A client is the secret
+// <stack>/client/<client_id> in Secrets Manager, with the JSON {"secret","tenant","scopes"}; Secrets Manager's rotation
+// is the client's rotation.
 package clientauth
 
 import (
@@ -59,8 +60,8 @@ const (
 	recheckAge = time.Second
 )
 
-// IsClientID reports whether an id can be a client's: 5 to 128 characters (seed 003 has the minimum) that a secret's name
-// can hold.
+// IsClientID reports whether an id can be a client's: 5 to 128 characters (seed 003 has the minimum) that a secret's
+// name can hold.
 func IsClientID(id string) bool {
 	return len(id) >= 5 && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.@-", r)
@@ -68,8 +69,8 @@ func IsClientID(id string) bool {
 }
 
 // Authenticate returns the client that id and presented belong to. An unknown id and a wrong secret are the same fault
-// Unauthenticated, after the same time. It returns a fault Unavailable if too many unknown ids were presented of late; or
-// Secrets' error, or the context's, if the client could not be looked up.
+// Unauthenticated, after the same time. It returns a fault Unavailable if too many unknown ids were presented of late;
+// or Secrets' error, or the context's, if the client could not be looked up.
 func (a *Authenticator) Authenticate(ctx context.Context, id string, presented secret.Text) (Client, error) {
 	start := time.Now()
 	client, err := a.check(ctx, id, presented)
@@ -101,7 +102,12 @@ func (a *Authenticator) check(ctx context.Context, id string, presented secret.T
 
 // checkVersions compares with the current secret and, while a rotation is young, with the one before it.
 // What the client may do is in either case what its current version says.
-func (a *Authenticator) checkVersions(ctx context.Context, id string, presented secret.Text, maxAge time.Duration) (Client, bool, error) {
+func (a *Authenticator) checkVersions(
+	ctx context.Context,
+	id string,
+	presented secret.Text,
+	maxAge time.Duration,
+) (Client, bool, error) {
 	current, err := a.Secrets.Get(ctx, a.Prefix+id, secret.Current, maxAge)
 	if err != nil {
 		return Client{}, false, err

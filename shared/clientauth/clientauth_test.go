@@ -59,11 +59,19 @@ func (v *vault) put(id, text string) {
 	if kept, ok := v.versions[current]; ok {
 		v.versions[prefix+id+"@AWSPREVIOUS"] = kept
 	}
-	v.versions[current] = secret.Version{ID: fmt.Sprint(len(v.versions)), Value: secret.NewText(text), Created: time.Now()}
+	v.versions[current] = secret.Version{
+		ID:      fmt.Sprint(len(v.versions)),
+		Value:   secret.NewText(text),
+		Created: time.Now(),
+	}
 }
 
 func document(password string, scopes ...string) string {
-	return fmt.Sprintf(`{"secret":%q,"tenant":"tenant-1","scopes":["%s"],"note":"unknown members are ignored"}`, password, strings.Join(scopes, `","`))
+	return fmt.Sprintf(
+		`{"secret":%q,"tenant":"tenant-1","scopes":["%s"],"note":"unknown members are ignored"}`,
+		password,
+		strings.Join(scopes, `","`),
+	)
 }
 
 func newAuthenticator(v *vault) *clientauth.Authenticator {
@@ -190,7 +198,8 @@ func TestAuthenticateMalformedIDAsksNobody(t *testing.T) {
 	})
 }
 
-// However long the look-ups take, a refusal comes at a whole multiple of a step: an unknown id takes one look-up, a wrong secret up to three.
+// However long the look-ups take, a refusal comes at a whole multiple of a step: an unknown id takes one look-up, a
+// wrong secret up to three.
 func TestAuthenticateRefusalsTakeTheSameTime(t *testing.T) {
 	for _, delay := range []time.Duration{0, time.Millisecond, 20 * time.Millisecond, 80 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
@@ -232,7 +241,12 @@ func TestAuthenticateGuessesCostFewLookUps(t *testing.T) {
 		for i := range 40 { // ten seconds' worth
 			assertRefused(t, a, "client-1", fmt.Sprint("guess", i))
 		}
-		assert.LessOrEqual(t, len(v.asked), 22, "each second the current secret, and the one before it, which there is not")
+		assert.LessOrEqual(
+			t,
+			len(v.asked),
+			22,
+			"each second the current secret, and the one before it, which there is not",
+		)
 		assertGranted(t, a, "client-1", "password-1")
 	})
 }

@@ -21,7 +21,12 @@ func TestRotationKeepsThePreviousSecretForItsWindow(t *testing.T) {
 		client := assertGranted(t, a, "client-1", "new")
 		assert.Equal(t, []string{"ott_registration_read"}, client.Scopes)
 		client = assertGranted(t, a, "client-1", "old")
-		assert.Equal(t, []string{"ott_registration_read"}, client.Scopes, "what a client may do is what its current version says")
+		assert.Equal(
+			t,
+			[]string{"ott_registration_read"},
+			client.Scopes,
+			"what a client may do is what its current version says",
+		)
 		assertRefused(t, a, "client-1", "wrong")
 
 		pass(window - time.Second)

@@ -1,4 +1,5 @@
-// Package contenttable reads the content table: what an operator provisions (package provision) and functions only read.
+// Package contenttable reads the content table: what an operator provisions (package provision) and functions only
+// read.
 package contenttable
 
 import (
@@ -22,8 +23,8 @@ const (
 // AnyAge is the maxAge of a caller who takes whatever is kept: about a minute old at most.
 const AnyAge = cache.AnyAge
 
-// Table is the content table, whose keys are pk and sk. What it reads it keeps for about a minute; what it does not find
-// it looks for again.
+// Table is the content table, whose keys are pk and sk. What it reads it keeps for about a minute; what it does not
+// find it looks for again.
 type Table struct {
 	client *dynamodb.Client
 	table  string

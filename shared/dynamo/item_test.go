@@ -20,9 +20,16 @@ func TestRoundTrips(t *testing.T) {
 		b := rapid.SliceOf(rapid.Byte()).Draw(t, "bytes")
 		flag := rapid.Bool().Draw(t, "bool")
 		// Years of four digits: what RFC 3339 writes.
-		at := time.UnixMilli(rapid.Int64Range(-62135596800000, 253402300799999).Draw(t, "time")).In(time.FixedZone("", rapid.IntRange(-12*3600, 14*3600).Draw(t, "offset")))
+		at := time.UnixMilli(rapid.Int64Range(-62135596800000, 253402300799999).Draw(t, "time")).
+			In(time.FixedZone("", rapid.IntRange(-12*3600, 14*3600).Draw(t, "offset")))
 		item := dynamo.Item{
-			"string": dynamo.String(s), "int": dynamo.Int(n), "bytes": dynamo.Bytes(b), "bool": dynamo.Bool(flag), "time": dynamo.Time(at),
+			"string": dynamo.String(
+				s,
+			),
+			"int":     dynamo.Int(n),
+			"bytes":   dynamo.Bytes(b),
+			"bool":    dynamo.Bool(flag),
+			"time":    dynamo.Time(at),
 			"seconds": dynamo.EpochSeconds(at),
 		}
 		assert.Equal(t, s, dynamo.GetString(item, "string"))
@@ -39,7 +46,8 @@ func TestRoundTrips(t *testing.T) {
 func TestTimesSortAsStrings(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		instant := rapid.Custom(func(t *rapid.T) time.Time {
-			return time.UnixMilli(rapid.Int64Range(0, 253402300799999).Draw(t, "ms")).In(time.FixedZone("", rapid.IntRange(-12*3600, 14*3600).Draw(t, "offset")))
+			return time.UnixMilli(rapid.Int64Range(0, 253402300799999).Draw(t, "ms")).
+				In(time.FixedZone("", rapid.IntRange(-12*3600, 14*3600).Draw(t, "offset")))
 		})
 		times := rapid.SliceOfN(instant, 2, 10).Draw(t, "times")
 		slices.SortFunc(times, time.Time.Compare)
@@ -54,7 +62,12 @@ func TestTimesSortAsStrings(t *testing.T) {
 func TestTimeIsInUTCWithMilliseconds(t *testing.T) {
 	at := time.Date(2026, 2, 10, 16, 0, 0, 123_999_999, time.FixedZone("", -5*3600))
 	assert.Equal(t, dynamo.String("2026-02-10T21:00:00.123Z"), dynamo.Time(at))
-	assert.Equal(t, dynamo.String("2026-02-10T21:00:00.000Z"), dynamo.Time(at.Truncate(time.Second)), "as long with a full second")
+	assert.Equal(
+		t,
+		dynamo.String("2026-02-10T21:00:00.000Z"),
+		dynamo.Time(at.Truncate(time.Second)),
+		"as long with a full second",
+	)
 }
 
 func TestIntTakesEveryIntegerItIsFor(t *testing.T) {
@@ -125,7 +138,9 @@ func TestGetStrings(t *testing.T) {
 	} {
 		assert.Equal(t, []string{"b", "a"}, dynamo.GetStrings(dynamo.Item{"a": value}, "a"), name)
 	}
-	list := &types.AttributeValueMemberL{Value: []types.AttributeValue{dynamo.String("b"), dynamo.Int(1), dynamo.String("b"), nil}}
+	list := &types.AttributeValueMemberL{
+		Value: []types.AttributeValue{dynamo.String("b"), dynamo.Int(1), dynamo.String("b"), nil},
+	}
 	assert.Equal(t, []string{"b", "b"}, dynamo.GetStrings(dynamo.Item{"a": list}, "a"), "what is no string is left out")
 	assert.Empty(t, dynamo.GetStrings(dynamo.Item{"a": dynamo.StringList(nil)}, "a"))
 }

@@ -25,9 +25,9 @@ const maxTries = 40
 // reading.
 var ErrAgain = errors.New("dynamo: others were faster")
 
-// Transact runs a transaction until no other one is in its way. A try must be safe to do again, also after it succeeded:
-// its answer may have been lost. Transact returns a fault Unavailable if others still are in the way when ctx is over, or
-// after 40 tries; else the try's error.
+// Transact runs a transaction until no other one is in its way. A try must be safe to do again, also after it
+// succeeded: its answer may have been lost. Transact returns a fault Unavailable if others still are in the way when
+// ctx is over, or after 40 tries; else the try's error.
 func Transact(ctx context.Context, c clock.Clock, try func() error) error {
 	for tries := 1; ; tries++ {
 		err := try()
@@ -61,8 +61,8 @@ func ConditionFailedAt(err error, index int) (kept Item, failed bool) {
 	return reason.Item, true
 }
 
-// metOthers reports whether a transaction may succeed a moment later as it is. One that is cancelled for several reasons
-// is tried again too: a condition that does not hold will say so then.
+// metOthers reports whether a transaction may succeed a moment later as it is. One that is cancelled for several
+// reasons is tried again too: a condition that does not hold will say so then.
 func metOthers(err error) bool {
 	if _, ok := errors.AsType[*types.TransactionConflictException](err); ok {
 		return true

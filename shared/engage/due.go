@@ -20,8 +20,8 @@ const (
 
 	// lookAgain is how long engage-schedule lets a push alone whose chunks were enqueued.
 	lookAgain = 30 * time.Second
-	// enqueueAhead is how long before its notBefore engage-schedule takes a push from the due index: more than two of its
-	// minutes, so that one sweep may fail.
+	// enqueueAhead is how long before its notBefore engage-schedule takes a push from the due index: more than two of
+	// its minutes, so that one sweep may fail.
 	enqueueAhead = 150 * time.Second
 )
 

@@ -47,8 +47,8 @@ func (v *Variables) Int(name string) int {
 	return n
 }
 
-// List returns the members of a variable that must hold at least one, separated by commas. Spaces around a member do not
-// count, and neither does a member that is nothing else.
+// List returns the members of a variable that must hold at least one, separated by commas. Spaces around a member do
+// not count, and neither does a member that is nothing else.
 func (v *Variables) List(name string) []string {
 	s := v.String(name)
 	if s == "" {

@@ -99,8 +99,8 @@ func Ignore(err error, code Code) error {
 	return err
 }
 
-// IsCallers reports whether the caller is to change something, whatever the API's status for it is. The other faults are
-// ours, AWS's or a partner's: the same request may succeed later, and may have done something already.
+// IsCallers reports whether the caller is to change something, whatever the API's status for it is. The other faults
+// are ours, AWS's or a partner's: the same request may succeed later, and may have done something already.
 func (e *Error) IsCallers() bool {
 	switch e.Code {
 	case Internal, Unavailable, BadGateway, GatewayTimeout:

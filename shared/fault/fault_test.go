@@ -22,11 +22,25 @@ func TestErrorIsForTheLog(t *testing.T) {
 		err  *fault.Error
 		want string
 	}{
-		"code alone":    {fault.New(fault.NotFound, ""), "not_found"},
-		"message":       {fault.New(fault.NotFound, "no such page"), "not_found: no such page"},
-		"cause":         {fault.Wrap(fault.Unavailable, cause), "unavailable: connection reset"},
-		"violations":    {&fault.Error{Code: fault.Invalid, Violations: []fault.Violation{{fault.Missing, "a is missing"}, {fault.BadValue, "b is bad"}}}, "invalid; a is missing; b is bad"},
-		"all of it":     {&fault.Error{Code: fault.Invalid, Message: "wrong", Violations: []fault.Violation{{fault.Missing, "a is missing"}}, Cause: cause}, "invalid: wrong; a is missing: connection reset"},
+		"code alone": {fault.New(fault.NotFound, ""), "not_found"},
+		"message":    {fault.New(fault.NotFound, "no such page"), "not_found: no such page"},
+		"cause":      {fault.Wrap(fault.Unavailable, cause), "unavailable: connection reset"},
+		"violations": {
+			&fault.Error{
+				Code:       fault.Invalid,
+				Violations: []fault.Violation{{fault.Missing, "a is missing"}, {fault.BadValue, "b is bad"}},
+			},
+			"invalid; a is missing; b is bad",
+		},
+		"all of it": {
+			&fault.Error{
+				Code:       fault.Invalid,
+				Message:    "wrong",
+				Violations: []fault.Violation{{fault.Missing, "a is missing"}},
+				Cause:      cause,
+			},
+			"invalid: wrong; a is missing: connection reset",
+		},
 		"nil cause":     {fault.Wrap(fault.Internal, nil), "internal"},
 		"wrapped fault": {fault.Wrap(fault.Internal, fault.New(fault.NotFound, "x")), "internal: not_found: x"},
 	}
@@ -74,7 +88,11 @@ func TestViolations(t *testing.T) {
 	var failure *fault.Error
 	require.ErrorAs(t, v.Err(), &failure)
 	assert.Equal(t, fault.Invalid, failure.Code)
-	assert.Equal(t, fault.Violations{{fault.Missing, "EndpointUrl must be provided"}, {fault.BadValue, "100% of 3"}}, failure.Violations)
+	assert.Equal(
+		t,
+		fault.Violations{{fault.Missing, "EndpointUrl must be provided"}, {fault.BadValue, "100% of 3"}},
+		failure.Violations,
+	)
 }
 
 func TestJoinViolations(t *testing.T) {

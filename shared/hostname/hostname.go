@@ -12,9 +12,9 @@ const (
 	maxLabel = 63
 )
 
-// IsFull reports whether a text is a full host name in small letters: two labels or more of letters, digits and hyphens,
-// the last of which is no number in any notation, for URL parsers read 127.1 and 0x7f.0.0.1 as addresses (WHATWG URL,
-// "ends in a number"). The underscore is no host's but is met, so it is taken.
+// IsFull reports whether a text is a full host name in small letters: two labels or more of letters, digits and
+// hyphens, the last of which is no number in any notation, for URL parsers read 127.1 and 0x7f.0.0.1 as addresses
+// (WHATWG URL, "ends in a number"). The underscore is no host's but is met, so it is taken.
 //
 // It is no regular expression, because a cold start would wait for that.
 func IsFull(text string) bool {

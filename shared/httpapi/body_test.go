@@ -55,16 +55,20 @@ func TestBody(t *testing.T) {
 		body, encoding string
 		isBase64       bool
 	}{
-		"plain":                        {text, "", false},
-		"identity":                     {text, "identity", false},
-		"Identity in other case":       {text, " Identity ", false},
-		"base64":                       {base64ed(text), "", true},
-		"base64 with line breaks":      {base64ed(text)[:8] + "\r\n" + base64ed(text)[8:], "", true},
-		"gzip":                         {base64ed(gzipped), "gzip", true},
-		"GZIP":                         {base64ed(gzipped), " GZIP ", true},
-		"x-gzip":                       {base64ed(gzipped), "x-gzip", true},
-		"gzip that nobody base64ed":    {gzipped, "gzip", false},
-		"gzip in two members":          {base64ed(zipped(t, strings.NewReader(text[:5])) + zipped(t, strings.NewReader(text[5:]))), "gzip", true},
+		"plain":                     {text, "", false},
+		"identity":                  {text, "identity", false},
+		"Identity in other case":    {text, " Identity ", false},
+		"base64":                    {base64ed(text), "", true},
+		"base64 with line breaks":   {base64ed(text)[:8] + "\r\n" + base64ed(text)[8:], "", true},
+		"gzip":                      {base64ed(gzipped), "gzip", true},
+		"GZIP":                      {base64ed(gzipped), " GZIP ", true},
+		"x-gzip":                    {base64ed(gzipped), "x-gzip", true},
+		"gzip that nobody base64ed": {gzipped, "gzip", false},
+		"gzip in two members": {
+			base64ed(zipped(t, strings.NewReader(text[:5])) + zipped(t, strings.NewReader(text[5:]))),
+			"gzip",
+			true,
+		},
 		"gzip of nothing before it":    {base64ed(zipped(t, strings.NewReader("")) + gzipped), "gzip", true},
 		"gzip, stored and not deflate": {base64ed(stored(t, text)), "gzip", true},
 	}

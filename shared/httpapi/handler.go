@@ -21,7 +21,8 @@ import (
 // answerMargin is what is left of a function's time when its calls are given up, to answer and to log.
 const answerMargin = 500 * time.Millisecond
 
-// Handler serves one endpoint. Its error is a *fault.Error, or anything else, which the caller sees as an internal error.
+// Handler serves one endpoint. Its error is a *fault.Error, or anything else, which the caller sees as an internal
+// error.
 type Handler func(ctx context.Context, r *Request) (*Response, error)
 
 // ErrorEncoder maps an error to an API's own error body. It is the only place where an API does so.
@@ -38,16 +39,26 @@ func Main(setUp func(lambdafunction.Setup) Endpoint) {
 	lambdafunction.Main(func(s lambdafunction.Setup) any { return Adapt(setUp(s), s.Log) })
 }
 
-// Adapt makes a Lambda handler of an endpoint's: it answers each error through EncodeError, a panic as an internal error,
-// gives the handler a deadline that leaves time to answer, and writes one log line per request with its metrics in it
-// (CloudWatch embedded metric format). The Lambda handler never returns an error.
-func Adapt(endpoint Endpoint, log *slog.Logger) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
-	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (answer events.APIGatewayV2HTTPResponse, _ error) {
+// Adapt makes a Lambda handler of an endpoint's: it answers each error through EncodeError, a panic as an internal
+// error, gives the handler a deadline that leaves time to answer, and writes one log line per request with its metrics
+// in it (CloudWatch embedded metric format). The Lambda handler never returns an error.
+func Adapt(
+	endpoint Endpoint,
+	log *slog.Logger,
+) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (
+		answer events.APIGatewayV2HTTPResponse, _ error,
+	) {
 		start := time.Now()
 		r := NewRequest(ctx, event)
 		defer func() {
 			if p := recover(); p != nil { // EncodeError's: a handler's own is an internal error by now
-				log.ErrorContext(ctx, "no answer could be made", "error", fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+				log.ErrorContext(
+					ctx,
+					"no answer could be made",
+					"error",
+					fmt.Sprintf("panic: %v\n%s", p, debug.Stack()),
+				)
 				answer = Empty(http.StatusInternalServerError).With("x-request-id", r.ID).event()
 			}
 		}()
@@ -63,7 +74,10 @@ func Adapt(endpoint Endpoint, log *slog.Logger) func(context.Context, events.API
 			failure = classify(err)
 			response = endpoint.EncodeError(r, failure)
 			if failure.RetryAfter > 0 {
-				response.With("retry-after", strconv.FormatInt(int64((failure.RetryAfter+time.Second-1)/time.Second), 10))
+				response.With(
+					"retry-after",
+					strconv.FormatInt(int64((failure.RetryAfter+time.Second-1)/time.Second), 10),
+				)
 			}
 		}
 		response.With("x-request-id", r.ID)
@@ -97,7 +111,15 @@ func classify(err error) *fault.Error {
 	}
 }
 
-func logRequest(ctx context.Context, log *slog.Logger, r *Request, response *Response, failure *fault.Error, took time.Duration, calls int64) {
+func logRequest(
+	ctx context.Context,
+	log *slog.Logger,
+	r *Request,
+	response *Response,
+	failure *fault.Error,
+	took time.Duration,
+	calls int64,
+) {
 	level, serverErrors := slog.LevelInfo, 0
 	if response.Status >= 500 && (failure == nil || !failure.IsCallers()) { // ENGAGE answers 500 to wrong credentials
 		level, serverErrors = slog.LevelError, 1

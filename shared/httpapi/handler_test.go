@@ -80,7 +80,15 @@ func TestAdaptAnAnswer(t *testing.T) {
 		assert.Equal(t, http.StatusOK, o.answer.StatusCode)
 		assert.Equal(t, `{"a":"<b>"}`, o.answer.Body)
 		assert.False(t, o.answer.IsBase64Encoded)
-		assert.Equal(t, map[string]string{"content-type": "application/json", "cache-control": "no-store", "x-request-id": lambdaID}, o.answer.Headers)
+		assert.Equal(
+			t,
+			map[string]string{
+				"content-type":  "application/json",
+				"cache-control": "no-store",
+				"x-request-id":  lambdaID,
+			},
+			o.answer.Headers,
+		)
 		assert.Empty(t, o.faults)
 
 		line := o.lines[0]
@@ -96,7 +104,8 @@ func TestAdaptAnAnswer(t *testing.T) {
 	})
 }
 
-// assertEmbeddedMetrics holds a line to CloudWatch's embedded metric format: the directive names the line's own members.
+// assertEmbeddedMetrics holds a line to CloudWatch's embedded metric format: the directive names the line's own
+// members.
 func assertEmbeddedMetrics(t *testing.T, line map[string]any) {
 	t.Helper()
 	raw, err := json.Marshal(line["_aws"])
@@ -127,8 +136,12 @@ func assertEmbeddedMetrics(t *testing.T, line map[string]any) {
 
 func TestAdaptAnError(t *testing.T) {
 	// As the clients of package awsconfig return it.
-	throttled := &smithy.OperationError{ServiceID: "DynamoDB", OperationName: "PutItem", Err: fault.Wrap(fault.Unavailable,
-		&smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Message: "hunter2"})}
+	throttled := &smithy.OperationError{
+		ServiceID:     "DynamoDB",
+		OperationName: "PutItem",
+		Err: fault.Wrap(fault.Unavailable,
+			&smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Message: "hunter2"}),
+	}
 	tests := map[string]struct {
 		handler      httpapi.Handler
 		status       int
@@ -136,21 +149,84 @@ func TestAdaptAnError(t *testing.T) {
 		serverErrors float64
 		level, log   string
 	}{
-		"a fault": {returns(fault.New(fault.Unauthenticated, "")), 401, fault.Unauthenticated, 0, "INFO", "unauthenticated"},
+		"a fault": {
+			returns(fault.New(fault.Unauthenticated, "")),
+			401,
+			fault.Unauthenticated,
+			0,
+			"INFO",
+			"unauthenticated",
+		},
 		"a fault within an error": {
 			returns(fmt.Errorf("hunter2: %w", errors.Join(errors.New("other"), fault.New(fault.Unauthenticated, "")))),
 			401, fault.Unauthenticated, 0, "INFO", "unauthenticated"},
-		"a fault with a cause":             {returns(fault.Wrap(fault.GatewayTimeout, errors.New("hunter2"))), 504, fault.GatewayTimeout, 1, "ERROR", "hunter2"},
-		"a caller's fault that is a 500":   {returns(fault.New(fault.Malformed, "")), 500, fault.Malformed, 0, "INFO", "malformed"},
-		"any other error":                  {returns(errors.New("hunter2")), 500, fault.Internal, 1, "ERROR", "hunter2"},
-		"a throttled AWS call":             {returns(throttled), 503, fault.Unavailable, 1, "ERROR", "ProvisionedThroughputExceeded"},
-		"a deadline that ended":            {returns(fmt.Errorf("put: %w", context.DeadlineExceeded)), 503, fault.Unavailable, 1, "ERROR", "deadline"},
-		"AWS refusing on our own account":  {returns(&smithy.GenericAPIError{Code: "AccessDeniedException", Message: "hunter2"}), 500, fault.Internal, 1, "ERROR", "AccessDenied"},
-		"a panic":                          {panics("hunter2"), 500, fault.Internal, 1, "ERROR", "panic: hunter2"},
-		"a panic with an error":            {panics(errors.New("hunter2")), 500, fault.Internal, 1, "ERROR", "panic: hunter2"},
-		"a runtime error":                  {panics(nil), 500, fault.Internal, 1, "ERROR", "panic"},
-		"neither an answer nor an error":   {returns(nil), 500, fault.Internal, 1, "ERROR", "neither"},
-		"a panic with a fault":             {panics(fault.New(fault.Unauthenticated, "hunter2")), 500, fault.Internal, 1, "ERROR", "panic"},
+		"a fault with a cause": {
+			returns(fault.Wrap(fault.GatewayTimeout, errors.New("hunter2"))),
+			504,
+			fault.GatewayTimeout,
+			1,
+			"ERROR",
+			"hunter2",
+		},
+		"a caller's fault that is a 500": {
+			returns(fault.New(fault.Malformed, "")),
+			500,
+			fault.Malformed,
+			0,
+			"INFO",
+			"malformed",
+		},
+		"any other error": {
+			returns(errors.New("hunter2")),
+			500,
+			fault.Internal,
+			1,
+			"ERROR",
+			"hunter2",
+		},
+		"a throttled AWS call": {
+			returns(throttled),
+			503,
+			fault.Unavailable,
+			1,
+			"ERROR",
+			"ProvisionedThroughputExceeded",
+		},
+		"a deadline that ended": {
+			returns(fmt.Errorf("put: %w", context.DeadlineExceeded)),
+			503,
+			fault.Unavailable,
+			1,
+			"ERROR",
+			"deadline",
+		},
+		"AWS refusing on our own account": {
+			returns(&smithy.GenericAPIError{Code: "AccessDeniedException", Message: "hunter2"}),
+			500,
+			fault.Internal,
+			1,
+			"ERROR",
+			"AccessDenied",
+		},
+		"a panic": {panics("hunter2"), 500, fault.Internal, 1, "ERROR", "panic: hunter2"},
+		"a panic with an error": {
+			panics(errors.New("hunter2")),
+			500,
+			fault.Internal,
+			1,
+			"ERROR",
+			"panic: hunter2",
+		},
+		"a runtime error":                {panics(nil), 500, fault.Internal, 1, "ERROR", "panic"},
+		"neither an answer nor an error": {returns(nil), 500, fault.Internal, 1, "ERROR", "neither"},
+		"a panic with a fault": {
+			panics(fault.New(fault.Unauthenticated, "hunter2")),
+			500,
+			fault.Internal,
+			1,
+			"ERROR",
+			"panic",
+		},
 		"a canceled call":                  {returns(context.Canceled), 500, fault.Internal, 1, "ERROR", "canceled"},
 		"an answer together with an error": {both, 500, fault.Internal, 1, "ERROR", "hunter2"},
 	}
@@ -238,7 +314,10 @@ func TestAdaptAnEncoderThatFails(t *testing.T) {
 	for name, encoder := range encoders {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
-			adapted := httpapi.Adapt(httpapi.Endpoint{Handler: returns(errors.New("x")), EncodeError: encoder}, slog.New(slog.NewJSONHandler(&log, nil)))
+			adapted := httpapi.Adapt(
+				httpapi.Endpoint{Handler: returns(errors.New("x")), EncodeError: encoder},
+				slog.New(slog.NewJSONHandler(&log, nil)),
+			)
 			answer, err := adapted(t.Context(), events.APIGatewayV2HTTPRequest{})
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusInternalServerError, answer.StatusCode)

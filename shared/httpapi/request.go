@@ -18,7 +18,8 @@ import (
 	"carillon/shared/fault"
 )
 
-// MaxBody is how large a body may be once decoded, in bytes. Lambda itself takes 6 MB, so only a gzip body can be larger.
+// MaxBody is how large a body may be once decoded, in bytes. Lambda itself takes 6 MB, so only a gzip body can be
+// larger.
 const MaxBody = 32 << 20
 
 // Request is an HTTP request as API Gateway hands it to a function.
@@ -100,8 +101,8 @@ func (r *Request) BearerToken() string {
 	return strings.TrimSpace(token)
 }
 
-// RawBody returns the body as its sender wrote it: decoded from the event's base64, and from no Content-Encoding. It is what
-// a signature over a body is made of. It returns a fault Malformed if the event's base64 is broken.
+// RawBody returns the body as its sender wrote it: decoded from the event's base64, and from no Content-Encoding. It is
+// what a signature over a body is made of. It returns a fault Malformed if the event's base64 is broken.
 func (r *Request) RawBody() ([]byte, error) {
 	if !r.event.IsBase64Encoded {
 		return []byte(r.event.Body), nil
@@ -113,8 +114,9 @@ func (r *Request) RawBody() ([]byte, error) {
 	return body, nil
 }
 
-// Body returns the body, decoded from base64 and gzip as it is read, at most MaxBody bytes of it: a bomb costs no memory.
-// Body and its reader return faults TooLarge, UnsupportedMediaType (an encoding that is not gzip) and Malformed.
+// Body returns the body, decoded from base64 and gzip as it is read, at most MaxBody bytes of it: a bomb costs no
+// memory. Body and its reader return faults TooLarge, UnsupportedMediaType (an encoding that is not gzip) and
+// Malformed.
 func (r *Request) Body() (io.Reader, error) {
 	var body io.Reader = strings.NewReader(r.event.Body)
 	if r.event.IsBase64Encoded {

@@ -18,7 +18,8 @@ func Empty(status int) *Response {
 	return &Response{Status: status, Header: map[string]string{}}
 }
 
-// JSON returns an answer with v as its JSON body. It panics if v cannot be marshalled, which no value of Carillon's own types does.
+// JSON returns an answer with v as its JSON body. It panics if v cannot be marshalled, which no value of Carillon's own
+// types does.
 func JSON(status int, v any) *Response {
 	body, err := json.Marshal(v, jsontext.EscapeForHTML(false))
 	if err != nil {

@@ -28,8 +28,8 @@ func RetryAfter(answer http.Header, now time.Time) time.Duration {
 	return max(0, min(after, MaxRetryAfter))
 }
 
-// ParseURL returns the address of a partner, as an operator configured it. It returns an error, which does not quote the
-// address, unless it is an https URL without credentials, query or fragment; http will do for this machine alone.
+// ParseURL returns the address of a partner, as an operator configured it. It returns an error, which does not quote
+// the address, unless it is an https URL without credentials, query or fragment; http will do for this machine alone.
 func ParseURL(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	switch {

@@ -1,6 +1,6 @@
 // Package idempotency lets a request be sent twice and be done once. A record holds the request's key, a hash of its
-// body, the id that it is done under, and at last its answer. What is done under that id must itself be safe to do again:
-// a process that dies in between leaves the record locked for a few seconds, then the next sender takes it over.
+// body, the id that it is done under, and at last its answer. What is done under that id must itself be safe to do
+// again: a process that dies in between leaves the record locked for a few seconds, then the next sender takes it over.
 //
 // Package idempotencystore keeps the records in DynamoDB; who has an Operation does not link it.
 package idempotency
@@ -15,8 +15,8 @@ import (
 	"carillon/shared/httpapi"
 )
 
-// Record is where an Operation is kept. Each method does nothing, and returns no error, if the operation is not under way
-// any more.
+// Record is where an Operation is kept. Each method does nothing, and returns no error, if the operation is not under
+// way any more.
 type Record interface {
 	// Complete keeps the answer for those who send the request again.
 	Complete(ctx context.Context, answer *httpapi.Response) error
@@ -47,8 +47,8 @@ const EndTime = 300 * time.Millisecond
 //     corrected request may use it.
 //   - Any other error may have done something: the same request again goes on at once, under the same ID.
 //
-// After an error it works though ctx is over. If it fails, that is logged: after an answer a repeat does the request again
-// under the same ID; after an error it waits for the lock, ten seconds at most.
+// After an error it works though ctx is over. If it fails, that is logged: after an answer a repeat does the request
+// again under the same ID; after an error it waits for the lock, ten seconds at most.
 func (o *Operation) End(ctx context.Context, log *slog.Logger, answer *httpapi.Response, err error) {
 	if ended := o.end(ctx, answer, err); ended != nil {
 		log.WarnContext(ctx, "an operation could not be ended", "operation", o.ID, "error", ended)

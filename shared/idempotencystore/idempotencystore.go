@@ -42,8 +42,8 @@ func Open(env *environment.Variables, config aws.Config) *Store {
 }
 
 // Begin claims a request; id is unique to the sending of it. Who finds it done gets its answer; who finds it being done
-// waits, and takes it over when its lock ends, ten seconds after it was taken. A key counts for 24 hours. Begin returns a
-// fault Conflict if the key came with another body, Unavailable if the request is still being done when ctx is nearly
+// waits, and takes it over when its lock ends, ten seconds after it was taken. A key counts for 24 hours. Begin returns
+// a fault Conflict if the key came with another body, Unavailable if the request is still being done when ctx is nearly
 // over, or DynamoDB's error.
 func (s *Store) Begin(ctx context.Context, key string, bodyHash [32]byte, id string) (*idempotency.Operation, error) {
 	for {
@@ -79,8 +79,8 @@ func (s *Store) Begin(ctx context.Context, key string, bodyHash [32]byte, id str
 }
 
 // Lock waits until nobody else holds the lock of that key, and takes it; holder is unique to the taking of it. A holder
-// that dies keeps it for ten seconds. Lock returns a fault Unavailable if another one holds it still when ctx is over, or
-// DynamoDB's error. unlock works though ctx is over by then; it returns DynamoDB's error.
+// that dies keeps it for ten seconds. Lock returns a fault Unavailable if another one holds it still when ctx is over,
+// or DynamoDB's error. unlock works though ctx is over by then; it returns DynamoDB's error.
 func (s *Store) Lock(ctx context.Context, key, holder string) (unlock func(context.Context) error, err error) {
 	for {
 		now := s.clock.Now()
@@ -203,8 +203,8 @@ func (r *record) update(ctx context.Context, update string, values dynamo.Item) 
 	return unlessPast(err)
 }
 
-// unlessPast returns the error of a call on the condition underWay, or nil if the condition no longer held: then there is
-// nothing left to do.
+// unlessPast returns the error of a call on the condition underWay, or nil if the condition no longer held: then there
+// is nothing left to do.
 func unlessPast(err error) error {
 	if _, past := dynamo.ConditionFailed(err); past {
 		return nil

@@ -51,7 +51,14 @@ func newRecords(t *testing.T) records {
 func (r records) get(key string) dynamo.Item {
 	r.t.Helper()
 	consistent := true
-	out, err := r.client.GetItem(r.t.Context(), &dynamodb.GetItemInput{TableName: &r.table, Key: dynamo.Item{"key": dynamo.String(key)}, ConsistentRead: &consistent})
+	out, err := r.client.GetItem(
+		r.t.Context(),
+		&dynamodb.GetItemInput{
+			TableName:      &r.table,
+			Key:            dynamo.Item{"key": dynamo.String(key)},
+			ConsistentRead: &consistent,
+		},
+	)
 	require.NoError(r.t, err)
 	return out.Item
 }
@@ -91,8 +98,18 @@ func TestFreshRequestAndItsReplay(t *testing.T) {
 	assert.Equal(t, "id-1", first.ID)
 	assert.Nil(t, first.Answer, "it has to be done")
 	kept := r.get("k")
-	assert.WithinRange(t, time.UnixMilli(dynamo.GetInt(kept, "lockedUntil")), before.Add(10*time.Second-time.Millisecond), time.Now().Add(10*time.Second))
-	assert.WithinRange(t, time.Unix(dynamo.GetInt(kept, "expiresAt"), 0), before.Add(24*time.Hour-time.Second), time.Now().Add(24*time.Hour))
+	assert.WithinRange(
+		t,
+		time.UnixMilli(dynamo.GetInt(kept, "lockedUntil")),
+		before.Add(10*time.Second-time.Millisecond),
+		time.Now().Add(10*time.Second),
+	)
+	assert.WithinRange(
+		t,
+		time.Unix(dynamo.GetInt(kept, "expiresAt"), 0),
+		before.Add(24*time.Hour-time.Second),
+		time.Now().Add(24*time.Hour),
+	)
 
 	require.NoError(t, first.Record.Complete(t.Context(), created))
 	for range 2 {
@@ -201,7 +218,12 @@ func TestTakingOver(t *testing.T) {
 	operation := r.begin("k")
 	assert.Equal(t, "id-1", operation.ID)
 	assert.Nil(t, operation.Answer)
-	assert.Greater(t, dynamo.GetInt(r.get("k"), "lockedUntil"), time.Now().Add(5*time.Second).UnixMilli(), "it is locked again")
+	assert.Greater(
+		t,
+		dynamo.GetInt(r.get("k"), "lockedUntil"),
+		time.Now().Add(5*time.Second).UnixMilli(),
+		"it is locked again",
+	)
 	require.NoError(t, operation.Record.Complete(t.Context(), created))
 	assert.Equal(t, created, r.begin("k").Answer)
 }
@@ -309,7 +331,8 @@ func TestClaimThatWasSentTwice(t *testing.T) {
 }
 
 func TestTableThatIsNotThere(t *testing.T) {
-	_, err := idempotencystore.New(emulatortest.DynamoDB(), "no-such-table", clock.System{}).Begin(t.Context(), "k", body("a"), "id-1")
+	_, err := idempotencystore.New(emulatortest.DynamoDB(), "no-such-table", clock.System{}).
+		Begin(t.Context(), "k", body("a"), "id-1")
 	var missing *types.ResourceNotFoundException
 	require.ErrorAs(t, err, &missing)
 	assert.False(t, fault.Is(err, fault.Unavailable), "no retry would help")

@@ -1,6 +1,6 @@
-// Package jsonbody decodes JSON request bodies strictly (one object, UTF-8, no duplicate members, nothing behind it) and
-// leniently per member: a member of the wrong type does not fail the decoding but is kept as such, so that all faults of a
-// request can be reported at once. Unknown members are ignored.
+// Package jsonbody decodes JSON request bodies strictly (one object, UTF-8, no duplicate members, nothing behind it)
+// and leniently per member: a member of the wrong type does not fail the decoding but is kept as such, so that all
+// faults of a request can be reported at once. Unknown members are ignored.
 package jsonbody
 
 import (
@@ -104,12 +104,14 @@ func (o Object[T]) Missing() bool { return o.Kind == 0 || o.Kind == 'n' }
 // IsObject reports whether the member is an object.
 func (o Object[T]) IsObject() bool { return o.Kind == '{' }
 
-// defaultMax is how many items an Array keeps that says nothing else: enough for every list that is not the point of its request.
+// defaultMax is how many items an Array keeps that says nothing else: enough for every list that is not the point of
+// its request.
 const defaultMax = 1000
 
 // Array is a member that should be a JSON array of T. Its zero value is a member that is absent.
 type Array[T any] struct {
-	Max   int           // how many items to keep, set before decoding; 0 is 1000. A body of nothing but brackets costs no memory.
+	// Max is how many items to keep, set before decoding; 0 is 1000. A body of nothing but brackets costs no memory.
+	Max   int
 	Kind  jsontext.Kind // as in Value
 	Items []T           // the first Max items, if Kind is [
 	Count int           // how many items there were

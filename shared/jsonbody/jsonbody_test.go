@@ -30,63 +30,106 @@ type body struct {
 func TestDecodeRefusesWhatIsNotOneJSONObject(t *testing.T) {
 	const deep = 100_000
 	tests := map[string]struct{ text, message string }{
-		"empty":                                  {``, "the body is empty"},
-		"blank":                                  {" \r\n\t ", "the body is empty"},
-		"text":                                   {`hunter2`, "the body is not valid JSON at byte 0"},
-		"HTML":                                   {`<html>hunter2</html>`, "the body is not valid JSON at byte 0"},
-		"form":                                   {`name=hunter2`, "the body must be a JSON object"},
-		"array":                                  {`["hunter2"]`, "the body must be a JSON object"},
-		"string":                                 {`"hunter2"`, "the body must be a JSON object"},
-		"number":                                 {`12`, "the body must be a JSON object"},
-		"null":                                   {`null`, "the body must be a JSON object"},
-		"true":                                   {`true`, "the body must be a JSON object"},
-		"byte order mark":                        {"\ufeff{}", "the body is not valid JSON at byte 0"},
-		"open object":                            {`{`, "the body is not valid JSON at byte 1"},
-		"open string":                            {`{"name":"hunter2`, "the body is not valid JSON at byte "},
-		"no value":                               {`{"name":}`, "the body is not valid JSON at byte 8"},
-		"no colon":                               {`{"name" "hunter2"}`, "the body is not valid JSON at byte 8"},
-		"trailing comma":                         {`{"name":"hunter2",}`, "the body is not valid JSON at byte "},
-		"single quotes":                          {`{'name':'hunter2'}`, "the body is not valid JSON at byte 1"},
-		"comment":                                {`{/* hunter2 */}`, "the body is not valid JSON at byte 1"},
-		"NaN":                                    {`{"name":NaN}`, "the body is not valid JSON at byte 8"},
-		"leading zero":                           {`{"name":0123}`, "the body is not valid JSON at byte "},
-		"leading plus":                           {`{"name":+1}`, "the body is not valid JSON at byte 8"},
-		"bad literal":                            {`{"name":nulL}`, "the body is not valid JSON at byte "},
-		"bad escape":                             {`{"name":"\x"}`, "the body is not valid JSON at byte "},
-		"half a surrogate":                       {`{"name":"\ud800"}`, "the body is not valid JSON at byte "},
-		"control character":                      {"{\"name\":\"hunter2\n\"}", "the body is not valid JSON at byte "},
-		"invalid UTF-8 in a value":               {"{\"name\":\"hunter2\xff\"}", "the body is not valid JSON at byte "},
-		"invalid UTF-8 in a name":                {"{\"hunter2\xff\":1}", "the body is not valid JSON at byte "},
-		"invalid UTF-8 in a member nobody knows": {"{\"unknown\":[\"hunter2\xc3\"]}", "the body is not valid JSON at byte "},
-		"overlong UTF-8":                         {"{\"name\":\"\xc0\xaf\"}", "the body is not valid JSON at byte "},
-		"broken member nobody knows":             {`{"unknown":[1,}`, "the body is not valid JSON at byte "},
-		"broken member of a list":                {`{"list":[1,}`, "the body is not valid JSON at byte "},
-		"open list":                              {`{"list":[1`, "the body is not valid JSON at byte "},
-		"broken list that should be an object":   {`{"inner":[1,}`, "the body is not valid JSON at byte "},
-		"trailing object":                        {`{}{"hunter2":1}`, "unexpected data after the JSON object"},
-		"trailing value":                         {`{} 12`, "unexpected data after the JSON object"},
-		"trailing text":                          {`{} hunter2`, "the body is not valid JSON at byte 3"},
-		"trailing comma behind the object":       {`{},`, "the body is not valid JSON at byte 2"},
-		"trailing brace":                         {`{}}`, "the body is not valid JSON at byte 2"},
-		"trailing NUL":                           {"{}\x00", "the body is not valid JSON at byte 2"},
-		"duplicate member":                       {`{"name":"hunter2","name":"x"}`, "duplicate member in a JSON object"},
-		"duplicate member, escaped":              {`{"name":"hunter2","n\u0061me":"x"}`, "duplicate member in a JSON object"},
-		"duplicate member nobody knows":          {`{"hunter2":1,"hunter2":2}`, "duplicate member in a JSON object"},
-		"duplicate member in an object":          {`{"inner":{"value":1,"value":2}}`, "duplicate member in a JSON object"},
-		"duplicate member in a list's object":    {`{"rows":[{"value":1,"value":2}]}`, "duplicate member in a JSON object"},
-		"duplicate member in what is skipped":    {`{"unknown":[{"hunter2":1,"hunter2":2}]}`, "duplicate member in a JSON object"},
-		"duplicate member under a value":         {`{"name":{"hunter2":1,"hunter2":2}}`, "duplicate member in a JSON object"},
-		"deep arrays in a member nobody knows":   {`{"unknown":` + strings.Repeat("[", deep), "the body is not valid JSON at byte "},
-		"deep objects in a member nobody knows":  {`{"unknown":` + strings.Repeat(`{"a":`, deep), "the body is not valid JSON at byte "},
-		"deep arrays in a value":                 {`{"name":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}", "the body is not valid JSON at byte "},
-		"deep arrays in a list":                  {`{"list":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}", "the body is not valid JSON at byte "},
-		"deep objects in an object":              {`{"inner":` + strings.Repeat(`{"value":`, deep) + "1" + strings.Repeat("}", deep) + "}", "the body is not valid JSON at byte "},
-		"deep arrays instead of an object":       {strings.Repeat("[", deep), "the body must be a JSON object"},
-		"deep arrays where an object should have": {`{"inner":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}", "the body is not valid JSON at byte "},
+		"empty":                    {``, "the body is empty"},
+		"blank":                    {" \r\n\t ", "the body is empty"},
+		"text":                     {`hunter2`, "the body is not valid JSON at byte 0"},
+		"HTML":                     {`<html>hunter2</html>`, "the body is not valid JSON at byte 0"},
+		"form":                     {`name=hunter2`, "the body must be a JSON object"},
+		"array":                    {`["hunter2"]`, "the body must be a JSON object"},
+		"string":                   {`"hunter2"`, "the body must be a JSON object"},
+		"number":                   {`12`, "the body must be a JSON object"},
+		"null":                     {`null`, "the body must be a JSON object"},
+		"true":                     {`true`, "the body must be a JSON object"},
+		"byte order mark":          {"\ufeff{}", "the body is not valid JSON at byte 0"},
+		"open object":              {`{`, "the body is not valid JSON at byte 1"},
+		"open string":              {`{"name":"hunter2`, "the body is not valid JSON at byte "},
+		"no value":                 {`{"name":}`, "the body is not valid JSON at byte 8"},
+		"no colon":                 {`{"name" "hunter2"}`, "the body is not valid JSON at byte 8"},
+		"trailing comma":           {`{"name":"hunter2",}`, "the body is not valid JSON at byte "},
+		"single quotes":            {`{'name':'hunter2'}`, "the body is not valid JSON at byte 1"},
+		"comment":                  {`{/* hunter2 */}`, "the body is not valid JSON at byte 1"},
+		"NaN":                      {`{"name":NaN}`, "the body is not valid JSON at byte 8"},
+		"leading zero":             {`{"name":0123}`, "the body is not valid JSON at byte "},
+		"leading plus":             {`{"name":+1}`, "the body is not valid JSON at byte 8"},
+		"bad literal":              {`{"name":nulL}`, "the body is not valid JSON at byte "},
+		"bad escape":               {`{"name":"\x"}`, "the body is not valid JSON at byte "},
+		"half a surrogate":         {`{"name":"\ud800"}`, "the body is not valid JSON at byte "},
+		"control character":        {"{\"name\":\"hunter2\n\"}", "the body is not valid JSON at byte "},
+		"invalid UTF-8 in a value": {"{\"name\":\"hunter2\xff\"}", "the body is not valid JSON at byte "},
+		"invalid UTF-8 in a name":  {"{\"hunter2\xff\":1}", "the body is not valid JSON at byte "},
+		"invalid UTF-8 in a member nobody knows": {
+			"{\"unknown\":[\"hunter2\xc3\"]}",
+			"the body is not valid JSON at byte ",
+		},
+		"overlong UTF-8":                       {"{\"name\":\"\xc0\xaf\"}", "the body is not valid JSON at byte "},
+		"broken member nobody knows":           {`{"unknown":[1,}`, "the body is not valid JSON at byte "},
+		"broken member of a list":              {`{"list":[1,}`, "the body is not valid JSON at byte "},
+		"open list":                            {`{"list":[1`, "the body is not valid JSON at byte "},
+		"broken list that should be an object": {`{"inner":[1,}`, "the body is not valid JSON at byte "},
+		"trailing object":                      {`{}{"hunter2":1}`, "unexpected data after the JSON object"},
+		"trailing value":                       {`{} 12`, "unexpected data after the JSON object"},
+		"trailing text":                        {`{} hunter2`, "the body is not valid JSON at byte 3"},
+		"trailing comma behind the object":     {`{},`, "the body is not valid JSON at byte 2"},
+		"trailing brace":                       {`{}}`, "the body is not valid JSON at byte 2"},
+		"trailing NUL":                         {"{}\x00", "the body is not valid JSON at byte 2"},
+		"duplicate member": {
+			`{"name":"hunter2","name":"x"}`,
+			"duplicate member in a JSON object",
+		},
+		"duplicate member, escaped": {
+			`{"name":"hunter2","n\u0061me":"x"}`,
+			"duplicate member in a JSON object",
+		},
+		"duplicate member nobody knows": {`{"hunter2":1,"hunter2":2}`, "duplicate member in a JSON object"},
+		"duplicate member in an object": {
+			`{"inner":{"value":1,"value":2}}`,
+			"duplicate member in a JSON object",
+		},
+		"duplicate member in a list's object": {
+			`{"rows":[{"value":1,"value":2}]}`,
+			"duplicate member in a JSON object",
+		},
+		"duplicate member in what is skipped": {
+			`{"unknown":[{"hunter2":1,"hunter2":2}]}`,
+			"duplicate member in a JSON object",
+		},
+		"duplicate member under a value": {
+			`{"name":{"hunter2":1,"hunter2":2}}`,
+			"duplicate member in a JSON object",
+		},
+		"deep arrays in a member nobody knows": {
+			`{"unknown":` + strings.Repeat("[", deep),
+			"the body is not valid JSON at byte ",
+		},
+		"deep objects in a member nobody knows": {
+			`{"unknown":` + strings.Repeat(`{"a":`, deep),
+			"the body is not valid JSON at byte ",
+		},
+		"deep arrays in a value": {
+			`{"name":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}",
+			"the body is not valid JSON at byte ",
+		},
+		"deep arrays in a list": {
+			`{"list":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}",
+			"the body is not valid JSON at byte ",
+		},
+		"deep objects in an object": {
+			`{"inner":` + strings.Repeat(`{"value":`, deep) + "1" + strings.Repeat("}", deep) + "}",
+			"the body is not valid JSON at byte ",
+		},
+		"deep arrays instead of an object": {strings.Repeat("[", deep), "the body must be a JSON object"},
+		"deep arrays where an object should have": {
+			`{"inner":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}",
+			"the body is not valid JSON at byte ",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			for _, reader := range []io.Reader{strings.NewReader(test.text), iotest.OneByteReader(strings.NewReader(test.text)), iotest.DataErrReader(strings.NewReader(test.text))} {
+			for _, reader := range []io.Reader{
+				strings.NewReader(test.text),
+				iotest.OneByteReader(strings.NewReader(test.text)),
+				iotest.DataErrReader(strings.NewReader(test.text)),
+			} {
 				var b body
 				err := jsonbody.Decode(reader, &b)
 				var failure *fault.Error
@@ -213,8 +256,12 @@ func FuzzDecode(f *testing.F) {
 			var failure *fault.Error
 			require.ErrorAs(t, err, &failure)
 			require.Equal(t, fault.Malformed, failure.Code)
-			require.Regexp(t, `^(the body is empty|the body must be a JSON object|unexpected data after the JSON object|`+
-				`duplicate member in a JSON object|the body is not valid JSON at byte [0-9]+)$`, failure.Message)
+			require.Regexp(
+				t,
+				`^(the body is empty|the body must be a JSON object|unexpected data after the JSON object|`+
+					`duplicate member in a JSON object|the body is not valid JSON at byte [0-9]+)$`,
+				failure.Message,
+			)
 			return
 		}
 		require.True(t, jsontext.Value(text).IsValid(), "accepted what is no JSON")

@@ -76,10 +76,16 @@ func TestObject(t *testing.T) {
 		missing, isObject bool
 		value             jsonbody.Value
 	}{
-		"absent":         {`{}`, 0, true, false, jsonbody.Value{}},
-		"null":           {`{"inner":null}`, 'n', true, false, jsonbody.Value{}},
-		"empty":          {`{"inner":{}}`, '{', false, true, jsonbody.Value{}},
-		"filled":         {`{"inner":{"value":"x","unknown":1}}`, '{', false, true, jsonbody.Value{Kind: '"', Text: "x"}},
+		"absent": {`{}`, 0, true, false, jsonbody.Value{}},
+		"null":   {`{"inner":null}`, 'n', true, false, jsonbody.Value{}},
+		"empty":  {`{"inner":{}}`, '{', false, true, jsonbody.Value{}},
+		"filled": {
+			`{"inner":{"value":"x","unknown":1}}`,
+			'{',
+			false,
+			true,
+			jsonbody.Value{Kind: '"', Text: "x"},
+		},
 		"wrong inside":   {`{"inner":{"value":[1]}}`, '{', false, true, jsonbody.Value{Kind: '['}},
 		"string instead": {`{"inner":"{\"value\":1}"}`, '"', false, false, jsonbody.Value{}},
 		"number instead": {`{"inner":1}`, '0', false, false, jsonbody.Value{}},
@@ -106,11 +112,18 @@ func TestArray(t *testing.T) {
 		count            int
 		items            []jsonbody.Value
 	}{
-		"absent":         {`{}`, 0, true, false, 0, nil},
-		"null":           {`{"list":null}`, 'n', true, false, 0, nil},
-		"empty":          {`{"list":[]}`, '[', false, true, 0, nil},
-		"one":            {`{"list":["x"]}`, '[', false, true, 1, []jsonbody.Value{{Kind: '"', Text: "x"}}},
-		"of every kind":  {`{"list":[null,1,{"a":1},[2]]}`, '[', false, true, 4, []jsonbody.Value{{Kind: 'n'}, {Kind: '0', Text: "1"}, {Kind: '{'}, {Kind: '['}}},
+		"absent": {`{}`, 0, true, false, 0, nil},
+		"null":   {`{"list":null}`, 'n', true, false, 0, nil},
+		"empty":  {`{"list":[]}`, '[', false, true, 0, nil},
+		"one":    {`{"list":["x"]}`, '[', false, true, 1, []jsonbody.Value{{Kind: '"', Text: "x"}}},
+		"of every kind": {
+			`{"list":[null,1,{"a":1},[2]]}`,
+			'[',
+			false,
+			true,
+			4,
+			[]jsonbody.Value{{Kind: 'n'}, {Kind: '0', Text: "1"}, {Kind: '{'}, {Kind: '['}},
+		},
 		"object instead": {`{"list":{"0":"x"}}`, '{', false, false, 0, nil},
 		"string instead": {`{"list":"x"}`, '"', false, false, 0, nil},
 		"number instead": {`{"list":1}`, '0', false, false, 0, nil},

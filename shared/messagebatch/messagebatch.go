@@ -1,5 +1,5 @@
-// Package messagebatch handles what Lambda brings a function from an SQS queue: several messages at once, of which some may
-// fail without the others coming again (partial batch responses).
+// Package messagebatch handles what Lambda brings a function from an SQS queue: several messages at once, of which some
+// may fail without the others coming again (partial batch responses).
 package messagebatch
 
 import (
@@ -28,7 +28,14 @@ func Each(log *slog.Logger, handle func(ctx context.Context, body string) error)
 			all.Go(func() {
 				if err := safely(ctx, message.Body, handle); err != nil {
 					failed[i] = true
-					log.ErrorContext(ctx, "a message could not be handled", "messageId", message.MessageId, "error", err)
+					log.ErrorContext(
+						ctx,
+						"a message could not be handled",
+						"messageId",
+						message.MessageId,
+						"error",
+						err,
+					)
 				}
 			})
 		}

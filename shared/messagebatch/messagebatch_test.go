@@ -84,8 +84,11 @@ func TestJobs(t *testing.T) {
 		return nil
 	})
 	bad := []string{`{}`, `{"id":1}`, `{"id":"`, `null`, ``, `hunter2`}
-	assert.ElementsMatch(t, []string{"id-" + bad[0], "id-" + bad[1], "id-" + bad[2], "id-" + bad[3], "id-" + bad[4], "id-" + bad[5]},
-		failures(t, handler, append(bad, `{"id":"a","unknown":1}`)...))
+	assert.ElementsMatch(
+		t,
+		[]string{"id-" + bad[0], "id-" + bad[1], "id-" + bad[2], "id-" + bad[3], "id-" + bad[4], "id-" + bad[5]},
+		failures(t, handler, append(bad, `{"id":"a","unknown":1}`)...),
+	)
 	assert.Equal(t, map[string]bool{"a": true}, handled)
 	assert.NotContains(t, log.String(), `"error":"hunter2`)
 }

@@ -17,8 +17,8 @@ type directive struct {
 
 type metric struct{ Name, Unit string }
 
-// Embedded returns the attribute _aws, which tells CloudWatch which other attributes of its log line are metrics, in the
-// namespace Carillon and by one dimension. A name that ends in Ms is in milliseconds, every other one a count.
+// Embedded returns the attribute _aws, which tells CloudWatch which other attributes of its log line are metrics, in
+// the namespace Carillon and by one dimension. A name that ends in Ms is in milliseconds, every other one a count.
 func Embedded(dimension string, names ...string) slog.Attr {
 	d := directive{Namespace: namespace, Dimensions: [][]string{{dimension}}}
 	for _, name := range names {

@@ -35,13 +35,14 @@ type Delay struct{ seconds int32 }
 // NoLongerThan returns the delay that ends by d at the latest: early is what its receiver makes up for.
 func NoLongerThan(d time.Duration) Delay { return wholeSeconds(d) }
 
-// NoShorterThan returns the delay that ends after d at the earliest: a message that comes early would only go round again.
+// NoShorterThan returns the delay that ends after d at the earliest: a message that comes early would only go round
+// again.
 func NoShorterThan(d time.Duration) Delay {
 	return wholeSeconds(d + time.Second - 1)
 }
 
 func wholeSeconds(d time.Duration) Delay {
-	return Delay{int32(max(0, min(d, MaxDelay)) / time.Second)} //nolint:gosec // G115: 900 at the most
+	return Delay{int32(max(0, min(d, MaxDelay)) / time.Second)}
 }
 
 // Entry is a job on its way into the queue.
@@ -62,8 +63,8 @@ func NewSender[J any](client *sqs.Client, url string, clock clock.Clock) *Sender
 	return &Sender[J]{client: client, url: url, clock: clock}
 }
 
-// Send enqueues jobs, ten a call, five calls at once. It returns an error if SQS did not take every one of them, a fault
-// Unavailable if that may succeed later; a call that fails costs no other its jobs.
+// Send enqueues jobs, ten a call, five calls at once. It returns an error if SQS did not take every one of them, a
+// fault Unavailable if that may succeed later; a call that fails costs no other its jobs.
 func (s *Sender[J]) Send(ctx context.Context, entries ...Entry[J]) error {
 	var group errgroup.Group
 	group.SetLimit(callsAtOnce)

@@ -28,7 +28,8 @@ type job struct {
 // newQueue makes a queue and returns its URL.
 func newQueue(t *testing.T) string {
 	t.Helper()
-	out, err := emulatortest.SQS().CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(emulatortest.StackName())})
+	out, err := emulatortest.SQS().
+		CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(emulatortest.StackName())})
 	require.NoError(t, err)
 	return *out.QueueUrl
 }
@@ -38,7 +39,8 @@ func received(t *testing.T, url string) map[string]bool {
 	t.Helper()
 	bodies := map[string]bool{}
 	for {
-		out, err := emulatortest.SQS().ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10})
+		out, err := emulatortest.SQS().
+			ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10})
 		require.NoError(t, err)
 		if len(out.Messages) == 0 {
 			return bodies
@@ -78,21 +80,25 @@ func service(t *testing.T, answer func(n int, c call) (status int, body string))
 	t.Helper()
 	var mu sync.Mutex
 	var calls []call
-	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(), func(w http.ResponseWriter, sent emulatortest.Call) bool {
-		var c call
-		if !assert.NoError(t, json.Unmarshal([]byte(sent.Body), &c)) {
-			return false
-		}
-		mu.Lock()
-		calls = append(calls, c)
-		n := len(calls)
-		mu.Unlock()
-		status, body := answer(n, c)
-		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-		w.WriteHeader(status)
-		_, _ = fmt.Fprint(w, body)
-		return true
-	})
+	endpoint := emulatortest.Between(
+		t,
+		emulatortest.AWSEndpoint(),
+		func(w http.ResponseWriter, sent emulatortest.Call) bool {
+			var c call
+			if !assert.NoError(t, json.Unmarshal([]byte(sent.Body), &c)) {
+				return false
+			}
+			mu.Lock()
+			calls = append(calls, c)
+			n := len(calls)
+			mu.Unlock()
+			status, body := answer(n, c)
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			w.WriteHeader(status)
+			_, _ = fmt.Fprint(w, body)
+			return true
+		},
+	)
 	return emulatortest.SQSAt(endpoint), func() []call {
 		mu.Lock()
 		defer mu.Unlock()
@@ -150,7 +156,11 @@ func TestEntriesThatAreRefusedForGood(t *testing.T) {
 	client, calls := service(t, func(int, call) (int, string) {
 		return http.StatusOK, `{"Successful":[],"Failed":[{"Id":"0","Code":"InvalidMessageContents","SenderFault":true}]}`
 	})
-	err := queue.NewSender[job](client, "https://sqs.example.com/1/q", clocktest.New()).Send(t.Context(), queue.Entry[job]{})
+	err := queue.NewSender[job](
+		client,
+		"https://sqs.example.com/1/q",
+		clocktest.New(),
+	).Send(t.Context(), queue.Entry[job]{})
 	require.EqualError(t, err, "queue: SQS refused 1 of 1 messages: InvalidMessageContents")
 	assert.Len(t, calls(), 4)
 }

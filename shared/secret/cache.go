@@ -16,8 +16,8 @@ var ErrBusy = errors.New("secret: too many unknown names, not looked up")
 // AnyAge is the maxAge of a caller who takes whatever the cache holds as fresh.
 const AnyAge = cache.AnyAge
 
-// The cache's limits. An attacker who sends random client ids fills only the absent entries, and spends only the look-up
-// allowance.
+// The cache's limits. An attacker who sends random client ids fills only the absent entries, and spends only the
+// look-up allowance.
 const (
 	limit     = 1000
 	foundTTL  = 5 * time.Minute
@@ -27,8 +27,8 @@ const (
 	missBurst = 100
 )
 
-// Cache keeps secrets that a Store reads: each for five to six minutes, for half an hour while Secrets Manager fails, and
-// for 15 seconds that there is none. It is a Reader, safe for concurrent use.
+// Cache keeps secrets that a Store reads: each for five to six minutes, for half an hour while Secrets Manager fails,
+// and for 15 seconds that there is none. It is a Reader, safe for concurrent use.
 type Cache struct {
 	store    Store
 	versions *cache.Cache[Version]
@@ -47,8 +47,8 @@ func NewCache(store Store) *Cache {
 }
 
 // NewUnthrottledCache returns an empty cache in front of store that looks up every unknown name, and never returns
-// ErrBusy. It is for names that the bundle itself gave: no caller can make it ask for others, and a process that has just
-// started may meet many of them at once.
+// ErrBusy. It is for names that the bundle itself gave: no caller can make it ask for others, and a process that has
+// just started may meet many of them at once.
 func NewUnthrottledCache(store Store) *Cache { return newCache(store, nil) }
 
 func newCache(store Store, admit func() error) *Cache {
@@ -58,9 +58,9 @@ func newCache(store Store, admit func() error) *Cache {
 }
 
 // Get returns a version, from memory where it is fresh and was read within maxAge, and so for a version that was not
-// there. A short maxAge serves a caller whose credentials do not match what is kept: they may have been rotated a moment
-// ago. AnyAge takes all that is fresh.
-// It returns ErrNotFound, ErrBusy unless the cache is unthrottled, or the Store's error.
+// there. A short maxAge serves a caller whose credentials do not match what is kept: they may have been rotated a
+// moment ago. AnyAge takes all that is fresh. It returns ErrNotFound, ErrBusy unless the cache is unthrottled, or the
+// Store's error.
 func (c *Cache) Get(ctx context.Context, name string, stage Stage, maxAge time.Duration) (Version, error) {
 	return c.versions.Get(ctx, string(stage)+" "+name, maxAge, func(ctx context.Context) (Version, error) {
 		return c.store.Get(ctx, name, stage)

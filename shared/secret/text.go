@@ -10,10 +10,11 @@ import (
 
 const redacted = "REDACTED"
 
-// Text is a secret string. However it is printed, logged or marshalled it reads REDACTED; Reveal is the one way to its value.
-// Compare what Reveal returns: == compares where two Texts are kept.
+// Text is a secret string. However it is printed, logged or marshalled it reads REDACTED; Reveal is the one way to its
+// value. Compare what Reveal returns: == compares where two Texts are kept.
 type Text struct {
-	value *string // a pointer, because fmt calls no methods in another struct's unexported field, but shows what it holds
+	// A pointer, because fmt calls no methods in another struct's unexported field, but shows what it holds.
+	value *string
 }
 
 // NewText makes s a secret.

@@ -38,8 +38,35 @@ func newHolder() holder {
 func TestTextNeverPrints(t *testing.T) {
 	s := secret.NewText(value)
 	h := newHolder()
-	things := map[string]any{"itself": s, "pointer": &s, "struct": h, "pointer to struct": &h, "version": secret.Version{ID: "1", Value: s}, "slice": h.List, "map": h.Map}
-	verbs := []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%t", "%c", "%U", "%e", "%b", "%o", "%10s", "%-10.2s", "%!"}
+	things := map[string]any{
+		"itself":            s,
+		"pointer":           &s,
+		"struct":            h,
+		"pointer to struct": &h,
+		"version":           secret.Version{ID: "1", Value: s},
+		"slice":             h.List,
+		"map":               h.Map,
+	}
+	verbs := []string{
+		"%v",
+		"%+v",
+		"%#v",
+		"%s",
+		"%q",
+		"%x",
+		"%X",
+		"% x",
+		"%d",
+		"%t",
+		"%c",
+		"%U",
+		"%e",
+		"%b",
+		"%o",
+		"%10s",
+		"%-10.2s",
+		"%!",
+	}
 	for name, thing := range things {
 		for _, verb := range verbs {
 			assertHidden(t, name+" "+verb, fmt.Sprintf(verb, thing))
@@ -69,8 +96,10 @@ func TestTextNeverLogs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			slog.New(handler(&out)).With("with", h.Shown).Info("x", "itself", h.Shown, "pointer", h.Ref, "struct", h, "pointer to struct", &h,
-				"error", fmt.Errorf("secret %v", h.Shown), slog.Group("group", "a", h.Shown), "list", h.List)
+			slog.New(handler(&out)).
+				With("with", h.Shown).
+				Info("x", "itself", h.Shown, "pointer", h.Ref, "struct", h, "pointer to struct", &h,
+					"error", fmt.Errorf("secret %v", h.Shown), slog.Group("group", "a", h.Shown), "list", h.List)
 			assertHidden(t, name, out.String())
 			assert.Contains(t, out.String(), "REDACTED")
 		})

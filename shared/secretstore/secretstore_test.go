@@ -39,11 +39,17 @@ func TestStoreReadsWhatTheTemplateDeclares(t *testing.T) {
 func TestStoreReadsBothVersionsOfARotatedSecret(t *testing.T) {
 	client := emulatortest.SecretsManager()
 	name := emulatortest.Deploy(t) + "/client/rotated"
-	made, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("first")})
+	made, err := client.CreateSecret(
+		t.Context(),
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("first")},
+	)
 	require.NoError(t, err)
 	versions := []string{*made.VersionId}
 	for _, value := range []string{"second", "third"} {
-		put, err := client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: &value})
+		put, err := client.PutSecretValue(
+			t.Context(),
+			&secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: &value},
+		)
 		require.NoError(t, err)
 		versions = append(versions, *put.VersionId)
 	}
@@ -63,9 +69,15 @@ func TestStoreReadsBothVersionsOfARotatedSecret(t *testing.T) {
 func TestStoreOfSecretsThatAreNotThere(t *testing.T) {
 	client := emulatortest.SecretsManager()
 	name := emulatortest.Deploy(t) + "/client/deleted"
-	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(value)})
+	_, err := client.CreateSecret(
+		t.Context(),
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(value)},
+	)
 	require.NoError(t, err)
-	_, err = client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: &name, RecoveryWindowInDays: aws.Int64(7)})
+	_, err = client.DeleteSecret(
+		t.Context(),
+		&secretsmanager.DeleteSecretInput{SecretId: &name, RecoveryWindowInDays: aws.Int64(7)},
+	)
 	require.NoError(t, err)
 	for _, missing := range []string{name, name + "-unknown", "a name with spaces"} {
 		_, err = secretstore.New(client).Get(t.Context(), missing, secret.Current)
@@ -82,14 +94,34 @@ func TestStoreOfAWSErrors(t *testing.T) {
 		missing     bool
 		unavailable bool
 	}{
-		"no such secret":         {400, `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}`, true, false},
-		"no such version":        {400, `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret value for staging label: AWSPREVIOUS"}`, true, false},
-		"scheduled for deleting": {400, `{"__type":"InvalidRequestException","Message":"You can't perform this operation on the secret because it was marked for deletion."}`, true, false},
-		"invalid name":           {400, `{"__type":"InvalidParameterException","Message":"Invalid name."}`, true, false},
-		"access denied":          {400, `{"__type":"AccessDeniedException","Message":"not authorized"}`, false, false},
-		"decryption failure":     {400, `{"__type":"DecryptionFailure","Message":"no key"}`, false, false},
-		"internal error":         {500, `{"__type":"InternalServiceError","Message":"x"}`, false, true},
-		"throttled":              {400, `{"__type":"ThrottlingException","Message":"Rate exceeded"}`, false, true},
+		"no such secret": {
+			400,
+			`{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}`,
+			true,
+			false,
+		},
+		"no such version": {
+			400,
+			`{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret value for staging label: AWSPREVIOUS"}`,
+			true,
+			false,
+		},
+		"scheduled for deleting": {
+			400,
+			`{"__type":"InvalidRequestException","Message":"You can't perform this operation on the secret because it was marked for deletion."}`,
+			true,
+			false,
+		},
+		"invalid name": {
+			400,
+			`{"__type":"InvalidParameterException","Message":"Invalid name."}`,
+			true,
+			false,
+		},
+		"access denied":      {400, `{"__type":"AccessDeniedException","Message":"not authorized"}`, false, false},
+		"decryption failure": {400, `{"__type":"DecryptionFailure","Message":"no key"}`, false, false},
+		"internal error":     {500, `{"__type":"InternalServiceError","Message":"x"}`, false, true},
+		"throttled":          {400, `{"__type":"ThrottlingException","Message":"Rate exceeded"}`, false, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -115,7 +147,10 @@ func TestStoreOfAWSErrors(t *testing.T) {
 func TestStoreOfABinarySecret(t *testing.T) {
 	client := emulatortest.SecretsManager()
 	name := emulatortest.Deploy(t) + "/client/binary"
-	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretBinary: []byte("x")})
+	_, err := client.CreateSecret(
+		t.Context(),
+		&secretsmanager.CreateSecretInput{Name: &name, SecretBinary: []byte("x")},
+	)
 	require.NoError(t, err)
 	version, err := secretstore.New(client).Get(t.Context(), name, secret.Current)
 	require.NoError(t, err)
@@ -126,7 +161,10 @@ func TestStoreOfABinarySecret(t *testing.T) {
 func TestCacheOfAStore(t *testing.T) {
 	client := emulatortest.SecretsManager()
 	name := emulatortest.Deploy(t) + "/client/cached"
-	_, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("old")})
+	_, err := client.CreateSecret(
+		t.Context(),
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("old")},
+	)
 	require.NoError(t, err)
 	cache := secret.NewCache(secretstore.New(client))
 	ctx := t.Context()
@@ -135,7 +173,10 @@ func TestCacheOfAStore(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "old", version.Value.Reveal())
 	}
-	_, err = client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: aws.String("new")})
+	_, err = client.PutSecretValue(
+		t.Context(),
+		&secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: aws.String("new")},
+	)
 	require.NoError(t, err)
 	version, err := cache.Get(ctx, name, secret.Current, 0)
 	require.NoError(t, err)

@@ -55,7 +55,16 @@ func TestFirstRotationAMomentAfterAForgedToken(t *testing.T) {
 		k := newKeyring()
 		a := newAuthority(k)
 		before := issue(t, a)
-		assertRefused(t, a, forge(t, jwt.SigningMethodHS256, []byte("guess"), func(header map[string]any, _ jwt.MapClaims) { header["kid"] = "guess" }))
+		assertRefused(
+			t,
+			a,
+			forge(
+				t,
+				jwt.SigningMethodHS256,
+				[]byte("guess"),
+				func(header map[string]any, _ jwt.MapClaims) { header["kid"] = "guess" },
+			),
+		)
 		pass(time.Second)
 		k.rotate("key-2", "another key of thirty-two bytes!")
 		_, err := authenticate(t, a, issue(t, newAuthority(k)))
@@ -83,11 +92,21 @@ func TestUnknownKeysCostFewReads(t *testing.T) {
 		a := newAuthority(k)
 		signed := issue(t, a)
 		for i := range 1000 {
-			forged := forge(t, jwt.SigningMethodHS256, []byte("guess"), func(header map[string]any, _ jwt.MapClaims) { header["kid"] = fmt.Sprint("guess", i) })
+			forged := forge(
+				t,
+				jwt.SigningMethodHS256,
+				[]byte("guess"),
+				func(header map[string]any, _ jwt.MapClaims) { header["kid"] = fmt.Sprint("guess", i) },
+			)
 			assertRefused(t, a, forged)
 			pass(10 * time.Millisecond)
 		}
-		assert.LessOrEqual(t, k.reads.Load(), int64(22), "reads in ten seconds: each second the current key, and the one before it, which there is not")
+		assert.LessOrEqual(
+			t,
+			k.reads.Load(),
+			int64(22),
+			"reads in ten seconds: each second the current key, and the one before it, which there is not",
+		)
 		_, err := authenticate(t, a, signed)
 		assert.NoError(t, err)
 	})

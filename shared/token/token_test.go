@@ -70,7 +70,10 @@ func issue(t *testing.T, a *token.Authority) string {
 }
 
 func request(authorization string) *httpapi.Request {
-	return httpapi.NewRequest(context.Background(), events.APIGatewayV2HTTPRequest{Headers: map[string]string{"authorization": authorization}})
+	return httpapi.NewRequest(
+		context.Background(),
+		events.APIGatewayV2HTTPRequest{Headers: map[string]string{"authorization": authorization}},
+	)
 }
 
 func authenticate(t *testing.T, a *token.Authority, bearer string) (token.Grant, error) {
@@ -121,7 +124,18 @@ func TestIssuedTokenIsAStandardJWT(t *testing.T) {
 		assert.NotEmpty(t, claims["jti"])
 		delete(claims, "jti")
 		now := float64(time.Now().Unix())
-		assert.Equal(t, jwt.MapClaims{"sub": "client-1", "aud": []any{"ott"}, "iat": now, "exp": now + 1200, "tenant": "tenant-1", "scope": "a b"}, claims)
+		assert.Equal(
+			t,
+			jwt.MapClaims{
+				"sub":    "client-1",
+				"aud":    []any{"ott"},
+				"iat":    now,
+				"exp":    now + 1200,
+				"tenant": "tenant-1",
+				"scope":  "a b",
+			},
+			claims,
+		)
 	})
 }
 
@@ -163,10 +177,22 @@ func TestExpiry(t *testing.T) {
 }
 
 // forge signs claims and a header of the test's own, by default as the authority itself would.
-func forge(t *testing.T, method jwt.SigningMethod, key any, change func(header map[string]any, claims jwt.MapClaims)) string {
+func forge(
+	t *testing.T,
+	method jwt.SigningMethod,
+	key any,
+	change func(header map[string]any, claims jwt.MapClaims),
+) string {
 	t.Helper()
 	now := time.Now()
-	claims := jwt.MapClaims{"sub": "client-1", "aud": "ott", "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(), "tenant": "tenant-1", "scope": "a"}
+	claims := jwt.MapClaims{
+		"sub":    "client-1",
+		"aud":    "ott",
+		"iat":    now.Unix(),
+		"exp":    now.Add(time.Minute).Unix(),
+		"tenant": "tenant-1",
+		"scope":  "a",
+	}
 	forged := jwt.NewWithClaims(method, claims)
 	forged.Header["kid"] = "key-1"
 	change(forged.Header, claims)
@@ -208,14 +234,17 @@ func TestForgedClaims(t *testing.T) {
 		"tenant is no string":               {with("tenant", 1), false},
 		"no scope":                          {without("scope"), true},
 		"unknown kid":                       {header("kid", "key-2"), false},
-		"no kid":                            {func(header map[string]any, _ jwt.MapClaims) { delete(header, "kid") }, false},
-		"an empty kid":                      {header("kid", ""), false},
-		"kid is no string":                  {header("kid", 1), false},
-		"a key in the header":               {header("jwk", map[string]any{"kty": "oct", "k": "AA"}), true}, // ignored
-		"alg none in the header":            {header("alg", "none"), false},
-		"alg HS384 in the header":           {header("alg", "HS384"), false},
-		"alg in another case":               {header("alg", "hs256"), false},
-		"alg RS256 in the header":           {header("alg", "RS256"), false},
+		"no kid": {
+			func(header map[string]any, _ jwt.MapClaims) { delete(header, "kid") },
+			false,
+		},
+		"an empty kid":            {header("kid", ""), false},
+		"kid is no string":        {header("kid", 1), false},
+		"a key in the header":     {header("jwk", map[string]any{"kty": "oct", "k": "AA"}), true}, // ignored
+		"alg none in the header":  {header("alg", "none"), false},
+		"alg HS384 in the header": {header("alg", "HS384"), false},
+		"alg in another case":     {header("alg", "hs256"), false},
+		"alg RS256 in the header": {header("alg", "RS256"), false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -239,24 +268,28 @@ func TestForgedSignatures(t *testing.T) {
 	parts := strings.Split(signed, ".")
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT","kid":"key-1"}`))
 	tests := map[string]string{
-		"alg none":                      forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, unchanged),
-		"alg none with a signature":     none + "." + parts[1] + "." + parts[2],
-		"HS384 with the right key":      forge(t, jwt.SigningMethodHS384, key, unchanged),
-		"HS512 with the right key":      forge(t, jwt.SigningMethodHS512, key, unchanged),
-		"another key":                   forge(t, jwt.SigningMethodHS256, []byte("another"), unchanged),
-		"an empty key":                  forge(t, jwt.SigningMethodHS256, []byte{}, unchanged),
-		"no signature":                  parts[0] + "." + parts[1] + ".",
-		"no third part":                 parts[0] + "." + parts[1],
-		"a fourth part":                 signed + ".x",
-		"another token's signature":     parts[0] + "." + parts[1] + "." + strings.Split(issue(t, a), ".")[2],
-		"another token's claims":        parts[0] + "." + strings.Split(issue(t, a), ".")[1] + "." + parts[2],
-		"not base64":                    parts[0] + "." + parts[1] + ".???",
-		"padding":                       signed + "=",
-		"white space":                   strings.Replace(signed, ".", ". ", 1),
-		"no JWT":                        "hunter2",
-		"dots":                          "..",
-		"header is no object":           base64.RawURLEncoding.EncodeToString([]byte(`"x"`)) + "." + parts[1] + "." + parts[2],
-		"claims are no object":          parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`[]`)) + "." + parts[2],
+		"alg none":                  forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, unchanged),
+		"alg none with a signature": none + "." + parts[1] + "." + parts[2],
+		"HS384 with the right key":  forge(t, jwt.SigningMethodHS384, key, unchanged),
+		"HS512 with the right key":  forge(t, jwt.SigningMethodHS512, key, unchanged),
+		"another key":               forge(t, jwt.SigningMethodHS256, []byte("another"), unchanged),
+		"an empty key":              forge(t, jwt.SigningMethodHS256, []byte{}, unchanged),
+		"no signature":              parts[0] + "." + parts[1] + ".",
+		"no third part":             parts[0] + "." + parts[1],
+		"a fourth part":             signed + ".x",
+		"another token's signature": parts[0] + "." + parts[1] + "." + strings.Split(issue(t, a), ".")[2],
+		"another token's claims":    parts[0] + "." + strings.Split(issue(t, a), ".")[1] + "." + parts[2],
+		"not base64":                parts[0] + "." + parts[1] + ".???",
+		"padding":                   signed + "=",
+		"white space":               strings.Replace(signed, ".", ". ", 1),
+		"no JWT":                    "hunter2",
+		"dots":                      "..",
+		"header is no object": base64.RawURLEncoding.EncodeToString(
+			[]byte(`"x"`),
+		) + "." + parts[1] + "." + parts[2],
+		"claims are no object": parts[0] + "." + base64.RawURLEncoding.EncodeToString(
+			[]byte(`[]`),
+		) + "." + parts[2],
 		"a million dots":                strings.Repeat(".", 1<<20),
 		"first character of the header": flip(signed, 0),
 		"first character of the claims": flip(signed, len(parts[0])+1),

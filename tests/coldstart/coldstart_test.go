@@ -105,15 +105,23 @@ func firstPoll(b testing.TB, binary string, variables []string) time.Duration {
 // start.
 func environment(runtimeAPI net.Addr) []string {
 	return []string{
-		"AWS_LAMBDA_RUNTIME_API=" + runtimeAPI.String(), "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_REGION=us-east-1",
-		"AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key", "AWS_SESSION_TOKEN=token", "AWS_ENDPOINT_URL=http://127.0.0.1:1",
+		"AWS_LAMBDA_RUNTIME_API=" + runtimeAPI.String(),
+		"AWS_LAMBDA_LOG_FORMAT=JSON",
+		"AWS_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=id",
+		"AWS_SECRET_ACCESS_KEY=key",
+		"AWS_SESSION_TOKEN=token",
+		"AWS_ENDPOINT_URL=http://127.0.0.1:1",
 	}
 }
 
 // deployed are the parameters that have no default. What template.yaml wants of them is checked.
 var deployed = map[string]string{
-	"ProviderUrl": "https://provider.example.com", "GatewayUrl": "https://gateway.example.com", "MailFrom": "activation@mail.example.com",
-	"MailIdentity": "mail.example.com", "ActivationHosts": "activate.example.com",
+	"ProviderUrl":     "https://provider.example.com",
+	"GatewayUrl":      "https://gateway.example.com",
+	"MailFrom":        "activation@mail.example.com",
+	"MailIdentity":    "mail.example.com",
+	"ActivationHosts": "activate.example.com",
 }
 
 // functionEnvironments are the variables of template.yaml's functions, by the name of the folder: a parameter is its

@@ -30,7 +30,11 @@ func demoProgram() endpoint { return withProgram(bundle.Demo.Engage.ProgramConte
 func demoBatch() object {
 	return object{
 		"destinations": []any{
-			object{"bNumber": "+15018902005", "personalization": object{"MY_VAR": "Put Custom Text Here"}, "customTrackingId": "custom-tracking-1"},
+			object{
+				"bNumber":          "+15018902005",
+				"personalization":  object{"MY_VAR": "Put Custom Text Here"},
+				"customTrackingId": "custom-tracking-1",
+			},
 			object{"bNumber": "+14258309029"},
 		},
 		"aNumbers":      []any{"+5014008029", "+5013509988"},
@@ -43,7 +47,11 @@ func demoBatch() object {
 // push sends a batch of the demo provider.
 func push(t *testing.T, e endpoint, body string, headers ...string) answer {
 	t.Helper()
-	return send(t, e, body, append([]string{"Authorization", engageBearer(t, bundle.Demo.Engage.DemoClient)}, headers...)...)
+	return send(
+		t,
+		e,
+		body,
+		append([]string{"Authorization", engageBearer(t, bundle.Demo.Engage.DemoClient)}, headers...)...)
 }
 
 // requirePushed checks the answer to an accepted push and returns its requestId.
@@ -51,7 +59,11 @@ func requirePushed(t *testing.T, a answer) string {
 	t.Helper()
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 	body := a.Object(t)
-	require.Equal(t, map[string]any{"response": "success", "message": nil, "errorCode": "", "requestId": body["requestId"]}, body)
+	require.Equal(
+		t,
+		map[string]any{"response": "success", "message": nil, "errorCode": "", "requestId": body["requestId"]},
+		body,
+	)
 	return body["requestId"].(string)
 }
 
@@ -60,7 +72,10 @@ func requireNotPushed(t *testing.T, a answer, status int, response, message stri
 	t.Helper()
 	require.Equal(t, status, a.Status, "%s", a.Body)
 	require.Equal(t, map[string]any{
-		"response": response, "message": message, "errorCode": json.Number(fmt.Sprint(status)), "requestId": a.RequestID(),
+		"response":  response,
+		"message":   message,
+		"errorCode": json.Number(fmt.Sprint(status)),
+		"requestId": a.RequestID(),
 	}, a.Object(t))
 }
 
@@ -113,7 +128,14 @@ func TestBatchIsAccepted(t *testing.T) {
 	}
 	t.Run("defaults", func(t *testing.T) {
 		t.Parallel()
-		id := requirePushed(t, push(t, demoProgram(), demoBatch().without("notBefore").without("ttlSeconds").without("keepAfterCall").text(t)))
+		id := requirePushed(
+			t,
+			push(
+				t,
+				demoProgram(),
+				demoBatch().without("notBefore").without("ttlSeconds").without("keepAfterCall").text(t),
+			),
+		)
 		meta := pushParts(t, id)["meta"]
 		assert.Equal(t, &types.AttributeValueMemberN{Value: "3600"}, meta["ttlSeconds"])
 		assert.Equal(t, &types.AttributeValueMemberBOOL{Value: false}, meta["keepAfterCall"])
@@ -121,13 +143,25 @@ func TestBatchIsAccepted(t *testing.T) {
 	})
 	t.Run("programContentUuid in capitals", func(t *testing.T) {
 		t.Parallel()
-		requirePushed(t, push(t, withProgram(strings.ToUpper(bundle.Demo.Engage.ProgramContentUUID)), demoBatch().text(t)))
+		requirePushed(
+			t,
+			push(t, withProgram(strings.ToUpper(bundle.Demo.Engage.ProgramContentUUID)), demoBatch().text(t)),
+		)
 	})
 	t.Run("another provider", func(t *testing.T) {
 		t.Parallel()
 		other := bundle.Demo.EngageOther
 		body := demoBatch().set([]any{other.ANumbers[0]}, "aNumbers").without("destinations", 0, "personalization")
-		requirePushed(t, send(t, withProgram(other.ProgramContentUUID), body.text(t), "Authorization", engageBearer(t, other.DemoClient)))
+		requirePushed(
+			t,
+			send(
+				t,
+				withProgram(other.ProgramContentUUID),
+				body.text(t),
+				"Authorization",
+				engageBearer(t, other.DemoClient),
+			),
+		)
 	})
 }
 
@@ -176,7 +210,13 @@ func TestBatchMustNotSendBoth(t *testing.T) {
 	t.Parallel()
 	both := demoBatch().set(bundle.Demo.Engage.ANumberGroupID, "aNumberGroupId")
 	requireNotPushed(t, push(t, demoProgram(), both.text(t)), 400, eitherOr, pushFailed)
-	requireNotPushed(t, push(t, demoProgram(), both.set(unknownUUID, "aNumberGroupId").text(t)), 400, eitherOr, pushFailed)
+	requireNotPushed(
+		t,
+		push(t, demoProgram(), both.set(unknownUUID, "aNumberGroupId").text(t)),
+		400,
+		eitherOr,
+		pushFailed,
+	)
 }
 
 // docs/contract.md §2, row "programContentUuid missing, not a UUID, unknown, another provider's, or a program that is
@@ -294,7 +334,12 @@ func TestBatchBadField(t *testing.T) {
 	}
 	t.Run("the contract's own example", func(t *testing.T) {
 		t.Parallel()
-		four := []any{object{"bNumber": "+15018902005"}, object{"bNumber": "+15018902006"}, object{"bNumber": "+15018902007"}, object{"bNumber": "15018902008"}}
+		four := []any{
+			object{"bNumber": "+15018902005"},
+			object{"bNumber": "+15018902006"},
+			object{"bNumber": "+15018902007"},
+			object{"bNumber": "15018902008"},
+		}
 		requireNotPushed(t, push(t, demoProgram(), demoBatch().set(four, "destinations").text(t)), 400,
 			"destinations[3].bNumber must be an E.164 number", pushFailed)
 	})
@@ -313,7 +358,11 @@ func TestBatchReportsFaultsTogether(t *testing.T) {
 	t.Parallel()
 	t.Run("several fields", func(t *testing.T) {
 		t.Parallel()
-		body := demoBatch().set("x", "destinations", 0, "bNumber").set("no number", "aNumbers", 0).set("never", "notBefore").set(0, "ttlSeconds").set("maybe", "keepAfterCall")
+		body := demoBatch().set("x", "destinations", 0, "bNumber").
+			set("no number", "aNumbers", 0).
+			set("never", "notBefore").
+			set(0, "ttlSeconds").
+			set("maybe", "keepAfterCall")
 		a := push(t, demoProgram(), body.text(t))
 		faults := strings.Split(a.Object(t)["response"].(string), "; ")
 		require.Len(t, faults, 5)
@@ -369,7 +418,14 @@ func largeBatch(destinations int) string {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, `{"bNumber":"+1501%07d","personalization":{"MY_VAR":"Hello %07d, %0140d"},"customTrackingId":"tracking-%d"}`, i, i, i, i)
+		fmt.Fprintf(
+			&b,
+			`{"bNumber":"+1501%07d","personalization":{"MY_VAR":"Hello %07d, %0140d"},"customTrackingId":"tracking-%d"}`,
+			i,
+			i,
+			i,
+			i,
+		)
 	}
 	b.WriteString(`]}`)
 	return b.String()
@@ -398,7 +454,12 @@ func TestBatchIdempotencyKey(t *testing.T) {
 			requireNotPushed(t, conflict, 409, body["response"].(string), pushFailed)
 			require.Empty(t, pushParts(t, conflict.RequestID()), name)
 		}
-		require.Equal(t, first.Body, push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key).Body, "a conflict changes nothing")
+		require.Equal(
+			t,
+			first.Body,
+			push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key).Body,
+			"a conflict changes nothing",
+		)
 	})
 	t.Run("the same body in gzip", func(t *testing.T) {
 		t.Parallel()
@@ -412,14 +473,32 @@ func TestBatchIdempotencyKey(t *testing.T) {
 		key, other := unique(), bundle.Demo.EngageOther
 		first := requirePushed(t, push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key))
 		body := demoBatch().set([]any{other.ANumbers[0]}, "aNumbers").without("destinations", 0, "personalization")
-		second := send(t, withProgram(other.ProgramContentUUID), body.text(t), "Idempotency-Key", key, "Authorization", engageBearer(t, other.DemoClient))
+		second := send(
+			t,
+			withProgram(other.ProgramContentUUID),
+			body.text(t),
+			"Idempotency-Key",
+			key,
+			"Authorization",
+			engageBearer(t, other.DemoClient),
+		)
 		require.NotEqual(t, first, requirePushed(t, second))
 	})
 	t.Run("a refused batch leaves its key to a corrected one", func(t *testing.T) {
 		t.Parallel()
 		key := unique()
-		require.Equal(t, 400, push(t, demoProgram(), demoBatch().set(0, "ttlSeconds").text(t), "Idempotency-Key", key).Status)
-		requireNotPushed(t, push(t, demoProgram(), demoBatch().set([]any{"+15550001111"}, "aNumbers").text(t), "Idempotency-Key", key), 200, notAllowed, pushFailed)
+		require.Equal(
+			t,
+			400,
+			push(t, demoProgram(), demoBatch().set(0, "ttlSeconds").text(t), "Idempotency-Key", key).Status,
+		)
+		requireNotPushed(
+			t,
+			push(t, demoProgram(), demoBatch().set([]any{"+15550001111"}, "aNumbers").text(t), "Idempotency-Key", key),
+			200,
+			notAllowed,
+			pushFailed,
+		)
 		requirePushed(t, push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key))
 	})
 	t.Run("without a key every request is a push", func(t *testing.T) {

@@ -43,10 +43,20 @@ func registered(t *testing.T, body object) property {
 		value, _ := attributes[name].(string)
 		return value
 	}
-	return property{body["ottPlatformName"].(string), text("pageId") + text("channelId"), ott.Credentials{
-		ApplicationSecret: secret.NewText(text("applicationSecret")), CallbackVerifyToken: secret.NewText(text("callbackVerifyToken")),
-		ChannelSecret: secret.NewText(text("channelSecret")), CustomerConnectSecret: secret.NewText(text("customerConnectSecret")),
-	}}
+	return property{
+		body["ottPlatformName"].(string),
+		text("pageId") + text("channelId"),
+		ott.Credentials{
+			ApplicationSecret: secret.NewText(
+				text("applicationSecret"),
+			),
+			CallbackVerifyToken: secret.NewText(text("callbackVerifyToken")),
+			ChannelSecret: secret.NewText(
+				text("channelSecret"),
+			),
+			CustomerConnectSecret: secret.NewText(text("customerConnectSecret")),
+		},
+	}
 }
 
 func (p property) path() string { return "/ott/v1/callback/" + p.platform + "/" + url.PathEscape(p.id) }
@@ -82,7 +92,12 @@ func subscribe(t *testing.T, propertyID string) (events func() []busEvent) {
 		QueueUrl: queue.QueueUrl, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameQueueArn},
 	})
 	require.NoError(t, err)
-	pattern := object{"source": []string{"carillon.ott"}, "detail": object{"ottPropertyId": []string{propertyID}}}.text(t)
+	pattern := object{
+		"source": []string{"carillon.ott"},
+		"detail": object{"ottPropertyId": []string{propertyID}},
+	}.text(
+		t,
+	)
 	name := aws.String("subscriber-" + unique())
 	_, err = rules.PutRule(ctx, &eventbridge.PutRuleInput{Name: name, EventBusName: &bus, EventPattern: &pattern})
 	require.NoError(t, err)
@@ -93,7 +108,10 @@ func subscribe(t *testing.T, propertyID string) (events func() []busEvent) {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(ctx)
-		_, rerr := rules.RemoveTargets(ctx, &eventbridge.RemoveTargetsInput{Rule: name, EventBusName: &bus, Ids: []string{"queue"}})
+		_, rerr := rules.RemoveTargets(
+			ctx,
+			&eventbridge.RemoveTargetsInput{Rule: name, EventBusName: &bus, Ids: []string{"queue"}},
+		)
 		_, derr := rules.DeleteRule(ctx, &eventbridge.DeleteRuleInput{Name: name, EventBusName: &bus})
 		_, qerr := queues.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: queue.QueueUrl})
 		assert.NoError(t, errors.Join(rerr, derr, qerr))
@@ -102,7 +120,10 @@ func subscribe(t *testing.T, propertyID string) (events func() []busEvent) {
 		t.Helper()
 		var events []busEvent
 		for {
-			out, err := queues.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: queue.QueueUrl, MaxNumberOfMessages: 10, VisibilityTimeout: 600})
+			out, err := queues.ReceiveMessage(
+				ctx,
+				&sqs.ReceiveMessageInput{QueueUrl: queue.QueueUrl, MaxNumberOfMessages: 10, VisibilityTimeout: 600},
+			)
 			require.NoError(t, err)
 			if len(out.Messages) == 0 {
 				return events
@@ -138,8 +159,17 @@ func TestCallbackHandshake(t *testing.T) {
 	a = send(t, handshake.at(unknown.path()+"?hub.mode=subscribe"), "")
 	requireOttError(t, a, 404, 30003, "The registration does not exist", "unknown page")
 	channel := registered(t, lineChannel())
-	assert.Equal(t, 404, send(t, handshake.at(channel.path()+"?hub.mode=subscribe"), "").Status, "LINE has no handshake")
-	requireFaults(t, send(t, handshake.at("/ott/v1/callback/telegram/"+page.id), ""), []fault{{Message: "OttPlatformName is invalid", ErrorCode: badValue}})
+	assert.Equal(
+		t,
+		404,
+		send(t, handshake.at(channel.path()+"?hub.mode=subscribe"), "").Status,
+		"LINE has no handshake",
+	)
+	requireFaults(
+		t,
+		send(t, handshake.at("/ott/v1/callback/telegram/"+page.id), ""),
+		[]fault{{Message: "OttPlatformName is invalid", ErrorCode: badValue}},
+	)
 }
 
 func requireOttError(t *testing.T, a answer, status, code int, message, name string) {
@@ -163,7 +193,10 @@ func TestCallbackEventsReachTheBus(t *testing.T) {
 	t.Parallel()
 	page, channel := registered(t, messengerPage()), registered(t, lineChannel())
 	ofPage, ofChannel := subscribe(t, page.id), subscribe(t, channel.id)
-	a := page.tell(t, `{"object":"page","entry":[{"id":"1","time":1770739099,"messaging":[`+personWrote+`]},{"changes":[`+pageChanged+`],"standby":[`+personWrote+`]}]}`)
+	a := page.tell(
+		t,
+		`{"object":"page","entry":[{"id":"1","time":1770739099,"messaging":[`+personWrote+`]},{"changes":[`+pageChanged+`],"standby":[`+personWrote+`]}]}`,
+	)
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 	a = channel.tell(t, `{"destination":"U0","events":[`+userWrote+`,`+userCame+`]}`)
 	require.Equal(t, 200, a.Status, "%s", a.Body)
@@ -181,7 +214,11 @@ func TestCallbackEventsReachTheBus(t *testing.T) {
 		for _, event := range test.events {
 			assert.Equal(t, "carillon.ott", event.Source)
 			assert.Equal(t, test.detailType, event.DetailType)
-			assert.Equal(t, []string{"demo-brand", test.platform, test.id}, []string{event.Detail.Tenant, event.Detail.Platform, event.Detail.OttPropertyID})
+			assert.Equal(
+				t,
+				[]string{"demo-brand", test.platform, test.id},
+				[]string{event.Detail.Tenant, event.Detail.Platform, event.Detail.OttPropertyID},
+			)
 			got = append(got, object(event.Detail.Event).text(t))
 		}
 		var want []string
@@ -203,7 +240,12 @@ func TestCallbackOfLINE(t *testing.T) {
 	require.Equal(t, 200, connected.tell(t, `{"destination":"U0","events":[]}`).Status)
 	onlyChannel := connected
 	onlyChannel.credentials.CustomerConnectSecret = secret.Text{}
-	require.Equal(t, 401, onlyChannel.tell(t, `{"destination":"U0","events":[]}`).Status, "its customer connect secret is the one that signs")
+	require.Equal(
+		t,
+		401,
+		onlyChannel.tell(t, `{"destination":"U0","events":[]}`).Status,
+		"its customer connect secret is the one that signs",
+	)
 
 	registered(t, body.without("ottPlatformAttributes", "customerConnectSecret"))
 	require.Equal(t, 200, onlyChannel.tell(t, `{"destination":"U0","events":[]}`).Status)
@@ -239,12 +281,29 @@ func TestCallbackBodyInOtherEncodings(t *testing.T) {
 	channel := registered(t, lineChannel())
 	events := subscribe(t, channel.id)
 	body := `{"events":[` + userWrote + `]}`
-	require.Equal(t, 200, channel.tell(t, body, "Content-Type", "application/octet-stream").Status, "API Gateway hands it on as base64")
+	require.Equal(
+		t,
+		200,
+		channel.tell(t, body, "Content-Type", "application/octet-stream").Status,
+		"API Gateway hands it on as base64",
+	)
 	require.Equal(t, 200, channel.tell(t, zipped(body), "Content-Encoding", "gzip").Status)
 	assert.Len(t, events(), 2)
 
 	_, value := callback.Sign(ott.LINE, channel.credentials, []byte(body))
-	require.Equal(t, 401, send(t, callbackEvent.at(channel.path()), zipped(body), "Content-Encoding", "gzip", "X-Line-Signature", value).Status)
+	require.Equal(
+		t,
+		401,
+		send(
+			t,
+			callbackEvent.at(channel.path()),
+			zipped(body),
+			"Content-Encoding",
+			"gzip",
+			"X-Line-Signature",
+			value,
+		).Status,
+	)
 	require.Equal(t, 415, channel.tell(t, body, "Content-Encoding", "br").Status)
 }
 
@@ -262,7 +321,14 @@ func TestCallbackThatIsNone(t *testing.T) {
 	large := `{"entry":[{"messaging":[{"text":"` + strings.Repeat("a", 256<<10) + `"}]}]}`
 	require.Equal(t, 413, page.tell(t, large).Status, "an event that no bus takes")
 	for _, unknown := range []property{{"messenger", unique(), page.credentials}, {"messenger", channel.id, page.credentials}, {"line", page.id, channel.credentials}} {
-		requireOttError(t, unknown.tell(t, `{"entry":[],"events":[]}`), 404, 30003, "The registration does not exist", unknown.platform)
+		requireOttError(
+			t,
+			unknown.tell(t, `{"entry":[],"events":[]}`),
+			404,
+			30003,
+			"The registration does not exist",
+			unknown.platform,
+		)
 	}
 }
 

@@ -20,8 +20,22 @@ func TestTokenOfAnotherAPI(t *testing.T) {
 	require.Equal(t, 401, send(t, health, "", "Authorization", ott).Status)
 	require.Equal(t, 401, send(t, demoProgram(), demoBatch().text(t), "Authorization", ott).Status)
 	for _, bearer := range []string{ott, engage} {
-		require.Equal(t, 401, send(t, inPanama(), demoProduct().text(t), "Authorization", bearer, "X-Correlation-ID", unique()).Status)
-		require.Equal(t, 401, createAs(t, local.DemoClient{ClientID: bundle.Demo.Product.ClientID, ClientSecret: bearer}, inPanama(), unique(), demoProduct().text(t)).Status)
+		require.Equal(
+			t,
+			401,
+			send(t, inPanama(), demoProduct().text(t), "Authorization", bearer, "X-Correlation-ID", unique()).Status,
+		)
+		require.Equal(
+			t,
+			401,
+			createAs(
+				t,
+				local.DemoClient{ClientID: bundle.Demo.Product.ClientID, ClientSecret: bearer},
+				inPanama(),
+				unique(),
+				demoProduct().text(t),
+			).Status,
+		)
 	}
 }
 
@@ -30,7 +44,17 @@ func TestClientOfAnotherAPI(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo
 	for _, c := range []local.DemoClient{demo.Engage.DemoClient, demo.Product.DemoClient} {
-		a := send(t, ottToken, object{"grant_type": "client_credentials", "client_id": c.ClientID, "client_secret": c.ClientSecret}.text(t))
+		a := send(
+			t,
+			ottToken,
+			object{
+				"grant_type":    "client_credentials",
+				"client_id":     c.ClientID,
+				"client_secret": c.ClientSecret,
+			}.text(
+				t,
+			),
+		)
 		require.Equal(t, 400, a.Status, "%s", a.Body)
 		require.Equal(t, "invalid_scope", a.Object(t)["error"])
 	}
@@ -52,7 +76,13 @@ func guesses() map[string]guess {
 			return send(t, ottToken, ottCredentials().set(id, "client_id").set("wrong-secret", "client_secret").text(t))
 		}},
 		"POST /federated/content/v2/token": {demo.Engage.ClientID, func(t testing.TB, id string) answer {
-			return send(t, engageToken, object{"clientId": id, "clientSecret": "wrong-secret"}.text(t), "X-Federated-Purpose", "inform")
+			return send(
+				t,
+				engageToken,
+				object{"clientId": id, "clientSecret": "wrong-secret"}.text(t),
+				"X-Federated-Purpose",
+				"inform",
+			)
 		}},
 		"POST /dxp-ux/v1/{businessId}/product": {demo.Product.ClientID, func(t testing.TB, id string) answer {
 			client := local.DemoClient{ClientID: id, ClientSecret: "wrong-secret"}

@@ -38,7 +38,12 @@ func TestEngageTokenIsGranted(t *testing.T) {
 			claims := jwt.RegisteredClaims{}
 			_, _, err := jwt.NewParser().ParseUnverified(answered["accessToken"].(string), &claims)
 			require.NoError(t, err)
-			assert.WithinRange(t, claims.ExpiresAt.Time, before.Add(engageLifetime-time.Second), time.Now().Add(engageLifetime+time.Second))
+			assert.WithinRange(
+				t,
+				claims.ExpiresAt.Time,
+				before.Add(engageLifetime-time.Second),
+				time.Now().Add(engageLifetime+time.Second),
+			)
 		})
 	}
 }
@@ -104,9 +109,21 @@ func number(t *testing.T, value any) int64 {
 // docs/contract.md §2: GET /federated/content/v2/token/health → 200, errorCode is the empty string.
 func TestEngageHealthOfAGoodToken(t *testing.T) {
 	t.Parallel()
-	a := send(t, health, "", "Authorization", engageBearer(t, bundle.Demo.Engage.DemoClient), "Content-Type", "application/json")
+	a := send(
+		t,
+		health,
+		"",
+		"Authorization",
+		engageBearer(t, bundle.Demo.Engage.DemoClient),
+		"Content-Type",
+		"application/json",
+	)
 	require.Equal(t, 200, a.Status, "%s", a.Body)
-	assert.Equal(t, map[string]any{"accessToken": nil, "message": "Healthy", "errorCode": "", "requestId": a.RequestID()}, a.Object(t))
+	assert.Equal(
+		t,
+		map[string]any{"accessToken": nil, "message": "Healthy", "errorCode": "", "requestId": a.RequestID()},
+		a.Object(t),
+	)
 }
 
 // docs/contract.md §2: invalid or expired → 401, no body; row "token missing, invalid, expired" of the batch: the same.

@@ -136,7 +136,13 @@ func provisionMore(ctx context.Context) error {
 			ANumbers: engage.ANumbers,
 			Groups:   []provision.Group{{ID: engage.ANumberGroupID, Name: "Sales", ANumbers: engage.ANumbers[:1]}},
 			Programs: []provision.Program{
-				{UUID: engage.ProgramContentUUID, Name: "Order status", Complete: true, Variables: engage.Variables, Content: `{"headline":"Hello"}`},
+				{
+					UUID:      engage.ProgramContentUUID,
+					Name:      "Order status",
+					Complete:  true,
+					Variables: engage.Variables,
+					Content:   `{"headline":"Hello"}`,
+				},
 				{UUID: incompleteProgram, Name: "Draft", Content: `{}`},
 			},
 		}},
@@ -168,7 +174,11 @@ func trinidad() []provision.Product {
 	}
 	for id, name := range hostileNames {
 		products = append(products, provision.Product{
-			ReferredType: "DISNEY", ProductSpecification: id, ProductKey: "DISNEY_PLUS_PA", OfferKey: "DISNEY_PLUS_TT_MONTHLY", Name: name,
+			ReferredType:         "DISNEY",
+			ProductSpecification: id,
+			ProductKey:           "DISNEY_PLUS_PA",
+			OfferKey:             "DISNEY_PLUS_TT_MONTHLY",
+			Name:                 name,
 		})
 	}
 	return products

@@ -202,7 +202,11 @@ func TestBodyInAnEncoding(t *testing.T) {
 		} {
 			t.Run(endpointName+" "+name, func(t *testing.T) {
 				t.Parallel()
-				a := send(t, p.endpoint, test.encode(p.valid(t)), append(p.headers(t), "Content-Encoding", test.encoding)...)
+				a := send(
+					t,
+					p.endpoint,
+					test.encode(p.valid(t)),
+					append(p.headers(t), "Content-Encoding", test.encoding)...)
 				switch test.expected {
 				case ok:
 					require.Equal(t, p.success, a.Status, "%s", a.Body)

@@ -97,7 +97,11 @@ func requirePlain(t *testing.T, m standin.Message, to string) {
 	assert.False(t, strings.ContainsFunc(m.Subject, func(r rune) bool { return !unicode.IsPrint(r) }), "%q", m.Subject)
 	assert.NotContains(t, m.HTML, "ZgotmplZ", "the templates have refused nothing")
 	for _, tag := range tagPattern.FindAllString(m.HTML, -1) {
-		assert.NotRegexp(t, `(?i)^</?(script|img|link|iframe|object|embed|form|base|style)|src=|url\(|@import|javascript:|["'\s]on[a-z]+=`, tag)
+		assert.NotRegexp(
+			t,
+			`(?i)^</?(script|img|link|iframe|object|embed|form|base|style)|src=|url\(|@import|javascript:|["'\s]on[a-z]+=`,
+			tag,
+		)
 	}
 }
 
@@ -125,7 +129,11 @@ func TestProductMail(t *testing.T) {
 				body := demoProduct().set(test.productID, "productSpecification", "id")
 				link := "https://pa.links.example.net/a/" + unique() + "?market=pa&lang=es#start"
 				provider.misbehave(customerOf(body), grants(unique(), link, expiry))
-				require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, in(test.businessID), unique(), body.text(t)).Status)
+				require.Equal(
+					t,
+					201,
+					createAs(t, bundle.Demo.Product.DemoClient, in(test.businessID), unique(), body.text(t)).Status,
+				)
 				m := mailed(t, body, 1)[0]
 				requirePlain(t, m, addressOf(body))
 				assert.Equal(t, test.subject, m.Subject)
@@ -147,7 +155,11 @@ func TestProductMail(t *testing.T) {
 func TestProductMailWithHostileNames(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, body object, businessID, service string) {
-		require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, in(businessID), unique(), body.text(t)).Status)
+		require.Equal(
+			t,
+			201,
+			createAs(t, bundle.Demo.Product.DemoClient, in(businessID), unique(), body.text(t)).Status,
+		)
 		m := mailed(t, body, 1)[0]
 		requirePlain(t, m, addressOf(body))
 		assert.LessOrEqual(t, len([]rune(m.Subject)), 120)
@@ -216,7 +228,12 @@ func TestProductMailOutcome(t *testing.T) {
 
 			corrected := body.set(unique()+"@example.com", emailPath...)
 			require.Equal(t, 201, create(t, corrected.text(t)).Status)
-			assert.NotContains(t, becomes(t, created, "delivered"), "activationMailReason", "the product shows its latest mail")
+			assert.NotContains(
+				t,
+				becomes(t, created, "delivered"),
+				"activationMailReason",
+				"the product shows its latest mail",
+			)
 			mailed(t, body, 1)
 			mailed(t, corrected, 1)
 		})
@@ -224,7 +241,10 @@ func TestProductMailOutcome(t *testing.T) {
 	t.Run("nothing to mail", func(t *testing.T) {
 		t.Parallel()
 		body := demoProduct()
-		provider.misbehave(customerOf(body), answers(200, `{"entitlementId":"`+unique()+`","responseCode":"OK","responseMessage":""}`))
+		provider.misbehave(
+			customerOf(body),
+			answers(200, `{"entitlementId":"`+unique()+`","responseCode":"OK","responseMessage":""}`),
+		)
 		created := create(t, body.text(t))
 		require.Equal(t, 201, created.Status, "%s", created.Body)
 		becomes(t, created, "none")
@@ -304,9 +324,20 @@ func TestProductTooManyMails(t *testing.T) {
 		requireTooMany(t, create(t, elsewhere().set("another", "productSpecification", "id").text(t)))
 		require.Len(t, provider.requests(customerOf(body)), asked, "the provider is not asked")
 		require.Equal(t, 201, createAs(t, demo, inPanama(), first, body.text(t)).Status, "a replay is not counted")
-		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).Status, "the correlation id can be used again")
-		require.Equal(t, 201, createAs(t, demo, in(otherCountry), unique(),
-			elsewhere().set(englishProduct, "productSpecification", "id").text(t)).Status, "another business's account is another one")
+		require.Equal(
+			t,
+			201,
+			createAs(t, demo, inPanama(), id, demoProduct().text(t)).Status,
+			"the correlation id can be used again",
+		)
+		require.Equal(t, 201, createAs(
+			t,
+			demo,
+			in(otherCountry),
+			unique(),
+			elsewhere().set(englishProduct, "productSpecification", "id").
+				text(t),
+		).Status, "another business's account is another one")
 		mailed(t, refused, 0)
 	})
 	t.Run("for an address", func(t *testing.T) {
@@ -318,7 +349,16 @@ func TestProductTooManyMails(t *testing.T) {
 		}
 		requireTooMany(t, create(t, to(address).text(t)))
 		requireTooMany(t, create(t, to(strings.ToUpper(address)).text(t)))
-		requireTooMany(t, createAs(t, demo, in(otherCountry), unique(), to(address).set(englishProduct, "productSpecification", "id").text(t)))
+		requireTooMany(
+			t,
+			createAs(
+				t,
+				demo,
+				in(otherCountry),
+				unique(),
+				to(address).set(englishProduct, "productSpecification", "id").text(t),
+			),
+		)
 		require.Equal(t, 201, create(t, to("x"+address).text(t)).Status)
 	})
 	t.Run("what brings about no mail is not counted", func(t *testing.T) {
@@ -341,7 +381,8 @@ func TestProductProviderCredentialsRotate(t *testing.T) {
 	put := func(username, password string) {
 		raw, err := json.Marshal(map[string]string{"username": username, "password": password})
 		require.NoError(t, err)
-		_, err = bundle.SecretsManager().PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: secretID, SecretString: aws.String(string(raw))})
+		_, err = bundle.SecretsManager().
+			PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: secretID, SecretString: aws.String(string(raw))})
 		require.NoError(t, err)
 	}
 	require.Equal(t, 201, create(t, demoProduct().text(t)).Status, "the function has read the credentials")

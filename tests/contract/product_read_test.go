@@ -138,10 +138,14 @@ func TestProductReadsRefused(t *testing.T) {
 
 	requireProductErrors(t, got(t, "00000000-0000-5000-8000-000000000000"), http.StatusNotFound, notFound)
 	requireProductErrors(t, got(t, "no-id"), http.StatusNotFound, notFound)
-	requireProductErrors(t, send(t, productList.at(collection+"?limit=-1&offset=x&nonsense=1"), "", clientHeaders(client)...), http.StatusBadRequest,
+	requireProductErrors(
+		t,
+		send(t, productList.at(collection+"?limit=-1&offset=x&nonsense=1"), "", clientHeaders(client)...),
+		http.StatusBadRequest,
 		productFault{400, "APIKIT:BAD_REQUEST", "offset must be one integer from 0 to 2147483647"},
 		productFault{400, "APIKIT:BAD_REQUEST", "limit must be one integer from 0 to 2147483647"},
-		productFault{400, "APIKIT:BAD_REQUEST", `"nonsense" is not an attribute of a product`})
+		productFault{400, "APIKIT:BAD_REQUEST", `"nonsense" is not an attribute of a product`},
+	)
 	for _, e := range []endpoint{productList.at(collection), productGet.at(collection + "/no-id")} {
 		for name, credentials := range map[string][]string{
 			"missing": nil,
@@ -154,7 +158,12 @@ func TestProductReadsRefused(t *testing.T) {
 			assert.Equal(t, unauthenticated, a.Body, name)
 			assert.Equal(t, "Client-ID-Enforcement", a.Header.Get("WWW-Authenticate"), name)
 		}
-		assert.Equal(t, http.StatusForbidden, send(t, e, "", clientHeaders(dxpTrinidad)...).Status, "allowed for TT alone")
+		assert.Equal(
+			t,
+			http.StatusForbidden,
+			send(t, e, "", clientHeaders(dxpTrinidad)...).Status,
+			"allowed for TT alone",
+		)
 	}
 	deleted := send(t, productGet.with(http.MethodDelete).at(collection+"/no-id"), "", clientHeaders(client)...)
 	assert.Equal(t, http.StatusMethodNotAllowed, deleted.Status)

@@ -120,12 +120,20 @@ func TestProductIsCreated(t *testing.T) {
 	}
 	t.Run("unknown members are not shown", func(t *testing.T) {
 		t.Parallel()
-		a := create(t, demoProduct().set("x", "name").set(1, "billingAccount", "y").set(true, "billingAccount", "contact", 0, "z").text(t))
+		a := create(
+			t,
+			demoProduct().set("x", "name").
+				set(1, "billingAccount", "y").
+				set(true, "billingAccount", "contact", 0, "z").
+				text(t),
+		)
 		require.Equal(t, 201, a.Status) // openapi.yaml allows no other member
 	})
 	t.Run("null where a member is optional", func(t *testing.T) {
 		t.Parallel()
-		body := demoProduct().set(nil, "billingAccount", "@type").set(nil, "billingAccount", "@baseType").set(nil, "billingAccount", "contact", 0, "contactType")
+		body := demoProduct().set(nil, "billingAccount", "@type").
+			set(nil, "billingAccount", "@baseType").
+			set(nil, "billingAccount", "contact", 0, "contactType")
 		require.Equal(t, 201, create(t, body.text(t)).Status)
 	})
 }
@@ -155,7 +163,8 @@ func TestProductWrongConstant(t *testing.T) {
 	t.Parallel()
 	for member, expected := range map[string]string{"@type": "OTT", "@baseType": "product"} {
 		fault := productFault{
-			Code: 400, Message: "VALIDATION:INVALID_BOOLEAN",
+			Code:        400,
+			Message:     "VALIDATION:INVALID_BOOLEAN",
 			Description: "Mandatory field " + member + " is not specified or Incorrect value is received. The expected value is " + expected,
 		}
 		t.Run(member, func(t *testing.T) {
@@ -171,7 +180,11 @@ func TestProductWrongConstant(t *testing.T) {
 // docs/contract.md §3, row "@referredType (or product id) that the provider refuses".
 func TestProductRefusedByTheProvider(t *testing.T) {
 	t.Parallel()
-	refused := productFault{Code: 400, Message: "Bango: Error while creating an entitlement", Description: "BAD_REQUEST-ProductKey is invalid."}
+	refused := productFault{
+		Code:        400,
+		Message:     "Bango: Error while creating an entitlement",
+		Description: "BAD_REQUEST-ProductKey is invalid.",
+	}
 	t.Run("@referredType", func(t *testing.T) {
 		t.Parallel()
 		for _, referredType := range []string{"NETFLIX", "disney", "DISNEY#disney-plus", "鐘", "DISNEY "} {
@@ -180,7 +193,12 @@ func TestProductRefusedByTheProvider(t *testing.T) {
 	})
 	t.Run("product id", func(t *testing.T) {
 		t.Parallel()
-		requireProductErrors(t, create(t, demoProduct().set("no-such-product", "productSpecification", "id").text(t)), 400, refused)
+		requireProductErrors(
+			t,
+			create(t, demoProduct().set("no-such-product", "productSpecification", "id").text(t)),
+			400,
+			refused,
+		)
 	})
 	t.Run("a key that the provider does not know", func(t *testing.T) {
 		t.Parallel()
@@ -191,7 +209,10 @@ func TestProductRefusedByTheProvider(t *testing.T) {
 		t.Parallel()
 		for code, status := range map[string]int{"BAD_REQUEST": 400, "NOT_AVAILABLE": 400, "NOT_FOUND": 404, "ALREADY_EXISTS": 409} {
 			body := demoProduct()
-			provider.misbehave(customerOf(body), answers(status, `{"responseCode":"`+code+`","responseMessage":"The reason."}`))
+			provider.misbehave(
+				customerOf(body),
+				answers(status, `{"responseCode":"`+code+`","responseMessage":"The reason."}`),
+			)
 			requireProductErrors(t, create(t, body.text(t)), 400,
 				productFault{Code: 400, Message: refused.Message, Description: code + "-The reason."})
 		}
@@ -199,8 +220,23 @@ func TestProductRefusedByTheProvider(t *testing.T) {
 	t.Run("a corrected request may come under the same correlation id", func(t *testing.T) {
 		t.Parallel()
 		correlationID, body := unique(), demoProduct()
-		requireProductErrors(t, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), correlationID, body.set("NETFLIX", "@referredType").text(t)), 400, refused)
-		require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), correlationID, body.text(t)).Status)
+		requireProductErrors(
+			t,
+			createAs(
+				t,
+				bundle.Demo.Product.DemoClient,
+				inPanama(),
+				correlationID,
+				body.set("NETFLIX", "@referredType").text(t),
+			),
+			400,
+			refused,
+		)
+		require.Equal(
+			t,
+			201,
+			createAs(t, bundle.Demo.Product.DemoClient, inPanama(), correlationID, body.text(t)).Status,
+		)
 	})
 }
 
@@ -229,7 +265,11 @@ func TestProductMandatoryField(t *testing.T) {
 			for _, body := range []object{demoProduct().without(test.path...), demoProduct().set(nil, test.path...)} {
 				a := create(t, body.text(t))
 				for i, name := range test.names {
-					faults[i] = productFault{Code: 400, Message: "APIKIT:BAD_REQUEST", Description: name + " must be provided"}
+					faults[i] = productFault{
+						Code:        400,
+						Message:     "APIKIT:BAD_REQUEST",
+						Description: name + " must be provided",
+					}
 				}
 				requireProductErrors(t, a, 400, faults...)
 			}
@@ -237,7 +277,11 @@ func TestProductMandatoryField(t *testing.T) {
 				a := create(t, demoProduct().set(value, test.path...).text(t))
 				require.Equal(t, 400, a.Status, "%v: %s", value, a.Body)
 				for _, fault := range a.Object(t)["errors"].([]any) {
-					assert.Contains(t, []any{"APIKIT:BAD_REQUEST", "VALIDATION:INVALID_EMAIL"}, fault.(map[string]any)["message"])
+					assert.Contains(
+						t,
+						[]any{"APIKIT:BAD_REQUEST", "VALIDATION:INVALID_EMAIL"},
+						fault.(map[string]any)["message"],
+					)
 				}
 			}
 		})
@@ -302,7 +346,8 @@ func TestProductFaultsTogether(t *testing.T) {
 	}
 	constant := func(member, expected string) productFault {
 		return productFault{
-			Code: 400, Message: "VALIDATION:INVALID_BOOLEAN",
+			Code:        400,
+			Message:     "VALIDATION:INVALID_BOOLEAN",
 			Description: "Mandatory field " + member + " is not specified or Incorrect value is received. The expected value is " + expected,
 		}
 	}
@@ -395,6 +440,18 @@ func TestProductMethodAndMediaType(t *testing.T) {
 	}
 	t.Run("media type with a charset", func(t *testing.T) {
 		t.Parallel()
-		require.Equal(t, 201, createAs(t, demo, inPanama(), unique(), demoProduct().text(t), "Content-Type", "application/json;charset=UTF-8").Status)
+		require.Equal(
+			t,
+			201,
+			createAs(
+				t,
+				demo,
+				inPanama(),
+				unique(),
+				demoProduct().text(t),
+				"Content-Type",
+				"application/json;charset=UTF-8",
+			).Status,
+		)
 	})
 }

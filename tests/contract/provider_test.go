@@ -51,7 +51,10 @@ func (p *providerProxy) forwardTo(base string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.forward = http.StripPrefix("/resale", &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }})
+	p.forward = http.StripPrefix(
+		"/resale",
+		&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }},
+	)
 }
 
 // misbehave has the next requests for a customer answered so, one each.
@@ -75,7 +78,10 @@ func (p *providerProxy) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(raw))
 	seen := providerRequest{
-		Method: r.Method, Path: r.URL.Path, Identifier: r.Header.Get("X-RequestIdentifier"), ContentType: r.Header.Get("Content-Type"),
+		Method:      r.Method,
+		Path:        r.URL.Path,
+		Identifier:  r.Header.Get("X-RequestIdentifier"),
+		ContentType: r.Header.Get("Content-Type"),
 	}
 	seen.Username, seen.Password, _ = r.BasicAuth()
 	_ = json.Unmarshal(raw, &seen.Body) // a body that is none is seen as none
@@ -123,7 +129,10 @@ func grants(entitlementID, link, expiry string) http.HandlerFunc {
 		parameters["urlExpiry"] = expiry
 	}
 	raw, err := json.Marshal(map[string]any{
-		"entitlementId": entitlementID, "responseCode": "CLIENT_ACTION_REQUIRED", "responseMessage": "", "parameters": parameters,
+		"entitlementId":   entitlementID,
+		"responseCode":    "CLIENT_ACTION_REQUIRED",
+		"responseMessage": "",
+		"parameters":      parameters,
 	})
 	if err != nil {
 		panic(err)

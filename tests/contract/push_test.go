@@ -48,27 +48,54 @@ func TestPushStatusIsScheduledThenCancelled(t *testing.T) {
 	assert.WithinDuration(t, time.Now(), createdAt, time.Minute)
 	delete(shown, "createdAt")
 	destination := func(i int, state string) map[string]any {
-		return map[string]any{"bNumber": fmt.Sprintf("+1501%07d", i), "customTrackingId": fmt.Sprint("id ", i), "state": state, "reason": nil, "deliveredAt": nil}
+		return map[string]any{
+			"bNumber":          fmt.Sprintf("+1501%07d", i),
+			"customTrackingId": fmt.Sprint("id ", i),
+			"state":            state,
+			"reason":           nil,
+			"deliveredAt":      nil,
+		}
 	}
 	counts := func(pending, cancelled string) map[string]any {
-		return numbers(map[string]string{"total": "3", "pending": pending, "delivered": "0", "rejected": "0", "failed": "0", "expired": "0", "cancelled": cancelled})
+		return numbers(
+			map[string]string{
+				"total":     "3",
+				"pending":   pending,
+				"delivered": "0",
+				"rejected":  "0",
+				"failed":    "0",
+				"expired":   "0",
+				"cancelled": cancelled,
+			},
+		)
 	}
 	want := map[string]any{
-		"requestId": id, "state": "scheduled", "programContentUuid": bundle.Demo.Engage.ProgramContentUUID, "notBefore": notBefore,
-		"counts":       counts("3", "0"),
-		"destinations": []any{destination(0, "pending"), destination(1, "pending"), destination(2, "pending")},
-		"next":         nil,
+		"requestId":          id,
+		"state":              "scheduled",
+		"programContentUuid": bundle.Demo.Engage.ProgramContentUUID,
+		"notBefore":          notBefore,
+		"counts":             counts("3", "0"),
+		"destinations":       []any{destination(0, "pending"), destination(1, "pending"), destination(2, "pending")},
+		"next":               nil,
 	}
 	assert.Equal(t, want, shown)
 
 	for range 2 { // again 200 when repeated
 		cancelled := ask(t, ofPush(pushCancel, id, ""))
 		require.Equal(t, 200, cancelled.Status, "%s", cancelled.Body)
-		assert.Equal(t, map[string]any{"requestId": id, "state": "cancelled", "counts": counts("0", "3")}, cancelled.Object(t))
+		assert.Equal(
+			t,
+			map[string]any{"requestId": id, "state": "cancelled", "counts": counts("0", "3")},
+			cancelled.Object(t),
+		)
 	}
 	shown = ask(t, ofPush(pushStatus, id, "")).Object(t)
 	assert.Equal(t, "cancelled", shown["state"])
-	assert.Equal(t, []any{destination(0, "cancelled"), destination(1, "cancelled"), destination(2, "cancelled")}, shown["destinations"])
+	assert.Equal(
+		t,
+		[]any{destination(0, "cancelled"), destination(1, "cancelled"), destination(2, "cancelled")},
+		shown["destinations"],
+	)
 }
 
 // numbers are numbers as answer.json decodes them.
@@ -98,7 +125,19 @@ func TestPushStatusPages(t *testing.T) {
 		}
 		query = "?limit=3&next=" + next
 	}
-	assert.Equal(t, []string{"+15010000000", "+15010000001", "+15010000002", "+15010000003", "+15010000004", "+15010000005", "+15010000006"}, seen)
+	assert.Equal(
+		t,
+		[]string{
+			"+15010000000",
+			"+15010000001",
+			"+15010000002",
+			"+15010000003",
+			"+15010000004",
+			"+15010000005",
+			"+15010000006",
+		},
+		seen,
+	)
 	for _, query := range []string{"?limit=0", "?limit=-1", "?limit=1001", "?limit=x", "?next=x!", "?next=AAAA"} {
 		bad := ask(t, ofPush(pushStatus, id, query))
 		assert.Equal(t, 400, bad.Status, query)
@@ -113,7 +152,21 @@ func TestPushDeliveredCannotBeCancelled(t *testing.T) {
 		shown := ask(t, ofPush(pushStatus, id, "")).Object(t)
 		return shown, shown["state"] == "completed"
 	})
-	assert.Equal(t, numbers(map[string]string{"total": "2", "pending": "0", "delivered": "2", "rejected": "0", "failed": "0", "expired": "0", "cancelled": "0"}), shown["counts"])
+	assert.Equal(
+		t,
+		numbers(
+			map[string]string{
+				"total":     "2",
+				"pending":   "0",
+				"delivered": "2",
+				"rejected":  "0",
+				"failed":    "0",
+				"expired":   "0",
+				"cancelled": "0",
+			},
+		),
+		shown["counts"],
+	)
 	for _, d := range shown["destinations"].([]any) {
 		at, err := time.Parse(time.RFC3339, d.(map[string]any)["deliveredAt"].(string))
 		require.NoError(t, err)

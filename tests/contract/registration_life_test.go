@@ -61,9 +61,10 @@ func list(t *testing.T, c local.DemoClient, target string) page {
 func ownTenant(t *testing.T) local.DemoClient {
 	t.Helper()
 	id := "contract-" + unique()
-	secret, err := provision.NewClients(bundle.SecretsManager(), bundle.Demo.AWS.Stack).Add(context.Background(), provision.Client{
-		ID: id, Tenant: id, Scopes: []string{ott.ScopeRegistrationRead, ott.ScopeRegistrationWrite},
-	})
+	secret, err := provision.NewClients(bundle.SecretsManager(), bundle.Demo.AWS.Stack).
+		Add(context.Background(), provision.Client{
+			ID: id, Tenant: id, Scopes: []string{ott.ScopeRegistrationRead, ott.ScopeRegistrationWrite},
+		})
 	require.NoError(t, err)
 	secrets.add(secret)
 	return local.DemoClient{ClientID: id, ClientSecret: secret}
@@ -88,7 +89,11 @@ func shown(body object, members ...string) string {
 		value, _ := json.Marshal(attributes[member])
 		texts[i] = fmt.Sprintf("%q:%s", member, value)
 	}
-	return fmt.Sprintf(`{"ottPlatformName":%q,"ottPlatformAttributes":{%s,"apiVersion":"v2.0"}}`, body["ottPlatformName"], strings.Join(texts, ","))
+	return fmt.Sprintf(
+		`{"ottPlatformName":%q,"ottPlatformAttributes":{%s,"apiVersion":"v2.0"}}`,
+		body["ottPlatformName"],
+		strings.Join(texts, ","),
+	)
 }
 
 func shownPage(body object) string {
@@ -121,7 +126,9 @@ func TestRegistrationLife(t *testing.T) {
 				require.Equal(t, test.shown(first), get(t, c, name, id).Body)
 				secretNames[stringOf(registrationItem(t, name, id)["secretName"])] = true
 
-				second := test.valid().set(id, "ottPlatformAttributes", test.id).set("Renamed, é \"", "ottPlatformAttributes", test.naming)
+				second := test.valid().
+					set(id, "ottPlatformAttributes", test.id).
+					set("Renamed, é \"", "ottPlatformAttributes", test.naming)
 				registerAs(t, c, second.set(0, "ottPlatformAttributes", "isActive"))
 				want := test.shown(second.set(false, "ottPlatformAttributes", "isActive"))
 				a := get(t, c, name, id)
@@ -138,12 +145,17 @@ func TestRegistrationLife(t *testing.T) {
 				require.Zero(t, list(t, c, path).Count)
 				for _, a := range []answer{get(t, c, name, id), remove(t, c, name, id)} {
 					require.Equal(t, 404, a.Status)
-					require.JSONEq(t, `{"message":"The registration does not exist","errorcode":30003,"documentation":""}`, a.Body)
+					require.JSONEq(
+						t,
+						`{"message":"The registration does not exist","errorcode":30003,"documentation":""}`,
+						a.Body,
+					)
 				}
 			}
 			require.Len(t, secretNames, 4, "each registering has a secret of its own")
 			for secretName := range secretNames {
-				_, err := bundle.SecretsManager().GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretName)})
+				_, err := bundle.SecretsManager().
+					GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretName)})
 				require.Error(t, err, "the credentials are deleted with the registration")
 			}
 		})
@@ -163,7 +175,12 @@ func TestRegistrationOfAnotherTenant(t *testing.T) {
 	a := remove(t, bundle.Demo.OTTOther, "line", id)
 	require.Equal(t, 403, a.Status)
 	require.JSONEq(t, insufficientPrivileges, a.Body)
-	require.Equal(t, shownChannel(body), get(t, ottTeammate, "line", id).Body, "another client of the same tenant sees it, as it was")
+	require.Equal(
+		t,
+		shownChannel(body),
+		get(t, ottTeammate, "line", id).Body,
+		"another client of the same tenant sees it, as it was",
+	)
 	require.Equal(t, 204, remove(t, ottTeammate, "line", id).Status)
 	other := send(t, registration, body.text(t), "Authorization", ottBearer(t, bundle.Demo.OTTOther, ""))
 	require.Equal(t, 201, other.Status, "an id that was deleted is anybody's: %s", other.Body)
@@ -181,7 +198,11 @@ func TestRegistrationListPages(t *testing.T) {
 	whole := list(t, c, "/ott/v1/registration/messenger")
 	require.Equal(t, []int{4, 1, 50}, []int{whole.Count, whole.Page, whole.PageSize})
 	require.Len(t, whole.Items, 4)
-	require.Equal(t, map[string]struct{ Href string }{"self": {"/ott/v1/registration/messenger?%24page=1&%24pagesize=50"}}, whole.Links)
+	require.Equal(
+		t,
+		map[string]struct{ Href string }{"self": {"/ott/v1/registration/messenger?%24page=1&%24pagesize=50"}},
+		whole.Links,
+	)
 
 	// From page to page by the links, there and back.
 	var there []json.RawMessage
@@ -201,7 +222,12 @@ func TestRegistrationListPages(t *testing.T) {
 	for _, item := range whole.Items {
 		var one struct{ OttPlatformAttributes struct{ PageID string } }
 		require.NoError(t, json.Unmarshal(item, &one))
-		require.Equal(t, string(item), get(t, c, "messenger", one.OttPlatformAttributes.PageID).Body, "an id of any letters is found by its path")
+		require.Equal(
+			t,
+			string(item),
+			get(t, c, "messenger", one.OttPlatformAttributes.PageID).Body,
+			"an id of any letters is found by its path",
+		)
 	}
 }
 
@@ -226,11 +252,19 @@ func TestRegistrationListInvalid(t *testing.T) {
 			for _, name := range want {
 				faults = append(faults, fault{Message: name + " is invalid", ErrorCode: badValue})
 			}
-			requireFaults(t, send(t, registrationList.at("/ott/v1/registration/"+target), "", "Authorization", bearer), faults)
+			requireFaults(
+				t,
+				send(t, registrationList.at("/ott/v1/registration/"+target), "", "Authorization", bearer),
+				faults,
+			)
 		})
 	}
 	for _, e := range []endpoint{registrationGet, registrationDelete} {
-		requireFaults(t, send(t, e.at(propertyPath("telegram", "1")), "", "Authorization", bearer), []fault{{Message: "OttPlatformName is invalid", ErrorCode: badValue}})
+		requireFaults(
+			t,
+			send(t, e.at(propertyPath("telegram", "1")), "", "Authorization", bearer),
+			[]fault{{Message: "OttPlatformName is invalid", ErrorCode: badValue}},
+		)
 	}
 }
 
@@ -268,8 +302,10 @@ func TestRegistrationOverridesAndDeletionsAtOnce(t *testing.T) {
 	bearer := ottBearer(t, c, "")
 	bodies := make([]string, 50)
 	for i := range bodies {
-		bodies[i] = messengerPage().set(id, "ottPlatformAttributes", "pageId").set(fmt.Sprint(i), "ottPlatformAttributes", "pageName").
-			set(fmt.Sprint("secret of ", i), "ottPlatformAttributes", "applicationSecret").text(t)
+		bodies[i] = messengerPage().set(id, "ottPlatformAttributes", "pageId").
+			set(fmt.Sprint(i), "ottPlatformAttributes", "pageName").
+			set(fmt.Sprint("secret of ", i), "ottPlatformAttributes", "applicationSecret").
+			text(t)
 	}
 	registerAs(t, c, messengerPage().set(id, "ottPlatformAttributes", "pageId"))
 	for i, a := range atOnce(t, len(bodies)+5, func(i int) (answer, error) {
@@ -286,7 +322,8 @@ func TestRegistrationOverridesAndDeletionsAtOnce(t *testing.T) {
 	}
 	live := 0
 	for _, name := range secretsOf(t, "messenger#"+id) {
-		if _, err := bundle.SecretsManager().GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(name)}); err == nil {
+		if _, err := bundle.SecretsManager().
+			GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(name)}); err == nil {
 			live++
 		}
 	}

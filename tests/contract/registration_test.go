@@ -42,9 +42,14 @@ func missingFaults(messages ...string) []fault {
 // messengerPage is a valid registration of a page that no other test registers.
 func messengerPage() object {
 	return object{"ottPlatformName": "messenger", "ottPlatformAttributes": object{
-		"applicationId": "1093076390764037", "applicationSecret": "app-secret-" + unique(), "pageId": unique(), "pageName": "A page",
-		"pageAccessToken": "page-token-" + unique(), "endpointUrl": "https://graph.facebook.com/v2.6/me/messages",
-		"callbackVerifyToken": "verify-token-" + unique(), "isActive": true,
+		"applicationId":       "1093076390764037",
+		"applicationSecret":   "app-secret-" + unique(),
+		"pageId":              unique(),
+		"pageName":            "A page",
+		"pageAccessToken":     "page-token-" + unique(),
+		"endpointUrl":         "https://graph.facebook.com/v2.6/me/messages",
+		"callbackVerifyToken": "verify-token-" + unique(),
+		"isActive":            true,
 	}}
 }
 
@@ -65,7 +70,11 @@ func register(t *testing.T, body string, headers ...string) answer {
 			secrets.add(value)
 		}
 	}
-	return send(t, registration, body, append([]string{"Authorization", ottBearer(t, bundle.Demo.OTT, "")}, headers...)...)
+	return send(
+		t,
+		registration,
+		body,
+		append([]string{"Authorization", ottBearer(t, bundle.Demo.OTT, "")}, headers...)...)
 }
 
 // membersNamed returns a member of ottPlatformAttributes if it is one of the long texts made up above.
@@ -131,10 +140,20 @@ func TestRegistrationIsAccepted(t *testing.T) {
 	t.Run("secrets as long as they may be", func(t *testing.T) {
 		t.Parallel()
 		long := strings.Repeat("\x01", 3072) // six bytes each in the secret's JSON
-		body := messengerPage().set(long, attributes, "applicationSecret").set(long, attributes, "pageAccessToken").set(long, attributes, "callbackVerifyToken")
+		body := messengerPage().set(long, attributes, "applicationSecret").
+			set(long, attributes, "pageAccessToken").
+			set(long, attributes, "callbackVerifyToken")
 		require.Equal(t, 201, register(t, body.text(t)).Status)
-		requireFaults(t, register(t, body.set(long+"x", attributes, "pageAccessToken").text(t)), []fault{{Message: "PageAccessToken is invalid", ErrorCode: badValue}})
-		requireFaults(t, register(t, body.set(strings.Repeat("é", 256), attributes, "pageName").text(t)), []fault{{Message: "PageName is invalid", ErrorCode: badValue}})
+		requireFaults(
+			t,
+			register(t, body.set(long+"x", attributes, "pageAccessToken").text(t)),
+			[]fault{{Message: "PageAccessToken is invalid", ErrorCode: badValue}},
+		)
+		requireFaults(
+			t,
+			register(t, body.set(strings.Repeat("é", 256), attributes, "pageName").text(t)),
+			[]fault{{Message: "PageName is invalid", ErrorCode: badValue}},
+		)
 	})
 	t.Run("an id of digits keeps them", func(t *testing.T) {
 		t.Parallel()
@@ -144,7 +163,11 @@ func TestRegistrationIsAccepted(t *testing.T) {
 	})
 	t.Run("with a charset", func(t *testing.T) {
 		t.Parallel()
-		require.Equal(t, 201, register(t, lineChannel().text(t), "Content-Type", "application/json; charset=utf-8").Status)
+		require.Equal(
+			t,
+			201,
+			register(t, lineChannel().text(t), "Content-Type", "application/json; charset=utf-8").Status,
+		)
 	})
 }
 
@@ -160,8 +183,14 @@ func capitals(body string) string {
 func TestRegistrationFieldMissing(t *testing.T) {
 	t.Parallel()
 	messenger := map[string]string{
-		"endpointUrl": "EndpointUrl", "isActive": "IsActive", "applicationId": "ApplicationId", "applicationSecret": "ApplicationSecret",
-		"pageId": "PageId", "pageName": "PageName", "pageAccessToken": "PageAccessToken", "callbackVerifyToken": "CallbackVerifyToken",
+		"endpointUrl":         "EndpointUrl",
+		"isActive":            "IsActive",
+		"applicationId":       "ApplicationId",
+		"applicationSecret":   "ApplicationSecret",
+		"pageId":              "PageId",
+		"pageName":            "PageName",
+		"pageAccessToken":     "PageAccessToken",
+		"callbackVerifyToken": "CallbackVerifyToken",
 	}
 	line := map[string]string{
 		"endpointUrl": "EndpointUrl", "isActive": "IsActive", "channelId": "ChannelId", "channelName": "ChannelName",
@@ -247,19 +276,34 @@ func TestRegistrationFaultsInOrder(t *testing.T) {
 func TestRegistrationPlatformInvalid(t *testing.T) {
 	t.Parallel()
 	for _, name := range []any{"telegram", "Messenger ", "messenger,line", "\u0000", strings.Repeat("line", 1000)} {
-		requireFaults(t, register(t, lineChannel().set(name, "ottPlatformName").text(t)), []fault{{Message: "OttPlatformName is invalid", ErrorCode: badValue}})
+		requireFaults(
+			t,
+			register(t, lineChannel().set(name, "ottPlatformName").text(t)),
+			[]fault{{Message: "OttPlatformName is invalid", ErrorCode: badValue}},
+		)
 	}
 	for _, attributes := range []any{nil, object{}, []any{}, []any{object{}}, "text", 5, true} {
 		requireFaults(t, register(t, lineChannel().set(attributes, "ottPlatformAttributes").text(t)),
 			[]fault{{Message: "OttPlatformAttributes is invalid", ErrorCode: badValue}})
 	}
-	requireFaults(t, register(t, `{"ottPlatformName":"line"}`), []fault{{Message: "OttPlatformAttributes is invalid", ErrorCode: badValue}})
+	requireFaults(
+		t,
+		register(t, `{"ottPlatformName":"line"}`),
+		[]fault{{Message: "OttPlatformAttributes is invalid", ErrorCode: badValue}},
+	)
 }
 
 // docs/contract.md §1, row "wrong JSON type": 10006 › 10001.
 func TestRegistrationWrongType(t *testing.T) {
 	t.Parallel()
-	wrong := []any{5, true, object{"a": "b"}, []any{"text"}, json.Number("1e400"), json.Number(strings.Repeat("9", 400))}
+	wrong := []any{
+		5,
+		true,
+		object{"a": "b"},
+		[]any{"text"},
+		json.Number("1e400"),
+		json.Number(strings.Repeat("9", 400)),
+	}
 	for _, platform := range []struct {
 		name    string
 		valid   func() object
@@ -292,7 +336,11 @@ func TestRegistrationWrongType(t *testing.T) {
 	})
 	t.Run("ottPlatformName", func(t *testing.T) {
 		t.Parallel()
-		requireFaults(t, register(t, messengerPage().set(5, "ottPlatformName").text(t)), []fault{{Message: "OttPlatformName is invalid", ErrorCode: wrongType}})
+		requireFaults(
+			t,
+			register(t, messengerPage().set(5, "ottPlatformName").text(t)),
+			[]fault{{Message: "OttPlatformName is invalid", ErrorCode: wrongType}},
+		)
 	})
 }
 
@@ -400,12 +448,19 @@ func TestRegistrationOverride(t *testing.T) {
 			before := registrationItem(t, name, id)
 			require.Equal(t, "demo-brand", stringOf(before["tenant"]))
 
-			foreign := send(t, registration, first.set("Stolen", "ottPlatformAttributes", nameMember).text(t), "Authorization", ottBearer(t, bundle.Demo.OTTOther, ""))
+			foreign := send(
+				t,
+				registration,
+				first.set("Stolen", "ottPlatformAttributes", nameMember).text(t),
+				"Authorization",
+				ottBearer(t, bundle.Demo.OTTOther, ""),
+			)
 			require.Equal(t, 403, foreign.Status)
 			require.JSONEq(t, insufficientPrivileges, foreign.Body)
 			require.Equal(t, before, registrationItem(t, name, id), "a refused override changes nothing")
 
-			second := valid().set(id, "ottPlatformAttributes", idMember).set("Renamed", "ottPlatformAttributes", nameMember).
+			second := valid().set(id, "ottPlatformAttributes", idMember).
+				set("Renamed", "ottPlatformAttributes", nameMember).
 				set(0, "ottPlatformAttributes", "isActive")
 			teammate := send(t, registration, second.text(t), "Authorization", ottBearer(t, ottTeammate, ""))
 			require.Equal(t, 201, teammate.Status, "another client of the same tenant: %s", teammate.Body)

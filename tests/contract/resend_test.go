@@ -88,15 +88,28 @@ func TestProductCorrelationID(t *testing.T) {
 		id := unique()
 		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).Status)
 		body := demoProduct().set(otherProduct, "productSpecification", "id")
-		requireProductErrors(t, createAs(t, dxpTrinidad, in(otherCountry), id, body.text(t)), 400,
-			productFault{Code: 400, Message: "Bango: Error while creating an entitlement", Description: "BAD_REQUEST-ProductKey is invalid."})
+		requireProductErrors(
+			t,
+			createAs(t, dxpTrinidad, in(otherCountry), id, body.text(t)),
+			400,
+			productFault{
+				Code:        400,
+				Message:     "Bango: Error while creating an entitlement",
+				Description: "BAD_REQUEST-ProductKey is invalid.",
+			},
+		)
 	})
 	t.Run("another business", func(t *testing.T) {
 		t.Parallel()
 		id := unique()
 		require.Equal(t, 201, createAs(t, demo, inPanama(), id, demoProduct().text(t)).Status)
 		body := demoProduct().set(otherProduct, "productSpecification", "id")
-		require.Equal(t, 400, createAs(t, demo, in(otherCountry), id, body.text(t)).Status, "the provider's refusal, no conflict")
+		require.Equal(
+			t,
+			400,
+			createAs(t, demo, in(otherCountry), id, body.text(t)).Status,
+			"the provider's refusal, no conflict",
+		)
 	})
 	t.Run("a refused body leaves it to a corrected one", func(t *testing.T) {
 		t.Parallel()
@@ -237,7 +250,10 @@ func TestProductProviderFaults(t *testing.T) {
 func TestProductProviderIsAskedTooOften(t *testing.T) {
 	t.Parallel()
 	id, body := unique(), demoProduct()
-	provider.misbehave(customerOf(body), answers(429, `{"responseCode":"TOO_MANY_REQUESTS","responseMessage":""}`, "Retry-After", "7"))
+	provider.misbehave(
+		customerOf(body),
+		answers(429, `{"responseCode":"TOO_MANY_REQUESTS","responseMessage":""}`, "Retry-After", "7"),
+	)
 	a := createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t))
 	requireProductErrors(t, a, 503, productFault{Code: 503, Message: "APIKIT:SERVICE_UNAVAILABLE"})
 	require.Equal(t, "7", a.Header.Get("Retry-After"))

@@ -23,7 +23,10 @@ func addEverySecret(ctx context.Context) error {
 		}
 		for _, kept := range page.SecretList {
 			for version := range kept.SecretVersionsToStages {
-				out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: kept.ARN, VersionId: aws.String(version)})
+				out, err := client.GetSecretValue(
+					ctx,
+					&secretsmanager.GetSecretValueInput{SecretId: kept.ARN, VersionId: aws.String(version)},
+				)
 				if err != nil {
 					return err
 				}

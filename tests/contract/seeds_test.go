@@ -72,7 +72,8 @@ func TestSeedRegistration(t *testing.T) {
 func TestSeedEngage(t *testing.T) {
 	t.Parallel()
 	demo := bundle.Demo.Engage
-	token := strings.NewReplacer("<clientId>", demo.ClientID, "<clientSecret>", demo.ClientSecret).Replace(seed(t, "seed-002-token-request"))
+	token := strings.NewReplacer("<clientId>", demo.ClientID, "<clientSecret>", demo.ClientSecret).
+		Replace(seed(t, "seed-002-token-request"))
 	program := withProgram("3e1b9b27-d1f9-4c8d-800f-bb534d6928d6")
 	t.Run("Get Token", func(t *testing.T) {
 		t.Parallel()
@@ -82,13 +83,27 @@ func TestSeedEngage(t *testing.T) {
 	})
 	t.Run("Get Token: missing clientId", func(t *testing.T) {
 		t.Parallel()
-		requireSeed(t, "seed-002-token-refused-answer", 500, send(t, engageToken, without(t, token, "clientId"), "X-Federated-Purpose", "inform"))
+		requireSeed(
+			t,
+			"seed-002-token-refused-answer",
+			500,
+			send(t, engageToken, without(t, token, "clientId"), "X-Federated-Purpose", "inform"),
+		)
 	})
 	t.Run("Check Token Health", func(t *testing.T) {
 		t.Parallel()
 		bearer := engageBearer(t, demo.DemoClient)
-		requireSeed(t, "seed-002-health-answer", 200, send(t, health, "", "Authorization", bearer, "Content-Type", "application/json"))
-		require.Equal(t, 401, send(t, health, "", "Authorization", bearer+"x", "Content-Type", "application/json").Status)
+		requireSeed(
+			t,
+			"seed-002-health-answer",
+			200,
+			send(t, health, "", "Authorization", bearer, "Content-Type", "application/json"),
+		)
+		require.Equal(
+			t,
+			401,
+			send(t, health, "", "Authorization", bearer+"x", "Content-Type", "application/json").Status,
+		)
 	})
 	for name, request := range map[string]string{"list": seed(t, "seed-002-batch-anumbers-request"), "group": seed(t, "seed-002-batch-group-request")} {
 		t.Run("Batch Push: "+name, func(t *testing.T) {
@@ -100,13 +115,28 @@ func TestSeedEngage(t *testing.T) {
 	}
 	t.Run("Batch Push: an aNumber of somebody else", func(t *testing.T) {
 		t.Parallel()
-		request := strings.Replace(seed(t, "seed-002-batch-anumbers-request"), "+5013509988", bundle.Demo.EngageOther.ANumbers[0], 1)
+		request := strings.Replace(
+			seed(t, "seed-002-batch-anumbers-request"),
+			"+5013509988",
+			bundle.Demo.EngageOther.ANumbers[0],
+			1,
+		)
 		requireSeed(t, "seed-002-batch-not-allowed-answer", 200, push(t, program, request))
 	})
 	t.Run("Batch Push: no aNumbers", func(t *testing.T) {
 		t.Parallel()
-		requireSeed(t, "seed-002-batch-no-numbers-answer", 400, push(t, program, without(t, seed(t, "seed-002-batch-anumbers-request"), "aNumbers")))
-		requireSeed(t, "seed-002-batch-no-numbers-answer", 400, push(t, program, without(t, seed(t, "seed-002-batch-group-request"), "aNumberGroupId")))
+		requireSeed(
+			t,
+			"seed-002-batch-no-numbers-answer",
+			400,
+			push(t, program, without(t, seed(t, "seed-002-batch-anumbers-request"), "aNumbers")),
+		)
+		requireSeed(
+			t,
+			"seed-002-batch-no-numbers-answer",
+			400,
+			push(t, program, without(t, seed(t, "seed-002-batch-group-request"), "aNumberGroupId")),
+		)
 	})
 }
 
@@ -117,5 +147,10 @@ func TestSeedProduct(t *testing.T) {
 	require.Equal(t, "DISNEY", bundle.Demo.Product.ReferredType)
 	requireSeed(t, "seed-003-type-answer", 400, create(t, demoProduct().set("TTO", "@type").text(t)))
 	requireSeed(t, "seed-003-type-answer", 400, create(t, demoProduct().without("@type").text(t)))
-	requireSeed(t, "seed-003-referred-type-answer", 400, create(t, demoProduct().set("YENSID", "@referredType").text(t)))
+	requireSeed(
+		t,
+		"seed-003-referred-type-answer",
+		400,
+		create(t, demoProduct().set("YENSID", "@referredType").text(t)),
+	)
 }

@@ -56,7 +56,9 @@ func (s sender) hello() object {
 		"from": object{"senderType": s.platform, "senderId": s.id},
 		"to":   object{"ottId": "to-" + s.id},
 		"message": object{
-			"subject": "Message Name", "contents": []any{object{"type": "text", "text": "thanks for purchase"}}, "customKeys": []any{object{"messagingType": "RESPONSE"}},
+			"subject":    "Message Name",
+			"contents":   []any{object{"type": "text", "text": "thanks for purchase"}},
+			"customKeys": []any{object{"messagingType": "RESPONSE"}},
 		},
 		"validityPeriod": 30,
 	}
@@ -81,7 +83,13 @@ func accepted(t *testing.T, body string) string {
 
 func statusOf(t *testing.T, c local.DemoClient, messageID string) answer {
 	t.Helper()
-	return send(t, ottSendStatus.at("/ott/v1/send/"+url.PathEscape(messageID)), "", "Authorization", ottBearer(t, c, ""))
+	return send(
+		t,
+		ottSendStatus.at("/ott/v1/send/"+url.PathEscape(messageID)),
+		"",
+		"Authorization",
+		ottBearer(t, c, ""),
+	)
 }
 
 // event is one of a message's status.
@@ -112,7 +120,8 @@ func finished(t *testing.T, id string) []event {
 func (s sender) received() []standin.PlatformRequest {
 	var requests []standin.PlatformRequest
 	for _, r := range bundle.OTT.Requests() {
-		if token, ok := s.attributes["pageAccessToken"]; ok && r.Query["access_token"] == token || strings.Contains(r.Body, s.id) {
+		if token, ok := s.attributes["pageAccessToken"]; ok && r.Query["access_token"] == token ||
+			strings.Contains(r.Body, s.id) {
 			requests = append(requests, r)
 		}
 	}
@@ -137,7 +146,11 @@ func TestSendToMessenger(t *testing.T) {
 	assert.Equal(t, "graph.facebook.com", r.Headers["host"])
 	assert.Equal(t, "application/json", r.Headers["content-type"])
 	assert.Equal(t, hex.EncodeToString(mac.Sum(nil)), r.Query["appsecret_proof"])
-	assert.JSONEq(t, `{"recipient":{"id":"to-`+page.id+`"},"messaging_type":"RESPONSE","message":{"text":"thanks for purchase"}}`, r.Body)
+	assert.JSONEq(
+		t,
+		`{"recipient":{"id":"to-`+page.id+`"},"messaging_type":"RESPONSE","message":{"text":"thanks for purchase"}}`,
+		r.Body,
+	)
 
 	// GET by ottRequestId or messageKey: as it was sent, with its id.
 	sent := clone(body).(object)
@@ -181,7 +194,12 @@ func TestSendToLINE(t *testing.T) {
 		paths = append(paths, fmt.Sprint(r.Path, " ", r.Status))
 		push = r
 	}
-	assert.Equal(t, []string{"/v2/bot/message/reply 200", "/v2/bot/message/reply 400", "/v2/bot/message/push 200"}, paths, "a reply token is good once")
+	assert.Equal(
+		t,
+		[]string{"/v2/bot/message/reply 200", "/v2/bot/message/reply 400", "/v2/bot/message/push 200"},
+		paths,
+		"a reply token is good once",
+	)
 	assert.Equal(t, second, push.Headers["x-line-retry-key"])
 }
 
@@ -214,7 +232,11 @@ func TestSendFromNobody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			requireFaults(t, sendAs(t, bundle.Demo.OTT, body.text(t)), []fault{notSendable})
-			requireFaults(t, sendAs(t, bundle.Demo.OTT, body.without("messageKey").text(t)), append(missingFaults("MessageKey"), notSendable))
+			requireFaults(
+				t,
+				sendAs(t, bundle.Demo.OTT, body.without("messageKey").text(t)),
+				append(missingFaults("MessageKey"), notSendable),
+			)
 		})
 	}
 	requireFaults(t, sendAs(t, bundle.Demo.OTTOther, page.hello().text(t)), []fault{notSendable})

@@ -42,7 +42,8 @@ func stringOf(value types.AttributeValue) string {
 
 func secretString(t *testing.T, name string) string {
 	t.Helper()
-	out, err := bundle.SecretsManager().GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(name)})
+	out, err := bundle.SecretsManager().
+		GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(name)})
 	require.NoError(t, err)
 	return aws.ToString(out.SecretString)
 }
@@ -74,10 +75,12 @@ func atOnce(t *testing.T, n int, ask func(i int) (answer, error)) []answer {
 func pushParts(t *testing.T, requestID string) map[string]map[string]types.AttributeValue {
 	t.Helper()
 	pages := dynamodb.NewQueryPaginator(bundle.DynamoDB(), &dynamodb.QueryInput{
-		TableName:                 aws.String(bundle.Table(stackname.PushesTable)),
-		KeyConditionExpression:    aws.String("requestId = :id"),
-		ExpressionAttributeValues: map[string]types.AttributeValue{":id": &types.AttributeValueMemberS{Value: requestID}},
-		ConsistentRead:            aws.Bool(true),
+		TableName:              aws.String(bundle.Table(stackname.PushesTable)),
+		KeyConditionExpression: aws.String("requestId = :id"),
+		ExpressionAttributeValues: map[string]types.AttributeValue{
+			":id": &types.AttributeValueMemberS{Value: requestID},
+		},
+		ConsistentRead: aws.Bool(true),
 	})
 	parts := map[string]map[string]types.AttributeValue{}
 	for pages.HasMorePages() {

@@ -33,7 +33,12 @@ const (
 )
 
 func mailStore() *store.Mails {
-	return store.NewMails(bundle.DynamoDB(), bundle.Table(stackname.MailsTable), bundle.Table(stackname.ProductsTable), clock.System{})
+	return store.NewMails(
+		bundle.DynamoDB(),
+		bundle.Table(stackname.MailsTable),
+		bundle.Table(stackname.ProductsTable),
+		clock.System{},
+	)
 }
 
 // mail is the record of the latest request's mail.

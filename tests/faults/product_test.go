@@ -260,7 +260,11 @@ func TestProductWhenAWSFails(t *testing.T) {
 		},
 		{name: "the record is denied", item: later(1, always("TransactWriteItems", denied)), status: 500},
 		{name: "the lock's end is denied", item: always("DeleteItem", denied), status: 201},
-		{name: "the queue fails twice", message: times(2, "SendMessageBatch", awsError(500, "InternalError")), status: 201},
+		{
+			name:    "the queue fails twice",
+			message: times(2, "SendMessageBatch", awsError(500, "InternalError")),
+			status:  201,
+		},
 		{name: "the queue's answer is lost", message: lost("SendMessageBatch"), status: 201},
 		{
 			name:    "the queue fails on and on",

@@ -26,8 +26,14 @@ const (
 func pagePath(pageID string) string { return "/ott/v1/registration/messenger/" + pageID }
 
 func registrations() *store.Registrations {
-	return store.NewRegistrations(bundle.DynamoDB(), bundle.Table(stackname.RegistrationsTable), bundle.SecretsManager(),
-		stackname.RegistrationSecretPrefix(bundle.Demo.AWS.Stack), clock.System{}, slog.New(slog.DiscardHandler))
+	return store.NewRegistrations(
+		bundle.DynamoDB(),
+		bundle.Table(stackname.RegistrationsTable),
+		bundle.SecretsManager(),
+		stackname.RegistrationSecretPrefix(bundle.Demo.AWS.Stack),
+		clock.System{},
+		slog.New(slog.DiscardHandler),
+	)
 }
 
 // orphansOf are the secrets of a page that no registration names, as `carillon ott sweep` finds them an hour later.

@@ -48,12 +48,27 @@ func TestProxy(t *testing.T) {
 		answers statuses
 		done    int64 // calls that the target has carried out
 	}{
-		"no fault":     {nil, names{"A", "B"}, statuses{200, 200}, 2},
-		"a nil fault":  {faults{nil}, names{"A"}, statuses{200}, 1},
-		"once":         {faults{{Operation: "A", Answer: throttled}}, names{"A", "B", "A"}, statuses{400, 200, 200}, 2},
-		"twice":        {faults{{Operation: "A", Times: 2, Answer: throttled}}, names{"A", "A", "A"}, statuses{400, 400, 200}, 1},
-		"for ever":     {faults{{Operation: "A", Times: -1, Answer: throttled}}, names{"A", "A", "A"}, statuses{400, 400, 400}, 0},
-		"later":        {faults{{Operation: "A", Skip: 1, Answer: throttled}}, names{"A", "A", "A"}, statuses{200, 400, 200}, 2},
+		"no fault":    {nil, names{"A", "B"}, statuses{200, 200}, 2},
+		"a nil fault": {faults{nil}, names{"A"}, statuses{200}, 1},
+		"once":        {faults{{Operation: "A", Answer: throttled}}, names{"A", "B", "A"}, statuses{400, 200, 200}, 2},
+		"twice": {
+			faults{{Operation: "A", Times: 2, Answer: throttled}},
+			names{"A", "A", "A"},
+			statuses{400, 400, 200},
+			1,
+		},
+		"for ever": {
+			faults{{Operation: "A", Times: -1, Answer: throttled}},
+			names{"A", "A", "A"},
+			statuses{400, 400, 400},
+			0,
+		},
+		"later": {
+			faults{{Operation: "A", Skip: 1, Answer: throttled}},
+			names{"A", "A", "A"},
+			statuses{200, 400, 200},
+			2,
+		},
 		"answer lost":  {faults{{Operation: "A", After: harness.AnswerLost}}, names{"A", "A"}, statuses{0, 200}, 2},
 		"another path": {faults{{Operation: "A", Path: "/b", Answer: throttled}}, names{"A"}, statuses{200}, 1},
 		"one and then another": {faults{

@@ -40,7 +40,10 @@ func TestRolesAllowWhatTheirFunctionsDoAndNoMore(t *testing.T) {
 	for id, function := range bundle.Functions() {
 		r := newRecorder(t, bundle)
 		function.SetEnvironment(map[string]string{
-			"AWS_ENDPOINT_URL": r.url, "AWS_ENDPOINT_URL_DYNAMODB": r.url, "AWS_ENDPOINT_URL_SESV2": r.url, "AWS_ENDPOINT_URL_EVENTBRIDGE": r.url,
+			"AWS_ENDPOINT_URL":             r.url,
+			"AWS_ENDPOINT_URL_DYNAMODB":    r.url,
+			"AWS_ENDPOINT_URL_SESV2":       r.url,
+			"AWS_ENDPOINT_URL_EVENTBRIDGE": r.url,
 		})
 		used[id] = r
 	}

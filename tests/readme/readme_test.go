@@ -42,6 +42,10 @@ func TestTheCurlLinesOfTheREADME(t *testing.T) {
 	output, err := command.Output()
 	require.NoError(t, err, "%s", output)
 	assert.Contains(t, string(output), "HTTP/1.1 201 Created")
-	assert.Regexp(t, `\{"response":"success","message":null,"errorCode":"","requestId":"[0-9a-f-]{36}"\}`, string(output))
+	assert.Regexp(
+		t,
+		`\{"response":"success","message":null,"errorCode":"","requestId":"[0-9a-f-]{36}"\}`,
+		string(output),
+	)
 	assert.Regexp(t, `\{"id":"[0-9a-f-]{36}","href":"http://[^"]+","status":"created",`, string(output))
 }

@@ -25,7 +25,15 @@ type Forwarder struct {
 
 // NewForwarder finds the bridge.
 func NewForwarder(ctx context.Context) (*Forwarder, error) {
-	name, err := docker(ctx, nil, "network", "inspect", "bridge", "--format", `{{index .Options "com.docker.network.bridge.name"}}`)
+	name, err := docker(
+		ctx,
+		nil,
+		"network",
+		"inspect",
+		"bridge",
+		"--format",
+		`{{index .Options "com.docker.network.bridge.name"}}`,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -93,12 +93,20 @@ func busyboxRoot() ([]byte, error) {
 	for _, folder := range []string{"bin/", "tmp/", "opt/", "var/", "var/task/", "var/runtime/"} {
 		err = errors.Join(err, w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: folder, Mode: 0o777}))
 	}
-	err = errors.Join(err, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755, Size: int64(len(binary))}))
+	err = errors.Join(
+		err,
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755, Size: int64(len(binary))}),
+	)
 	if err == nil {
 		_, err = w.Write(binary)
 	}
 	for _, name := range []string{"sh", "mv", "chmod", "ls", "cat"} {
-		err = errors.Join(err, w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777}))
+		err = errors.Join(
+			err,
+			w.WriteHeader(
+				&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777},
+			),
+		)
 	}
 	return root.Bytes(), errors.Join(err, w.Close())
 }

@@ -78,7 +78,16 @@ func (c CLI) StartAPI(ctx context.Context, port int) (*API, error) {
 	running, cancel := context.WithCancel(ctx)
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	a := &API{URL: "http://" + address, cli: c, cancel: cancel, done: make(chan struct{})}
-	cmd := c.local(running, "start-api", "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--warm-containers", "LAZY")
+	cmd := c.local(
+		running,
+		"start-api",
+		"--host",
+		"127.0.0.1",
+		"--port",
+		strconv.Itoa(port),
+		"--warm-containers",
+		"LAZY",
+	)
 	cmd.Stdout = c.Output
 	if err := cmd.Start(); err != nil {
 		cancel()
@@ -130,8 +139,17 @@ func (c CLI) removeContainers() {
 func (c CLI) local(ctx context.Context, command string, args ...string) *exec.Cmd {
 	return c.command(ctx, append([]string{
 		// The overrides take every word up to the next option, so they do not stand last.
-		"local", command, "--parameter-overrides", "Architecture=" + Architecture(), "--template-file", filepath.Join(c.BuildDir, "template.yaml"),
-		"--env-vars", c.EnvVars, "--add-host", hostName + ":host-gateway", "--skip-pull-image",
+		"local",
+		command,
+		"--parameter-overrides",
+		"Architecture=" + Architecture(),
+		"--template-file",
+		filepath.Join(c.BuildDir, "template.yaml"),
+		"--env-vars",
+		c.EnvVars,
+		"--add-host",
+		hostName + ":host-gateway",
+		"--skip-pull-image",
 	}, args...)...)
 }
 
@@ -142,13 +160,24 @@ func (c CLI) command(ctx context.Context, args ...string) *exec.Cmd {
 	if args[0] == "local" {
 		n = 2
 	}
-	args = append(append(append([]string{}, args[:n]...), "--config-file", filepath.Join(c.Root, "samconfig.toml")), args[n:]...)
+	args = append(
+		append(append([]string{}, args[:n]...), "--config-file", filepath.Join(c.Root, "samconfig.toml")),
+		args[n:]...)
 	cmd := exec.CommandContext(ctx, c.Path, args...)
 	cmd.Dir = c.Root
 	cmd.Stderr = c.Output
-	cmd.Env = append(os.Environ(),
-		"AWS_DEFAULT_REGION="+region, "AWS_REGION="+region, "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_SESSION_TOKEN=",
-		"AWS_ENDPOINT_URL="+c.AWS, "SAM_CLI_TELEMETRY=0", "NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost")
+	cmd.Env = append(
+		os.Environ(),
+		"AWS_DEFAULT_REGION="+region,
+		"AWS_REGION="+region,
+		"AWS_ACCESS_KEY_ID=local",
+		"AWS_SECRET_ACCESS_KEY=local",
+		"AWS_SESSION_TOKEN=",
+		"AWS_ENDPOINT_URL="+c.AWS,
+		"SAM_CLI_TELEMETRY=0",
+		"NO_PROXY=127.0.0.1,localhost",
+		"no_proxy=127.0.0.1,localhost",
+	)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = stopGrace
 	return cmd

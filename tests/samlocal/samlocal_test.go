@@ -35,7 +35,14 @@ var calls = []struct {
 	served     int
 	servedBody string
 }{
-	{event: "oauth-token", id: "OauthTokenFunction", status: 200, body: `"token_type":"Bearer"`, grants: "access_token", value: "ott.token"},
+	{
+		event:  "oauth-token",
+		id:     "OauthTokenFunction",
+		status: 200,
+		body:   `"token_type":"Bearer"`,
+		grants: "access_token",
+		value:  "ott.token",
+	},
 	{event: "ott-register", id: "OttRegisterFunction", status: 201},
 	{event: "ott-list", id: "OttListFunction", status: 200, body: `"count":1`},
 	{event: "ott-get", id: "OttGetFunction", status: 200, body: `"pageId":"1732555047025799"`},
@@ -44,15 +51,33 @@ var calls = []struct {
 	{event: "ott-send-status", id: "OttSendStatusFunction", status: 200, body: `"event":"Sent"`},
 	{event: "ott-callback", id: "OttCallbackFunction", status: 200},
 	{event: "ott-delete", id: "OttDeleteFunction", status: 204},
-	{event: "engage-token", id: "EngageTokenFunction", status: 200, body: `"message":"Success"`, grants: "accessToken", value: "engage.token"},
+	{
+		event:  "engage-token",
+		id:     "EngageTokenFunction",
+		status: 200,
+		body:   `"message":"Success"`,
+		grants: "accessToken",
+		value:  "engage.token",
+	},
 	{event: "engage-token-health", id: "EngageTokenHealthFunction", status: 200, body: `"message":"Healthy"`},
-	{event: "engage-batch", id: "EngageBatchFunction", status: 200, body: `"response":"success"`, grants: "requestId", value: "engage.requestId"},
+	{
+		event:  "engage-batch",
+		id:     "EngageBatchFunction",
+		status: 200,
+		body:   `"response":"success"`,
+		grants: "requestId",
+		value:  "engage.requestId",
+	},
 	{event: "engage-status", id: "EngageStatusFunction", status: 200, body: `"state":"scheduled"`},
 	{event: "engage-schedule", id: "EngageScheduleFunction", body: `null`},
 	{event: "engage-deliver", id: "EngageDeliverFunction", body: `{"batchItemFailures":`},
 	{
-		event: "engage-cancel", id: "EngageCancelFunction", status: 409, body: `"errorCode":409`, // it was delivered just now
-		served: 200, servedBody: `"state":"cancelled"`, // it was not
+		event:      "engage-cancel",
+		id:         "EngageCancelFunction",
+		status:     409,
+		body:       `"errorCode":409`, // it was delivered just now
+		served:     200,
+		servedBody: `"state":"cancelled"`, // it was not
 	},
 	{
 		event: "product-create", id: "ProductCreateFunction", status: 201, body: `"status":"created"`,
@@ -60,8 +85,22 @@ var calls = []struct {
 	},
 	{event: "product-mail", id: "ProductMailFunction", body: `{"batchItemFailures":`},
 	{event: "product-mail-event", id: "ProductMailEventFunction", body: `{"batchItemFailures":`},
-	{event: "product-list", id: "ProductListFunction", status: 200, body: `"id":"8001234567"`, served: 401, servedBody: notAuthenticated},
-	{event: "product-get", id: "ProductGetFunction", status: 200, body: `"value":"delivered"`, served: 401, servedBody: notAuthenticated},
+	{
+		event:      "product-list",
+		id:         "ProductListFunction",
+		status:     200,
+		body:       `"id":"8001234567"`,
+		served:     401,
+		servedBody: notAuthenticated,
+	},
+	{
+		event:      "product-get",
+		id:         "ProductGetFunction",
+		status:     200,
+		body:       `"value":"delivered"`,
+		served:     401,
+		servedBody: notAuthenticated,
+	},
 }
 
 // The SAM CLI's server drops headers with an underscore in their name (Werkzeug does), so client_id never arrives.
@@ -187,7 +226,12 @@ func send(t *testing.T, base string, raw []byte) (status int, body string) {
 	if event.RawQueryString != "" {
 		url += "?" + event.RawQueryString
 	}
-	req, err := http.NewRequestWithContext(t.Context(), event.RequestContext.HTTP.Method, url, strings.NewReader(event.Body))
+	req, err := http.NewRequestWithContext(
+		t.Context(),
+		event.RequestContext.HTTP.Method,
+		url,
+		strings.NewReader(event.Body),
+	)
 	require.NoError(t, err)
 	for _, name := range []string{"content-type", "authorization", "x-federated-purpose", "client_id", "client_secret", "x-correlation-id", "x-hub-signature-256"} {
 		if value, ok := event.Headers[name]; ok {

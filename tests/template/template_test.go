@@ -262,7 +262,9 @@ func TestEveryRoleHoldsOnlyItsOwnRow(t *testing.T) {
 			trust := document.At(t, role, "AssumeRolePolicyDocument", "Statement").([]any)
 			require.Len(t, trust, 1)
 			assert.Equal(t, map[string]any{
-				"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": map[string]any{"Service": "lambda.amazonaws.com"},
+				"Effect":    "Allow",
+				"Action":    "sts:AssumeRole",
+				"Principal": map[string]any{"Service": "lambda.amazonaws.com"},
 			}, trust[0])
 
 			got := map[string][]string{}
@@ -351,8 +353,13 @@ func TestLogGroupsExpire(t *testing.T) {
 func TestTables(t *testing.T) {
 	tables := document.Load(t).OfType(t, "AWS::DynamoDB::Table")
 	keys := map[string]string{
-		"RegistrationsTable": "pk", "ProductsTable": "owner id", "ContentTable": "pk sk", "PushesTable": "requestId part", "MailsTable": "id",
-		"IdempotencyTable": "key", "MessagesTable": "id",
+		"RegistrationsTable": "pk",
+		"ProductsTable":      "owner id",
+		"ContentTable":       "pk sk",
+		"PushesTable":        "requestId part",
+		"MailsTable":         "id",
+		"IdempotencyTable":   "key",
+		"MessagesTable":      "id",
 	}
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(keys)), slices.Collect(maps.Keys(tables)))
 	for id, table := range tables {
@@ -423,8 +430,20 @@ func TestAPIThrottlesAndLogsNoSecret(t *testing.T) {
 	}
 	// The whole list, not a list of what is forbidden: nothing here carries a header, a body or a query string.
 	assert.ElementsMatch(t, []string{
-		"requestTimeEpoch", "requestId", "identity.sourceIp", "httpMethod", "routeKey", "path", "status", "responseLength", "responseLatency",
-		"integrationStatus", "integrationLatency", "integration.requestId", "error.responseType", "integrationErrorMessage",
+		"requestTimeEpoch",
+		"requestId",
+		"identity.sourceIp",
+		"httpMethod",
+		"routeKey",
+		"path",
+		"status",
+		"responseLength",
+		"responseLatency",
+		"integrationStatus",
+		"integrationLatency",
+		"integration.requestId",
+		"error.responseType",
+		"integrationErrorMessage",
 	}, logged)
 }
 

@@ -23,16 +23,33 @@ func TestText(t *testing.T) {
 		want string
 	}{
 		"a commit that no tag precedes": {
-			build("v0.0.0-20261122101500-19378e08f8dc", "vcs", "git", "vcs.revision", revision, "vcs.modified", "false"),
+			build(
+				"v0.0.0-20261122101500-19378e08f8dc",
+				"vcs",
+				"git",
+				"vcs.revision",
+				revision,
+				"vcs.modified",
+				"false",
+			),
 			"v0.0.0 (commit 19378e0, go1.26)",
 		},
 		"with changes": {
 			build("v0.0.0-20261122101500-19378e08f8dc+dirty", "vcs.revision", revision, "vcs.modified", "true"),
 			"v0.0.0 (commit 19378e0 modified, go1.26)",
 		},
-		"a release":            {build("v1.2.3", "vcs.revision", revision, "vcs.modified", "false"), "v1.2.3 (commit 19378e0, go1.26)"},
-		"a release, changed":   {build("v1.2.3+dirty", "vcs.revision", revision, "vcs.modified", "true"), "v1.2.3 (commit 19378e0 modified, go1.26)"},
-		"behind a release":     {build("v1.2.4-0.20261122101500-19378e08f8dc", "vcs.revision", revision), "v1.2.4-0.20261122101500-19378e08f8dc (commit 19378e0, go1.26)"},
+		"a release": {
+			build("v1.2.3", "vcs.revision", revision, "vcs.modified", "false"),
+			"v1.2.3 (commit 19378e0, go1.26)",
+		},
+		"a release, changed": {
+			build("v1.2.3+dirty", "vcs.revision", revision, "vcs.modified", "true"),
+			"v1.2.3 (commit 19378e0 modified, go1.26)",
+		},
+		"behind a release": {
+			build("v1.2.4-0.20261122101500-19378e08f8dc", "vcs.revision", revision),
+			"v1.2.4-0.20261122101500-19378e08f8dc (commit 19378e0, go1.26)",
+		},
 		"go run":               {build("(devel)", "-compiler", "gc"), "(devel) (commit unknown, go1.26)"},
 		"a test's binary":      {build(""), "(devel) (commit unknown, go1.26)"},
 		"a short commit":       {build("(devel)", "vcs.revision", "19"), "(devel) (commit 19, go1.26)"},

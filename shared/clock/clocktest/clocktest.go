@@ -9,8 +9,8 @@ import (
 	"carillon/shared/clock"
 )
 
-// Clock stands still until a test moves it, or somebody sleeps: a sleep takes no time but moves the clock on by as much.
-// It is safe for concurrent use.
+// Clock stands still until a test moves it, or somebody sleeps: a sleep takes no time but moves the clock on by as
+// much. It is safe for concurrent use.
 type Clock struct {
 	mu    sync.Mutex
 	now   time.Time

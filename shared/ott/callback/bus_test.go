@@ -137,8 +137,14 @@ func newOffice(t *testing.T) *office {
 	stack := emulatortest.Deploy(t)
 	items, secrets := emulatortest.DynamoDB(), emulatortest.SecretsManager()
 	o := &office{bus: newBus(t), clock: clocktest.New()}
-	o.registrations = store.NewRegistrations(items, stackname.RegistrationsTable(stack), secrets, stackname.RegistrationSecretPrefix(stack), o.clock,
-		o.log.Logger())
+	o.registrations = store.NewRegistrations(
+		items,
+		stackname.RegistrationsTable(stack),
+		secrets,
+		stackname.RegistrationSecretPrefix(stack),
+		o.clock,
+		o.log.Logger(),
+	)
 	cache := secret.NewCache(secretstore.New(secrets))
 	handler := &callback.Handler{
 		Registrations: store.NewCredentials(o.registrations.RegistrationReader, cache),

@@ -78,8 +78,14 @@ func newOutboxOn(
 	secrets := emulatortest.SecretsManager()
 	o.table = stackname.MessagesTable(stack)
 	o.messages = store.NewMessages(emulatortest.DynamoDB(), o.table, o.clock)
-	o.registrations = store.NewRegistrations(emulatortest.DynamoDB(), stackname.RegistrationsTable(stack), secrets, stackname.RegistrationSecretPrefix(stack),
-		o.clock, o.log.Logger())
+	o.registrations = store.NewRegistrations(
+		emulatortest.DynamoDB(),
+		stackname.RegistrationsTable(stack),
+		secrets,
+		stackname.RegistrationSecretPrefix(stack),
+		o.clock,
+		o.log.Logger(),
+	)
 	between := func(w http.ResponseWriter, call emulatortest.Call) bool {
 		if call.Operation != "SendMessageBatch" {
 			return false
@@ -97,7 +103,10 @@ func newOutboxOn(
 	client := sqs.New(emulatortest.SQS().Options(), func(opts *sqs.Options) {
 		opts.BaseEndpoint, opts.Retryer = &endpoint, aws.NopRetryer{}
 	})
-	created, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(stackname.OutboundQueue(stack))})
+	created, err := client.GetQueueUrl(
+		t.Context(),
+		&sqs.GetQueueUrlInput{QueueName: aws.String(stackname.OutboundQueue(stack))},
+	)
 	require.NoError(t, err)
 	registrations := store.NewRegistrationReader(items, stackname.RegistrationsTable(stack))
 	o.deliverer = &deliver.Deliverer{

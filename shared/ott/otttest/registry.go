@@ -40,8 +40,13 @@ func NewRegistry(t *testing.T) *Registry {
 	t.Helper()
 	stack := emulatortest.Deploy(t)
 	r := &Registry{
-		t: t, Stack: stack, Table: stackname.RegistrationsTable(stack), Prefix: stackname.RegistrationSecretPrefix(stack), Clock: clocktest.New(),
-		Items: emulatortest.DynamoDB(), Secrets: emulatortest.SecretsManager(),
+		t:       t,
+		Stack:   stack,
+		Table:   stackname.RegistrationsTable(stack),
+		Prefix:  stackname.RegistrationSecretPrefix(stack),
+		Clock:   clocktest.New(),
+		Items:   emulatortest.DynamoDB(),
+		Secrets: emulatortest.SecretsManager(),
 	}
 	r.Registrations = r.Through(r.Items, r.Secrets)
 	return r

@@ -26,7 +26,10 @@ func TestMain(m *testing.M) { emulatortest.Main(m) }
 func TestQueue(t *testing.T) {
 	stack := emulatortest.Deploy(t)
 	client := emulatortest.SQS()
-	created, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(stackname.OutboundQueue(stack))})
+	created, err := client.GetQueueUrl(
+		t.Context(),
+		&sqs.GetQueueUrlInput{QueueName: aws.String(stackname.OutboundQueue(stack))},
+	)
 	require.NoError(t, err)
 	queue := outbound.NewQueue(client, *created.QueueUrl, clocktest.New())
 	require.NoError(t, queue.Enqueue(t.Context(), "acme", "id-1", -time.Second))

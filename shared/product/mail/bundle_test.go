@@ -278,7 +278,10 @@ func failures(response events.SQSEventResponse) string {
 func (b *bundle) kept(requestID string) dynamo.Item {
 	b.t.Helper()
 	out, err := emulatortest.DynamoDB().GetItem(b.t.Context(), &dynamodb.GetItemInput{
-		TableName: aws.String(stackname.MailsTable(b.name)), Key: dynamo.Item{"id": dynamo.String("request#" + requestID)},
+		TableName: aws.String(
+			stackname.MailsTable(b.name),
+		),
+		Key:            dynamo.Item{"id": dynamo.String("request#" + requestID)},
 		ConsistentRead: aws.Bool(true),
 	})
 	require.NoError(b.t, err)

@@ -193,7 +193,12 @@ func FuzzEventHandler(f *testing.F) {
 	f.Add(`{"detail":{"eventType":"Delivery","mail":{"tags":{"request":["bm9ib2R5"]}}}}`)
 	f.Add(`{"detail":{"mail":{"tags":{"request":null}}}}`)
 	name := emulatortest.Deploy(f)
-	mails := store.NewMails(emulatortest.DynamoDB(), stackname.MailsTable(name), stackname.ProductsTable(name), clock.System{})
+	mails := store.NewMails(
+		emulatortest.DynamoDB(),
+		stackname.MailsTable(name),
+		stackname.ProductsTable(name),
+		clock.System{},
+	)
 	handler := mailevent.NewHandler(mails, clock.System{}, slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, body string) {
 		response, err := handler.Handle(t.Context(), sqsEvent(body))

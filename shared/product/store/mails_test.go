@@ -39,7 +39,12 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 func newMails(t *testing.T) (mails *store.Mails, stack string) {
 	t.Helper()
 	stack = emulatortest.Deploy(t)
-	return store.NewMails(emulatortest.DynamoDB(), stackname.MailsTable(stack), stackname.ProductsTable(stack), clock.System{}), stack
+	return store.NewMails(
+		emulatortest.DynamoDB(),
+		stackname.MailsTable(stack),
+		stackname.ProductsTable(stack),
+		clock.System{},
+	), stack
 }
 
 // keep keeps a product with a pending mail of a request.

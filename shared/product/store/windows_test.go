@@ -111,7 +111,8 @@ func TestAdmitLimitsAccountsAndAddressesApart(t *testing.T) {
 // windows returns what is counted in a stack without mails.
 func windows(t *testing.T, stack string) []dynamo.Item {
 	t.Helper()
-	out, err := emulatortest.DynamoDB().Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(stackname.MailsTable(stack))})
+	out, err := emulatortest.DynamoDB().
+		Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(stackname.MailsTable(stack))})
 	require.NoError(t, err)
 	return out.Items
 }

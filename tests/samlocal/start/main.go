@@ -68,8 +68,12 @@ func realMain(ctx context.Context) error {
 		return err
 	}
 	cli := samlocal.CLI{
-		Path: *sam, Root: root, BuildDir: filepath.Join(root, ".aws-sam", "build"), EnvVars: filepath.Join(folder, "env.json"),
-		AWS: backend.AWS, Output: os.Stderr,
+		Path:     *sam,
+		Root:     root,
+		BuildDir: filepath.Join(root, ".aws-sam", "build"),
+		EnvVars:  filepath.Join(folder, "env.json"),
+		AWS:      backend.AWS,
+		Output:   os.Stderr,
 	}
 	if err := backend.WriteEnvVars(cli.EnvVars); err != nil {
 		return err
