@@ -17,7 +17,8 @@ CFN_LINT      := $(SAM_VENV)/bin/cfn-lint
 SAM_INSTALLED := $(SAM_VENV)/.installed
 
 FUZZTIME   ?= 10s
-TESTFLAGS  ?= -race -shuffle=on -count=1 -timeout=20m
+# Most of the time tests wait: for functions to start, leases, time-outs. So three packages run at once on two cores.
+TESTFLAGS  ?= -race -shuffle=on -count=1 -timeout=20m -p 3
 
 .DEFAULT_GOAL := help
 
