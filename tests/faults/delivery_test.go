@@ -91,8 +91,9 @@ func timePasses(t *testing.T, id string) {
 	}
 	for i, chunk := range m.Chunks {
 		if !chunk.LeasedUntil.IsZero() {
-			seen := dynamo.Int(chunk.LeasedUntil.UnixMilli())
-			set(fmt.Sprintf("c%d", i), "#name = :seen", dynamo.Item{":past": past, ":seen": seen})
+			seen := chunk.LeasedUntil.UnixMilli() // behind the point is more
+			set(fmt.Sprintf("c%d", i), "#name BETWEEN :seen AND :next",
+				dynamo.Item{":past": past, ":seen": dynamo.Int(seen), ":next": dynamo.Int(seen + 1)})
 		}
 	}
 	if !m.DueAt.IsZero() {

@@ -22,6 +22,7 @@ type Lease struct {
 	Chunk     int
 	Claimed   time.Time
 	Until     time.Time
+	state     types.AttributeValue // of the chunk while the lease holds: no other lease has the same
 }
 
 // Claim takes the lease of a chunk, before anything of it is sent. It returns the push as it is then and first, whether
@@ -33,8 +34,8 @@ func (s *Pushes) Claim(
 ) (lease Lease, meta *engage.Meta, first bool, err error) {
 	const neverClaimed = "attribute_exists(requestId) AND attribute_not_exists(#chunk) AND " +
 		"attribute_not_exists(cancelledAt) AND chunks > :chunk"
-	lease = Lease{RequestID: requestID, Chunk: chunk, Claimed: now, Until: until}
-	meta, err = s.claim(ctx, lease, neverClaimed, "SET #chunk = :until ADD claimed :one",
+	lease = Lease{RequestID: requestID, Chunk: chunk, Claimed: now, Until: until, state: encodeLease(until)}
+	meta, err = s.claim(ctx, lease, neverClaimed, "SET #chunk = :lease ADD claimed :one",
 		dynamo.Item{":one": dynamo.Int(1), ":chunk": dynamo.Int(chunk)})
 	if err == nil {
 		return lease, meta, true, nil
@@ -52,9 +53,10 @@ func (s *Pushes) Claim(
 	seen := meta.Chunks[chunk].LeasedUntil
 	if !until.After(seen) {
 		lease.Until = seen.Add(time.Millisecond)
+		lease.state = encodeLease(lease.Until)
 	}
-	meta, err = s.claim(ctx, lease, "#chunk = :seen", "SET #chunk = :until",
-		dynamo.Item{":seen": dynamo.Int(engage.Millis(seen))})
+	meta, err = s.claim(ctx, lease, "#chunk = :seen", "SET #chunk = :lease",
+		dynamo.Item{":seen": kept[chunkAttribute(chunk)]})
 	if _, lost := dynamo.ConditionFailed(err); lost {
 		return Lease{}, nil, false, fault.Wrap(fault.Conflict, err)
 	}
@@ -69,8 +71,7 @@ func wasLeased(meta *engage.Meta, chunk int) bool {
 func (s *Pushes) claim(
 	ctx context.Context, lease Lease, condition, update string, values dynamo.Item,
 ) (*engage.Meta, error) {
-	until := engage.Millis(lease.Until)
-	values[":until"] = dynamo.Int(until)
+	values[":lease"] = lease.state
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(s.table),
 		Key:                                 partKey(lease.RequestID, partMeta),
@@ -82,7 +83,7 @@ func (s *Pushes) claim(
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	kept, refused := dynamo.ConditionFailed(err)
-	if refused && dynamo.GetInt(kept, chunkAttribute(lease.Chunk)) == until {
+	if refused && sameValue(kept[chunkAttribute(lease.Chunk)], lease.state) {
 		return decodeMeta(kept), nil // the SDK retried a claim that had been carried out
 	}
 	if err != nil {
@@ -112,14 +113,13 @@ func (s *Pushes) Finish(ctx context.Context, lease Lease, counts engage.Counts, 
 func (s *Pushes) underLease(
 	ctx context.Context, lease Lease, removal string, value types.AttributeValue,
 ) (*engage.Meta, error) {
-	until := dynamo.Int(engage.Millis(lease.Until))
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(s.table),
 		Key:                                 partKey(lease.RequestID, partMeta),
 		UpdateExpression:                    aws.String("SET #chunk = :value" + removal),
 		ConditionExpression:                 aws.String("#chunk = :lease"),
 		ExpressionAttributeNames:            map[string]string{"#chunk": chunkAttribute(lease.Chunk)},
-		ExpressionAttributeValues:           dynamo.Item{":value": value, ":lease": until},
+		ExpressionAttributeValues:           dynamo.Item{":value": value, ":lease": lease.state},
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -54,11 +55,11 @@ func decodeMeta(item dynamo.Item) *engage.Meta {
 	chunks, total := int(dynamo.GetInt(item, "chunks")), int(dynamo.GetInt(item, "total"))
 	for i, size := range decodeSizes(dynamo.GetString(item, "sizes"), chunks, total) {
 		chunk := engage.ChunkState{Size: size}
-		switch item[chunkAttribute(i)].(type) {
+		switch state := item[chunkAttribute(i)].(type) {
 		case *types.AttributeValueMemberN:
-			chunk.LeasedUntil = getMillis(item, chunkAttribute(i))
+			chunk.LeasedUntil = decodeLease(state.Value)
 		case *types.AttributeValueMemberS:
-			chunk.Final = decodeFinal(dynamo.GetString(item, chunkAttribute(i)), size)
+			chunk.Final = decodeFinal(state.Value, size)
 		}
 		m.Chunks = append(m.Chunks, chunk)
 	}
@@ -68,6 +69,24 @@ func decodeMeta(item dynamo.Item) *engage.Meta {
 // chunkAttribute is the attribute of a chunk's state: absent, a number (leased until, in epoch ms) or a string (final
 // counts).
 func chunkAttribute(i int) string { return "c" + strconv.Itoa(i) }
+
+// encodeLease is the state of a chunk that is leased until a time. Behind the point is what tells it from another lease
+// that ends in the same millisecond, so that of two who claim at once each knows its own write when the SDK repeats it.
+// The last digit is no 0, which DynamoDB would drop.
+func encodeLease(until time.Time) types.AttributeValue {
+	const digits = "%d.%03d%d"
+	return &types.AttributeValueMemberN{Value: fmt.Sprintf(digits, engage.Millis(until), rand.N(1000), 1+rand.N(9))}
+}
+
+// decodeLease returns when a lease ends, or the end of one that was released.
+func decodeLease(state string) time.Time {
+	text, _, _ := strings.Cut(state, ".")
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
 
 func encodeFinal(c engage.Counts) string {
 	return fmt.Sprintf("%d,%d,%d,%d", c.Delivered, c.Rejected, c.Failed, c.Expired)
