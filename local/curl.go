@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,9 +23,9 @@ type call struct {
 
 // requestEvent is what a request of API Gateway's is made of.
 type requestEvent struct {
-	RawPath, RawQueryString, Body string
-	Headers                       map[string]string
-	RequestContext                struct{ HTTP struct{ Method string } }
+	RouteKey, RawPath, RawQueryString, Body string
+	Headers                                 map[string]string
+	RequestContext                          struct{ HTTP struct{ Method string } }
 }
 
 // answer is a member of an answer, and the name that events have for it.
@@ -39,6 +40,9 @@ var answers = map[string]answer{
 	"product-create": {"id", "product.id"},
 }
 
+// titles are what the APIs are called.
+var titles = map[string]string{"ott": "OTT", "engage": "ENGAGE", "product": "DXP product"}
+
 // ranks order an API's calls: what makes things, what reads them, what takes them away.
 var ranks = map[string]int{"POST": 0, "GET": 1, "DELETE": 2}
 
@@ -51,8 +55,9 @@ func (b *Bundle) Examples() (string, error) {
 	}
 	var s strings.Builder
 	for api, group := range grouped(calls) {
-		_, _ = fmt.Fprintf(&s, "# %s\n", api)
+		_, _ = fmt.Fprintf(&s, "# %s\n", cmp.Or(titles[api], api))
 		for _, c := range group {
+			_, _ = fmt.Fprintf(&s, "# %s: %s\n", c.function, c.event.RouteKey)
 			s.WriteString(b.lines(c))
 		}
 		s.WriteByte('\n')
@@ -151,7 +156,7 @@ func (b *Bundle) lines(c call) string {
 	case answered:
 		return fmt.Sprintf(keep, curl+" | tee /dev/stderr")
 	case c.event.RequestContext.HTTP.Method == http.MethodDelete && !strings.Contains(c.event.RawPath, "{{"):
-		return "# and to take away what the lines above go on with: " + curl + "\n"
+		return "# To take away what the lines above go on with: " + curl + "\n"
 	}
 	return curl + "\n"
 }

@@ -86,7 +86,7 @@ func TestBundle(t *testing.T) {
 			"_TOKEN=$(",
 		) - strings.Count(
 			examples,
-			"# and to take away",
+			"# To take away",
 		)
 		assert.Len(t, answers, shown, string(out))
 		for _, function := range requests(t) {
