@@ -1,6 +1,6 @@
 // Package dynamo is what every store on DynamoDB shares: the attributes of items, conditions that did not hold, and
-// transactions that met others. It stands in for the SDK's attributevalue package, whose reflection and whose client of
-// DynamoDB Streams a function's start would pay for.
+// transactions that met others. It stands in for the SDK's attributevalue package, whose reflection a function's start
+// would pay for.
 package dynamo
 
 import (
