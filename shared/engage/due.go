@@ -7,9 +7,9 @@ import "time"
 //   - A push that is due within EnqueueWithin has its jobs in the queue from the start, delayed until then. A later one
 //     waits in the due index until enqueueAhead before its time, which is two sweeps of engage-schedule, one a minute.
 //   - A job arrives WakeAhead early. Its receiver makes up for that; nothing makes up for a late one.
-//   - Who receives it holds the chunk for LeaseTime, which is time for three POSTs, and a jitter of a second at most.
-//   - lookAgain is longer than both together: a chunk whose process died can be claimed by the time that
-//     engage-schedule looks again.
+//   - Who receives it holds the chunk for LeaseTime, which is time for three POSTs.
+//   - lookAgain is longer than that: a chunk whose process died can be claimed by the time that engage-schedule looks
+//     again.
 const (
 	// WakeAhead is how long before its notBefore a chunk's job arrives: time to claim it and to build its body.
 	WakeAhead = 2 * time.Second

@@ -4,7 +4,6 @@ package deliver
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -18,8 +17,6 @@ import (
 )
 
 const (
-	// leaseJitter is added to a lease's time, so that two who claim at the same moment hold different ones.
-	leaseJitter = time.Second
 	// sleepAhead is how early a job may come and be slept out; an earlier one goes back to the queue.
 	sleepAhead = 5 * time.Second
 	// presentations is how many pushes' presentations are kept: the chunks of one push follow each other.
@@ -64,8 +61,7 @@ func (d *Deliverer) deliver(ctx context.Context, job engage.Job) error {
 	if early := job.DueAt().Sub(now); early > engage.WakeAhead+sleepAhead {
 		return d.queue.Send(ctx, job)
 	}
-	until := now.Add(engage.LeaseTime + rand.N(leaseJitter))
-	lease, meta, first, err := d.pushes.Claim(ctx, job.RequestID, job.Chunk, now, until)
+	lease, meta, first, err := d.pushes.Claim(ctx, job.RequestID, job.Chunk, now, now.Add(engage.LeaseTime))
 	switch {
 	case fault.Is(err, fault.Conflict):
 		return d.closeIfFinished(ctx, meta)
