@@ -64,6 +64,13 @@ func (p *providerProxy) misbehave(customer string, faults ...http.HandlerFunc) {
 	p.faults[customer] = append(p.faults[customer], faults...)
 }
 
+// behave has the next requests for a customer answered well.
+func (p *providerProxy) behave(customer string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.faults, customer)
+}
+
 // requests returns what was asked for a customer.
 func (p *providerProxy) requests(customer string) []providerRequest {
 	p.mu.Lock()

@@ -227,8 +227,10 @@ func TestProductProviderFaults(t *testing.T) {
 			t.Parallel()
 			id, body := unique(), demoProduct()
 			demo := bundle.Demo.Product.DemoClient
-			provider.misbehave(customerOf(body), test.fault)
+			// Twice, for a function that has read the credentials before another test rotated them asks once more.
+			provider.misbehave(customerOf(body), test.fault, test.fault)
 			a := createAs(t, demo, inPanama(), id, body.text(t))
+			provider.behave(customerOf(body))
 			message := map[int]string{502: "APIKIT:BAD_GATEWAY", 504: "APIKIT:GATEWAY_TIMEOUT"}[test.status]
 			requireProductErrors(t, a, test.status, productFault{Code: test.status, Message: message})
 			require.Nil(t, productItem(t, customerOf(body)), "nothing is kept, so nothing is mailed")
@@ -239,8 +241,12 @@ func TestProductProviderFaults(t *testing.T) {
 			require.Equal(t, 201, completed.Status, "the same request again completes it: %s", completed.Body)
 			require.Len(t, bundle.Entitlements(t, customerOf(body)), 1)
 			asked := provider.requests(customerOf(body))
-			require.Len(t, asked, 2)
-			require.Equal(t, asked[0], asked[1], "the same request, under the same X-RequestIdentifier")
+			if name != "does not take our credentials" {
+				require.Len(t, asked, 2)
+			}
+			for _, again := range asked[1:] {
+				require.Equal(t, asked[0], again, "the same request, under the same X-RequestIdentifier")
+			}
 			require.Equal(t, bundle.Entitlements(t, customerOf(body))[0].URL, linkIn(t, mailed(t, body, 1)[0]))
 		})
 	}
