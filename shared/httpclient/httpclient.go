@@ -28,6 +28,15 @@ func RetryAfter(answer http.Header, now time.Time) time.Duration {
 	return max(0, min(after, MaxRetryAfter))
 }
 
+// IsTemporary reports whether an answer of this status asks for the same request later: 408, 425, 429 and 5xx.
+func IsTemporary(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
+}
+
 // ParseURL returns the address of a partner, as an operator configured it. It returns an error, which does not quote
 // the address, unless it is an https URL without credentials, query or fragment; http will do for this machine alone.
 func ParseURL(address string) (*url.URL, error) {

@@ -33,6 +33,15 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+func TestIsTemporary(t *testing.T) {
+	for status, want := range map[int]bool{
+		200: false, 302: false, 400: false, 401: false, 404: false, 409: false, 499: false,
+		408: true, 425: true, 429: true, 500: true, 503: true, 599: true,
+	} {
+		assert.Equal(t, want, httpclient.IsTemporary(status), status)
+	}
+}
+
 func TestParseURL(t *testing.T) {
 	for address, want := range map[string]string{
 		"https://gateway.example.com/push":   "",

@@ -141,7 +141,7 @@ func (g *Gateway) hasRotated(w webhook) bool {
 func (g *Gateway) read(response *http.Response) (answer, error) {
 	status := response.StatusCode
 	switch {
-	case isTemporary(status):
+	case httpclient.IsTemporary(status):
 		after := httpclient.RetryAfter(response.Header, g.clock.Now())
 		return answer{}, &retryable{after: after, cause: fmt.Errorf("status %d", status)}
 	case status < 200 || status > 299:
@@ -157,15 +157,6 @@ func (g *Gateway) read(response *http.Response) (answer, error) {
 		return answer{at: g.clock.Now(), allDelivered: true}, nil
 	}
 	return decodeAnswer(text, g.clock.Now())
-}
-
-// isTemporary reports whether the same POST may be taken later.
-func isTemporary(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return true
-	}
-	return status >= 500
 }
 
 // gatewayAnswer is the body of a 2xx.

@@ -51,13 +51,10 @@ func refusal(
 	if said != "" {
 		reason += ": " + redact(said, hidden)
 	}
-	switch status := response.StatusCode; {
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests,
-		status >= http.StatusInternalServerError:
+	if httpclient.IsTemporary(response.StatusCode) {
 		return &Again{After: httpclient.RetryAfter(response.Header, now), Cause: errors.New(reason)}
-	default:
-		return &Refused{Reason: reason}
 	}
+	return &Refused{Reason: reason}
 }
 
 // isSuccess reports whether a platform took what it was sent.
