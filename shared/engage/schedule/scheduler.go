@@ -46,7 +46,7 @@ func (s *Scheduler) Sweep(ctx context.Context) error {
 		group.Go(func() error { return s.sweepPartition(ctx, partition, end, &done) })
 	}
 	err := group.Wait()
-	s.Log.InfoContext(ctx, "sweep", "pushes", done.pushes.Load(), "messages", done.jobs.Load())
+	s.Log.InfoContext(ctx, "sweep", "pushes", done.pushes.Load(), "jobs", done.jobs.Load())
 	return err
 }
 
