@@ -42,15 +42,27 @@ type Gateway struct {
 	client     *http.Client
 }
 
-// NewGateway returns a client of the gateway at an address, whose signing secret (whsec_…) is the secret of that name.
-// It returns httpclient.ParseURL's error if the address is none that an operator may configure.
-func NewGateway(address string, secrets secret.Reader, secretName string, clock clock.Clock) (*Gateway, error) {
-	u, err := httpclient.ParseURL(address)
+// GatewayOptions describe a gateway.
+type GatewayOptions struct {
+	URL        string
+	Secrets    secret.Reader
+	SecretName string // of the signing secret (whsec_…)
+	Clock      clock.Clock
+	Transport  http.RoundTripper // instead of one to the network; nil for that
+}
+
+// NewGateway returns a client of a gateway. It returns httpclient.ParseURL's error if its address is none that an
+// operator may configure.
+func NewGateway(o GatewayOptions) (*Gateway, error) {
+	u, err := httpclient.ParseURL(o.URL)
 	if err != nil {
 		return nil, err
 	}
 	client := httpclient.New(httpclient.Options{Timeout: gatewayTimeout, DialTimeout: gatewayDial})
-	return &Gateway{url: u.String(), secrets: secrets, secretName: secretName, clock: clock, client: client}, nil
+	if o.Transport != nil {
+		client.Transport = o.Transport
+	}
+	return &Gateway{url: u.String(), secrets: o.Secrets, secretName: o.SecretName, clock: o.Clock, client: client}, nil
 }
 
 // OpenGateway returns a client of the gateway at GATEWAY_URL. Its signing secret is the one that GATEWAY_SECRET names,
@@ -60,7 +72,9 @@ func OpenGateway(env *environment.Variables, config aws.Config) *Gateway {
 	address, secretName := env.String(urlVariable), env.String("GATEWAY_SECRET")
 	secrets := secret.NewCache(secretstore.Open(config))
 	secrets.Warm(secret.Current, secretName)
-	gateway, err := NewGateway(address, secrets, secretName, clock.System{})
+	gateway, err := NewGateway(GatewayOptions{
+		URL: address, Secrets: secrets, SecretName: secretName, Clock: clock.System{},
+	})
 	env.Reject(urlVariable, err)
 	return gateway
 }

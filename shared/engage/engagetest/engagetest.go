@@ -67,7 +67,9 @@ func New(t testing.TB, options ...func(*dynamodb.Options)) *Pipeline {
 		items:    dynamodb.New(emulatortest.DynamoDB().Options(), options...),
 		table:    stackname.PushesTable(stack),
 	}
-	gateway, err := deliver.NewGateway(p.Gateway.URL, p.Signing, "gateway", clock)
+	gateway, err := deliver.NewGateway(deliver.GatewayOptions{
+		URL: p.Gateway.URL, Secrets: p.Signing, SecretName: "gateway", Clock: clock,
+	})
 	require.NoError(t, err)
 	logger := slog.New(slog.NewJSONHandler(log, nil))
 	queue := schedule.NewQueue(messages, p.QueueURL, clock)
