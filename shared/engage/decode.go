@@ -67,12 +67,14 @@ func (b *Batch) HasGroup() bool { return !b.body.ANumberGroupID.Missing() }
 func (b *Batch) Check(variables []string, now time.Time) (*Push, error) {
 	var c checker
 	push := &Push{
-		ANumbers:      c.aNumbers(b.body.ANumbers),
-		CreatedAt:     now,
-		NotBefore:     c.notBefore(b.body.NotBefore, now),
-		TTLSeconds:    c.ttlSeconds(b.body.TTLSeconds),
-		KeepAfterCall: c.keepAfterCall(b.body.KeepAfterCall),
-		Destinations:  c.destinations(b.body.Destinations, variables),
+		ANumbers:  c.aNumbers(b.body.ANumbers),
+		CreatedAt: now,
+		Terms: Terms{
+			NotBefore:     c.notBefore(b.body.NotBefore, now),
+			TTLSeconds:    c.ttlSeconds(b.body.TTLSeconds),
+			KeepAfterCall: c.keepAfterCall(b.body.KeepAfterCall),
+		},
+		Destinations: c.destinations(b.body.Destinations, variables),
 	}
 	return push, c.faults.Err()
 }

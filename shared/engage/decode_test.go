@@ -58,10 +58,9 @@ func TestCheckTakesTheGuidesExample(t *testing.T) {
 	require.NoError(t, err)
 	text := []engage.Variable{{Name: "MY_VAR", Text: "Put Custom Text Here"}}
 	assert.Equal(t, &engage.Push{
-		ANumbers:   []string{"+5014008029", "+5013509988"},
-		CreatedAt:  now,
-		NotBefore:  now, // past = now
-		TTLSeconds: 3600,
+		ANumbers:  []string{"+5014008029", "+5013509988"},
+		CreatedAt: now,
+		Terms:     engage.Terms{NotBefore: now, TTLSeconds: 3600}, // past = now
 		Destinations: []engage.Destination{
 			{BNumber: "+15018902005", Personalization: text, CustomTrackingID: "custom-tracking-1"},
 			{BNumber: "+14258309029", Personalization: text, CustomTrackingID: "custom-tracking-2"},
