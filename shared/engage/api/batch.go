@@ -82,7 +82,11 @@ func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 		return nil, err
 	}
 	hash := sha256.New()
-	_, _ = io.WriteString(hash, r.QueryParameter("programContentUuid")+"\n") // a hash never fails
+	program := r.QueryParameter("programContentUuid")
+	if id, ok := parseUUID(program); ok {
+		program = id // in capitals it is the same one
+	}
+	_, _ = io.WriteString(hash, program+"\n") // a hash never fails
 	batch, err := engage.DecodeBatch(io.TeeReader(body, hash))
 	if err != nil {
 		return nil, err
