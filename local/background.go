@@ -52,11 +52,7 @@ func (b *Bundle) concurrency(f template.Function) (mappings []int, processes int
 		mappings = append(mappings, n)
 		sum += n
 	}
-	if sum > most {
-		for i, n := range mappings {
-			mappings[i] = max(1, n*most/sum)
-		}
-	}
+	mappings = eventsource.Shares(mappings, most)
 	if b.options.MaxProcesses > 0 {
 		return mappings, most
 	}

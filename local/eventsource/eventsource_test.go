@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"carillon/local/emulator"
 	"carillon/local/emulatortest"
@@ -316,6 +317,35 @@ func TestInvocationsScale(t *testing.T) {
 		}
 		emptied(t, url)
 	}
+}
+
+func TestShares(t *testing.T) {
+	for name, c := range map[string]struct {
+		wanted, want []int
+		most         int
+	}{
+		"none":                    {nil, nil, 128},
+		"enough for all":          {[]int{100, 28}, []int{100, 28}, 128},
+		"one too many":            {[]int{100, 29}, []int{99, 28}, 128},
+		"one wants far more":      {[]int{1, 1, 1000}, []int{1, 1, 126}, 128},
+		"a single one":            {[]int{1000}, []int{128}, 128},
+		"fewer than mappings":     {[]int{3, 3}, []int{1, 1}, 1},
+		"one for each":            {[]int{3, 3}, []int{1, 1}, 2},
+		"each wants one, too few": {[]int{1, 1}, []int{1, 1}, 1},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, eventsource.Shares(c.wanted, c.most)) })
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		wanted := rapid.SliceOfN(rapid.IntRange(1, 1000), 1, 5).Draw(t, "wanted")
+		most := rapid.IntRange(len(wanted), 200).Draw(t, "most")
+		sum := 0
+		for i, n := range eventsource.Shares(wanted, most) {
+			assert.Positive(t, n)
+			assert.LessOrEqual(t, n, wanted[i])
+			sum += n
+		}
+		assert.LessOrEqual(t, sum, most)
+	})
 }
 
 // Every nth message comes once more after it was handled, and no message more often than that.

@@ -2,6 +2,7 @@ package eventsource
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,6 +14,25 @@ const (
 	// growEvery is how long a backlog lasts until there may be one more: 300 a minute.
 	growEvery = 200 * time.Millisecond
 )
+
+// Shares returns how many of most invocations each mapping of a function may have at the same time, of those that it
+// wants: all of them if there are enough for every mapping, else fewer, in proportion. Together they are no more than
+// most, unless that is less than one for each.
+func Shares(wanted []int, most int) []int {
+	sum := 0
+	for _, n := range wanted {
+		sum += n
+	}
+	shares := slices.Clone(wanted)
+	if sum <= most {
+		return shares
+	}
+	rest := max(0, most-len(wanted)) // what is left when each has one
+	for i, n := range wanted {
+		shares[i] = 1 + (n-1)*rest/max(1, sum-len(wanted))
+	}
+	return shares
+}
 
 // slots are the rights to invoke the function, which Lambda gives more and more of while a queue has a backlog: five at
 // first, up to 300 more a minute, and five again when there is little to do. The queue has a backlog from when every
