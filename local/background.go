@@ -18,6 +18,10 @@ import (
 // defaultConcurrency is how many invocations a mapping has at the same time where the template does not bound them.
 const defaultConcurrency = 16
 
+// maxProcesses is how many processes a function has at most: Lambda has a thousand, a laptop has less memory. Each is
+// started only when all others are busy, and ends when nobody needed it for some minutes.
+const maxProcesses = 128
+
 // background is what invokes functions without a caller: queues and schedules.
 type background struct {
 	urls      map[string]string // of the queues, by logical id
@@ -31,29 +35,28 @@ type mapping struct {
 	*eventsource.Mapping
 }
 
-// concurrency is how many invocations a mapping may have at the same time.
-func (b *Bundle) concurrency(m template.Mapping) int {
-	n := m.MaximumConcurrency
-	if n == 0 {
-		n = defaultConcurrency
+// concurrency is how many invocations each of a function's mappings may have at the same time, in their order, and how
+// many processes the function: so many that no mapping waits for another one's, and at most as many as the options say
+// or maxProcesses. Where the mappings want more they get less, each in proportion.
+func (b *Bundle) concurrency(f template.Function) (mappings []int, processes int) {
+	most := b.options.MaxProcesses
+	if most == 0 {
+		most = maxProcesses
 	}
+	sum := 0
+	for _, m := range f.Mappings {
+		n := m.MaximumConcurrency
+		if n == 0 {
+			n = defaultConcurrency
+		}
+		mappings = append(mappings, n)
+		sum += n
+	}
+	mappings = eventsource.Shares(mappings, most)
 	if b.options.MaxProcesses > 0 {
-		n = min(n, b.options.MaxProcesses)
+		return mappings, most
 	}
-	return n
-}
-
-// processes bounds a function's processes: enough for its queues, unless the options say otherwise.
-func (b *Bundle) processes(f template.Function) int {
-	n := b.options.MaxProcesses
-	if n > 0 {
-		return n
-	}
-	n = lambda.DefaultMaxProcesses
-	for _, mapping := range f.Mappings {
-		n = max(n, b.concurrency(mapping))
-	}
-	return n
+	return mappings, min(most, max(lambda.DefaultMaxProcesses, sum))
 }
 
 // feed starts the queues' mappings and the schedules. It is the last step of the start: nothing runs before all is
@@ -64,7 +67,8 @@ func (b *Bundle) feed(t *template.Template, functions []template.Function) error
 		return err
 	}
 	b.background.urls = map[string]string{}
-	idOf := map[string]string{} // by ARN
+	idOf := map[string]string{}        // by ARN
+	deadLetters := map[string]string{} // the ARN of each queue's dead-letter queue, by its own
 	for _, q := range queues {
 		physical, ok := t.Bound(q.LogicalID)
 		if !ok {
@@ -72,11 +76,13 @@ func (b *Bundle) feed(t *template.Template, functions []template.Function) error
 		}
 		b.background.urls[q.LogicalID] = physical.Ref
 		idOf[physical.Attributes["Arn"]] = q.LogicalID
+		deadLetters[physical.Attributes["Arn"]] = q.DeadLetterARN
 	}
 	var schedules []schedule.Schedule
 	for _, f := range functions {
 		function := b.functions[f.LogicalID]
-		for _, m := range f.Mappings {
+		concurrency, _ := b.concurrency(f)
+		for i, m := range f.Mappings {
 			id, ok := idOf[m.QueueARN]
 			if !ok {
 				return fmt.Errorf("%s takes messages from %s, which is not in the template", f.LogicalID, m.QueueARN)
@@ -85,8 +91,10 @@ func (b *Bundle) feed(t *template.Template, functions []template.Function) error
 				b.background.mappings,
 				mapping{queue: id, Mapping: eventsource.Start(eventsource.Config{
 					Client: b.SQS(), URL: b.background.urls[id], ARN: m.QueueARN, Function: function,
-					BatchSize: m.BatchSize, Concurrency: b.concurrency(m),
-					ReportBatchItemFailures: m.ReportBatchItemFailures, Paused: m.Disabled, Log: b.options.Log,
+					BatchSize: m.BatchSize, Concurrency: concurrency[i],
+					ReportBatchItemFailures: m.ReportBatchItemFailures, RecursionAllowed: f.RecursionAllowed,
+					DeadLetterURL: b.background.urls[idOf[deadLetters[m.QueueARN]]],
+					Duplicates:    b.options.Duplicates, Paused: m.Disabled, Log: b.options.Log,
 				})},
 			)
 		}

@@ -66,8 +66,11 @@ type Options struct {
 	// Environment overlays variables of every function: AWS_ENDPOINT_URL_DYNAMODB of a proxy, for instance.
 	Environment map[string]string
 	// MaxProcesses bounds the processes of each function, and the invocations of its queues with them. By default there
-	// are 16, and as many more as the template wants for a function's queues.
+	// are 16, and as many more as the template wants for a function's queues, up to 128. Queues of one function that
+	// want more together get less, each in proportion.
 	MaxProcesses int
+	// Duplicates has the queues deliver every nth message once more after it was handled, as SQS may; 0 for none.
+	Duplicates int
 	// ManualSchedules runs schedules only by TriggerSchedules, until ResumeSchedules.
 	ManualSchedules bool
 	// DemoFile is written once the bundle serves and removed when it closes, none if empty.
@@ -326,11 +329,12 @@ func (b *Bundle) serve(t *template.Template, bootstraps map[string]string) error
 		}
 		maps.Copy(environment, f.Environment)
 		maps.Copy(environment, b.options.Environment)
+		_, processes := b.concurrency(f)
 		function := lambda.New(lambda.Config{
 			Name: f.Name, Label: label(f.LogicalID), Bootstrap: bootstraps[f.LogicalID],
 			Timeout: f.Timeout, MemoryMB: f.MemoryMB, LogFormat: f.LogFormat, LogLevel: f.LogLevel,
 			Region: region, AccountID: accountID,
-			Environment: environment, MaxProcesses: b.processes(f), Log: b.options.Log,
+			Environment: environment, MaxProcesses: processes, Log: b.options.Log,
 		})
 		b.functions[f.LogicalID] = function
 		for _, route := range f.Routes {

@@ -1,8 +1,12 @@
-# Runs moto's server. Its queues are mended first: how long they take, what threads do to one another, and which
-# visibility timeout holds. So are the rules of its event buses. All else that they do is left as it is.
+# Runs moto's server. Its queues are mended first: how long they take, what threads do to one another, which visibility
+# timeout holds, that they are fair, and that they keep tracing headers. So are the rules of its event buses. All else
+# that they do is left as it is.
 import runpy
 import sys
+import threading
 import time
+from collections import Counter
+from urllib.parse import unquote
 
 from moto.events.models import EventTemplateParser
 from moto.sqs import models
@@ -48,6 +52,61 @@ def visibility_timeout(self, timeout=None):
 
 
 SQSResponse._get_validated_visibility_timeout = visibility_timeout
+
+
+# Fair queues: a MessageGroupId on a standard queue names a tenant, and one that has many messages in flight comes after
+# those that have few. moto takes the id there and hands out whatever is oldest. Here a message's turn comes by how many
+# of its group are in flight or before it, oldest first among equals; one without a group is a group of its own. SQS calls
+# a tenant noisy that has 30 messages and a tenth of all in flight, or a tenth of the consumers' time; among noisy ones
+# the fewest in flight come first. Here that order holds at once and for all.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
+def by_turn(queue):
+    waiting = [message for message in queue._messages if message.visible and not message.delayed]
+    if queue.fifo_queue or not any(message.group_id for message in waiting):
+        return waiting
+    before = Counter(message.group_id for message in queue._messages if message.group_id and not message.visible)
+    turns = {}
+    for message in waiting:
+        turns[message] = before[message.group_id] if message.group_id else 0
+        before[message.group_id] += 1
+    return sorted(waiting, key=turns.get)
+
+
+models.Queue.messages = property(by_turn)
+
+
+# SQS keeps the X-Amzn-Trace-Id of a SendMessage or SendMessageBatch as the AWSTraceHeader of its messages, unless the
+# sender gives one. moto drops it, and does not look at the message system attributes of a batch at all. The SDK
+# percent-encodes the header.
+# https://docs.aws.amazon.com/xray/latest/devguide/xray-services-sqs.html
+sending = threading.local()
+
+
+def traced(action):
+    def call(self):
+        sending.header = unquote(self.headers.get("X-Amzn-Trace-Id") or "")
+        try:
+            return action(self)
+        finally:
+            sending.header = ""
+
+    return call
+
+
+SQSResponse.send_message = traced(SQSResponse.send_message)
+SQSResponse.send_message_batch = traced(SQSResponse.send_message_batch)
+send_message = models.SQSBackend.send_message
+
+
+def send_message_traced(self, *args, system_attributes=None, **kwargs):
+    header = getattr(sending, "header", "")
+    if header and "AWSTraceHeader" not in (system_attributes or {}):
+        own = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
+        system_attributes = {**(system_attributes or {}), **own}
+    return send_message(self, *args, system_attributes=system_attributes, **kwargs)
+
+
+models.SQSBackend.send_message = send_message_traced
 
 
 # A rule without an input transformer hands its targets the event as it is. moto rewrites it all the same, with a module

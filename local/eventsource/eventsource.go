@@ -1,5 +1,6 @@
 // Package eventsource feeds functions from queues as Lambda's event source mappings for Amazon SQS do: its event, its
-// batches, its limit of invocations at the same time, and what it deletes and what it leaves to come again.
+// batches, how it scales the invocations at the same time, which recursive loops it ends, and what it deletes and what
+// it leaves to come again. That a queue is fair to its message groups is the queue's doing: see emulator/moto.py.
 package eventsource
 
 import (
@@ -8,11 +9,14 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"carillon/local/trace"
 )
 
 const (
@@ -30,7 +34,9 @@ const (
 
 // Function answers events; a *lambda.Function is one.
 type Function interface {
+	// Invoke gets the tracing header of the messages with ctx: see trace.From.
 	Invoke(ctx context.Context, payload []byte) ([]byte, error)
+	Name() string
 	Label() string
 }
 
@@ -44,10 +50,22 @@ type Config struct {
 	Function Function
 	// BatchSize is how many messages one invocation gets at most, 1 to 10.
 	BatchSize int
-	// Concurrency bounds the invocations at the same time, at least 1.
+	// Concurrency bounds the invocations at the same time, at least 1. There are five at first, one more for each 200
+	// ms of a backlog, and five again after it.
 	Concurrency int
 	// ReportBatchItemFailures says that the function names the messages that failed. Else its answer is not looked at.
 	ReportBatchItemFailures bool
+	// RecursionAllowed says that the function may be invoked any number of times in one chain of events: RecursiveLoop:
+	// Allow. Else a message that would invoke it for the seventeenth time goes to DeadLetterURL.
+	RecursionAllowed bool
+	// DeadLetterURL is the URL of the queue's dead-letter queue, empty if it has none.
+	DeadLetterURL string
+	// Duplicates is n if every nth message is delivered once more after the function has handled it, as a standard
+	// queue may do with any message; 0 for none. Those that failed before, and so come more than once anyway, are not
+	// counted.
+	//
+	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues.html
+	Duplicates int
 	// Paused mappings take nothing until Resume.
 	Paused bool
 	// Log takes what went wrong, a line at a time; it must be safe for concurrent use.
@@ -58,7 +76,8 @@ type Config struct {
 // concurrent use.
 type Mapping struct {
 	config  Config
-	slots   chan struct{} // one for each invocation
+	slots   *slots // one for each invocation
+	handled atomic.Int64
 	ctx     context.Context
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -73,7 +92,7 @@ type Mapping struct {
 // Start starts a mapping.
 func Start(config Config) *Mapping {
 	m := &Mapping{
-		config: config, slots: make(chan struct{}, config.Concurrency),
+		config: config, slots: newSlots(config.Concurrency),
 		paused: config.Paused, changed: make(chan struct{}),
 	}
 	m.ctx, m.stop = context.WithCancel(context.Background())
@@ -96,6 +115,9 @@ func (m *Mapping) Pause() {
 	m.receive.Lock()
 	m.receive.Unlock() //nolint:staticcheck // SA2001: waiting is all that is wanted
 }
+
+// Concurrency is how many invocations there may be at the same time now.
+func (m *Mapping) Concurrency() int { return m.slots.current() }
 
 // Resume takes messages again.
 func (m *Mapping) Resume() { m.set(false) }
@@ -128,7 +150,7 @@ func (m *Mapping) poll() {
 		}
 		taken, err := m.take(wait)
 		if !taken {
-			<-m.slots
+			m.slots.give()
 		}
 		switch {
 		case err != nil:
@@ -147,9 +169,7 @@ func (m *Mapping) poll() {
 
 // slot waits until there may be one more invocation and the mapping is not paused; false when it is closed.
 func (m *Mapping) slot() bool {
-	select {
-	case m.slots <- struct{}{}:
-	case <-m.ctx.Done():
+	if !m.slots.take(m.ctx) {
 		return false
 	}
 	for m.ctx.Err() == nil {
@@ -179,12 +199,18 @@ func (m *Mapping) take(wait int32) (bool, error) {
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
 		MessageAttributeNames:       []string{"All"},
 	})
-	if err != nil || len(out.Messages) == 0 {
+	if err != nil {
 		return false, err
 	}
+	if len(out.Messages) == 0 {
+		m.slots.drained()
+		return false, nil
+	}
 	m.running.Go(func() {
-		m.invoke(out.Messages)
-		<-m.slots
+		defer m.slots.give()
+		if messages, header := m.unlooped(out.Messages); len(messages) > 0 {
+			m.invoke(messages, header)
+		}
 	})
 	return true, nil
 }
@@ -204,13 +230,13 @@ func (m *Mapping) delayed() bool {
 
 // invoke lets the function work on the messages and deletes those that it is done with. The rest becomes visible again
 // when its visibility timeout is over.
-func (m *Mapping) invoke(messages []types.Message) {
+func (m *Mapping) invoke(messages []types.Message, header trace.Header) {
 	payload, err := encodeEvent(m.config.ARN, messages)
 	if err != nil {
 		m.report("making the event", err)
 		return
 	}
-	response, err := m.config.Function.Invoke(m.ctx, payload)
+	response, err := m.config.Function.Invoke(trace.With(m.ctx, header), payload)
 	if err != nil {
 		m.report(fmt.Sprintf("%d messages come again later", len(messages)), err)
 		return
@@ -225,9 +251,33 @@ func (m *Mapping) invoke(messages []types.Message) {
 		}
 		messages = done
 	}
-	if len(messages) > 0 {
+	if messages = m.onceMore(messages); len(messages) > 0 {
 		m.delete(messages)
 	}
+}
+
+// onceMore has the queue deliver again those messages whose turn it is, and returns the others.
+func (m *Mapping) onceMore(messages []types.Message) []types.Message {
+	if m.config.Duplicates == 0 {
+		return messages
+	}
+	var rest []types.Message
+	for _, message := range messages {
+		first := message.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)] == "1"
+		if !first || m.handled.Add(1)%int64(m.config.Duplicates) != 0 {
+			rest = append(rest, message)
+			continue
+		}
+		_, err := m.config.Client.ChangeMessageVisibility(m.ctx, &sqs.ChangeMessageVisibilityInput{
+			QueueUrl: aws.String(m.config.URL), ReceiptHandle: message.ReceiptHandle, VisibilityTimeout: 0,
+		})
+		if err != nil { // the queue was purged meanwhile, perhaps
+			m.report("delivering a message once more", err)
+			continue
+		}
+		m.logf("message %s was handled, and is delivered once more", aws.ToString(message.MessageId))
+	}
+	return rest
 }
 
 func (m *Mapping) delete(messages []types.Message) {
@@ -265,6 +315,6 @@ func (m *Mapping) sleep(d time.Duration) {
 
 func (m *Mapping) report(doing string, err error) {
 	if m.ctx.Err() == nil {
-		m.config.Log(fmt.Sprintf("%s | queue: %s: %v", m.config.Function.Label(), doing, err))
+		m.logf("%s: %v", doing, err)
 	}
 }

@@ -16,10 +16,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"carillon/local/emulator"
 	"carillon/local/emulatortest"
 	"carillon/local/eventsource"
+	"carillon/local/trace"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
@@ -35,6 +37,7 @@ type record struct {
 type invocation struct {
 	at      time.Time
 	payload []byte
+	trace   trace.Header
 	Records []record
 	answer  chan<- answer
 }
@@ -47,11 +50,13 @@ type answer struct {
 // function hands its invocations to the test.
 type function chan *invocation
 
+func (f function) Name() string { return "stack-test" }
+
 func (f function) Label() string { return "test" }
 
 func (f function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	answers := make(chan answer, 1)
-	inv := &invocation{at: time.Now(), payload: payload, answer: answers}
+	inv := &invocation{at: time.Now(), payload: payload, trace: trace.From(ctx), answer: answers}
 	if err := json.Unmarshal(payload, inv); err != nil {
 		return nil, err
 	}
@@ -281,6 +286,253 @@ func TestInvocationsAreBounded(t *testing.T) {
 		open = open[1:]
 	}
 	emptied(t, url)
+}
+
+// A mapping begins with five invocations at the same time, has one more for each 200 ms of a backlog, up to its bound,
+// and five again when it was idle.
+func TestInvocationsScale(t *testing.T) {
+	f, m, url := start(t, func(c *eventsource.Config) { c.Concurrency, c.BatchSize = 7, 1 }, nil)
+	for range 2 {
+		require.Eventually(t, func() bool { return m.Concurrency() == 5 }, 20*time.Second, 20*time.Millisecond)
+		sent := time.Now()
+		send(t, url, 0, numbered(10)...)
+		var open []*invocation
+		for len(open) < 7 {
+			open = append(open, f.next(t))
+		}
+		assert.GreaterOrEqual(t, open[5].at.Sub(sent), 200*time.Millisecond)
+		assert.GreaterOrEqual(t, open[6].at.Sub(sent), 400*time.Millisecond)
+		select {
+		case <-f:
+			t.Fatal("an eighth invocation")
+		case <-time.After(500 * time.Millisecond):
+		}
+		assert.Equal(t, 7, m.Concurrency())
+		for done := 0; done < 10; done++ {
+			if len(open) == 0 {
+				open = append(open, f.next(t))
+			}
+			open[0].answer <- answer{}
+			open = open[1:]
+		}
+		emptied(t, url)
+	}
+}
+
+func TestShares(t *testing.T) {
+	for name, c := range map[string]struct {
+		wanted, want []int
+		most         int
+	}{
+		"none":                    {nil, nil, 128},
+		"enough for all":          {[]int{100, 28}, []int{100, 28}, 128},
+		"one too many":            {[]int{100, 29}, []int{99, 28}, 128},
+		"one wants far more":      {[]int{1, 1, 1000}, []int{1, 1, 126}, 128},
+		"a single one":            {[]int{1000}, []int{128}, 128},
+		"fewer than mappings":     {[]int{3, 3}, []int{1, 1}, 1},
+		"one for each":            {[]int{3, 3}, []int{1, 1}, 2},
+		"each wants one, too few": {[]int{1, 1}, []int{1, 1}, 1},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, eventsource.Shares(c.wanted, c.most)) })
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		wanted := rapid.SliceOfN(rapid.IntRange(1, 1000), 1, 5).Draw(t, "wanted")
+		most := rapid.IntRange(len(wanted), 200).Draw(t, "most")
+		sum := 0
+		for i, n := range eventsource.Shares(wanted, most) {
+			assert.Positive(t, n)
+			assert.LessOrEqual(t, n, wanted[i])
+			sum += n
+		}
+		assert.LessOrEqual(t, sum, most)
+	})
+}
+
+// Every nth message comes once more after it was handled, and no message more often than that.
+func TestDuplicates(t *testing.T) {
+	for _, every := range []int{1, 3} {
+		t.Run(strconv.Itoa(every), func(t *testing.T) {
+			t.Parallel()
+			const messages = 12
+			f, _, url := start(t, func(c *eventsource.Config) { c.Duplicates = every }, nil)
+			send(t, url, 0, numbered(messages)...)
+			deliveries := map[string]int{}
+			for total := 0; total < messages+messages/every; {
+				inv := f.next(t)
+				for _, r := range inv.Records {
+					deliveries[r.Body]++
+					assert.Equal(t, strconv.Itoa(deliveries[r.Body]), r.Attributes["ApproximateReceiveCount"])
+					total++
+				}
+				inv.answer <- answer{}
+			}
+			emptied(t, url)
+			twice := 0
+			for _, n := range deliveries {
+				assert.LessOrEqual(t, n, 2)
+				twice += n - 1
+			}
+			assert.Len(t, deliveries, messages)
+			assert.Equal(t, messages/every, twice)
+		})
+	}
+}
+
+// What failed comes again anyway, and is no duplicate of anything then.
+func TestAFailedMessageIsNoDuplicate(t *testing.T) {
+	f, _, url := start(t, func(c *eventsource.Config) { c.Duplicates = 1 }, map[string]string{"VisibilityTimeout": "1"})
+	send(t, url, 0, "a")
+	f.next(t).answer <- answer{err: errors.New("crashed")}
+	f.next(t).answer <- answer{}
+	emptied(t, url)
+}
+
+// A noisy group does not keep others waiting: of its backlog only what was handed out before they came is ahead of
+// them.
+func TestFairQueue(t *testing.T) {
+	f, m, url := start(t, func(c *eventsource.Config) { c.Concurrency, c.BatchSize = 2, 1 }, nil)
+	sendTo := func(group *string, body string) {
+		t.Helper()
+		_, err := emulatortest.SQS().SendMessage(t.Context(), &sqs.SendMessageInput{
+			QueueUrl: aws.String(url), MessageBody: aws.String(body), MessageGroupId: group,
+		})
+		require.NoError(t, err)
+	}
+	m.Pause()
+	for i := range 20 {
+		sendTo(aws.String("noisy"), "noisy "+strconv.Itoa(i))
+	}
+	m.Resume()
+	open := []*invocation{f.next(t), f.next(t)}
+	sendTo(aws.String("quiet"), "quiet 0")
+	sendTo(nil, "alone 0")
+	sendTo(aws.String("quiet"), "quiet 1")
+	sendTo(nil, "alone 1")
+	var order []string
+	for range 8 {
+		// The first one goes on: so the noisy group always has one in flight when the next message is handed out.
+		open[1].answer <- answer{}
+		open[1] = f.next(t)
+		order = append(order, open[1].Records[0].Body)
+	}
+	// Each other one has none of its group in flight, or is alone.
+	assert.ElementsMatch(t, []string{"quiet 0", "alone 0", "quiet 1", "alone 1"}, order[:4])
+	assert.Equal(t, []string{"noisy 2", "noisy 3", "noisy 4", "noisy 5"}, order[4:], "oldest first")
+}
+
+// traced is the tracing header of a message that came about by so many invocations of a function.
+func traced(function string, invocations int) string {
+	var h trace.Header
+	for range invocations {
+		h = h.Invoked(function)
+	}
+	return h.String()
+}
+
+func sendTraced(t *testing.T, url, header, body string) {
+	t.Helper()
+	_, err := emulatortest.SQS().SendMessage(t.Context(), &sqs.SendMessageInput{
+		QueueUrl: aws.String(url), MessageBody: aws.String(body),
+		MessageGroupId: aws.String("group"),
+		MessageAttributes: map[string]types.MessageAttributeValue{
+			"kind": {DataType: aws.String("String"), StringValue: aws.String("x")},
+		},
+		MessageSystemAttributes: map[string]types.MessageSystemAttributeValue{
+			"AWSTraceHeader": {DataType: aws.String("String"), StringValue: aws.String(header)},
+		},
+	})
+	require.NoError(t, err)
+}
+
+// A message that a function was invoked sixteen times for before it came about ends the loop, and others of the batch
+// do not suffer.
+func TestRecursiveLoops(t *testing.T) {
+	for name, c := range map[string]struct {
+		allowed, dead bool
+		header        string
+		want          bool // that the function is invoked with it
+	}{
+		"a sixteenth time":                   {header: traced("stack-test", 15), dead: true, want: true},
+		"a seventeenth time":                 {header: traced("stack-test", 16), dead: true},
+		"many more":                          {header: traced("stack-test", 40), dead: true},
+		"without dead letters":               {header: traced("stack-test", 16)},
+		"another function's":                 {header: traced("stack-other", 40), dead: true, want: true},
+		"allowed":                            {header: traced("stack-test", 40), allowed: true, dead: true, want: true},
+		"no header that means anything here": {header: "Root=1-a-b;Lineage=what:is|this", dead: true, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log struct {
+				sync.Mutex
+				lines []string
+			}
+			deadURL := ""
+			if c.dead {
+				out, err := emulatortest.SQS().
+					CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(uuid.NewString())})
+				require.NoError(t, err)
+				deadURL = aws.ToString(out.QueueUrl)
+			}
+			f, m, url := start(t, func(config *eventsource.Config) {
+				config.RecursionAllowed, config.DeadLetterURL = c.allowed, deadURL
+				config.Log = func(line string) {
+					log.Lock()
+					defer log.Unlock()
+					log.lines = append(log.lines, line)
+				}
+			}, nil)
+			m.Pause() // so that both are one batch
+			sendTraced(t, url, c.header, "looping")
+			send(t, url, 0, "other")
+			m.Resume()
+			inv := f.next(t)
+			var bodies []string
+			for _, r := range inv.Records {
+				bodies = append(bodies, r.Body)
+			}
+			inv.answer <- answer{}
+			emptied(t, url)
+			log.Lock()
+			defer log.Unlock()
+			if c.want {
+				assert.ElementsMatch(t, []string{"looping", "other"}, bodies)
+				assert.Empty(t, log.lines)
+				if c.dead {
+					assert.Zero(t, left(t, deadURL))
+				}
+				return
+			}
+			assert.Equal(t, []string{"other"}, bodies)
+			require.Len(t, log.lines, 1)
+			assert.Contains(t, log.lines[0], "test | queue: recursive loop: a message is ")
+			if !c.dead {
+				assert.Contains(t, log.lines[0], "dropped")
+				return
+			}
+			assert.Contains(t, log.lines[0], "moved to the dead-letter queue")
+			out, err := emulatortest.SQS().ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
+				QueueUrl: aws.String(deadURL), MessageAttributeNames: []string{"All"},
+				MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
+			})
+			require.NoError(t, err)
+			require.Len(t, out.Messages, 1)
+			assert.Equal(t, "looping", aws.ToString(out.Messages[0].Body))
+			assert.Equal(t, "x", aws.ToString(out.Messages[0].MessageAttributes["kind"].StringValue))
+			assert.Equal(t, c.header, out.Messages[0].Attributes["AWSTraceHeader"])
+			assert.Equal(t, "group", out.Messages[0].Attributes["MessageGroupId"])
+		})
+	}
+}
+
+// The function's own header goes on from that of its messages.
+func TestTheTraceGoesOn(t *testing.T) {
+	f, _, url := start(t, nil, nil)
+	header := traced("stack-test", 3)
+	sendTraced(t, url, header, "a")
+	inv := f.next(t)
+	assert.Equal(t, 3, inv.trace.Invocations("stack-test"))
+	assert.Equal(t, header[:len("Root=1-00000000-000000000000000000000000")], inv.trace.String()[:40])
+	inv.answer <- answer{}
 }
 
 // What is due at the same moment is handed over at the same moment, or nearly so: a push has two seconds from then on.

@@ -14,21 +14,32 @@ import (
 	"time"
 
 	"carillon/local/process"
+	"carillon/local/trace"
 )
 
 // DefaultMaxProcesses is how many processes a function has at most unless its Config says otherwise.
 const DefaultMaxProcesses = 16
+
+// OutOfMemory is the Type of the FunctionError of an invocation whose process was killed because it had more memory
+// than the function's MemorySize. Only Linux tells how much a process has; elsewhere none is killed for that.
+//
+// https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+const OutOfMemory = "Runtime.OutOfMemory"
 
 // Lambda's own limits.
 const (
 	// MaxRequest and MaxResponse are the payloads' sizes in bytes.
 	MaxRequest  = 6 << 20
 	MaxResponse = 6<<20 + 100
+	// memoryCheck is how often a busy process is looked at. What counts is the most that it ever had, so a peak between
+	// two looks is seen by the next one.
+	memoryCheck = 25 * time.Millisecond
 	// initTimeout is how long a process may take until it first polls.
 	initTimeout = 10 * time.Second
 )
 
-// What can go wrong with an invocation. A function that answers with an error of its own gives a FunctionError.
+// What can go wrong with an invocation. A function that answers with an error of its own gives a FunctionError; so does
+// one that is killed for its memory.
 var (
 	// ErrThrottled says that every process the function may have stayed busy.
 	ErrThrottled = errors.New("rate exceeded: every process of the function is busy")
@@ -46,7 +57,7 @@ var (
 	ErrClosed = errors.New("the function is closed")
 )
 
-// FunctionError is an error that the function itself answered.
+// FunctionError is an error that the function itself answered, or that Lambda answers as if it had: see OutOfMemory.
 type FunctionError struct {
 	Type    string `json:"errorType"`
 	Message string `json:"errorMessage"`
@@ -62,7 +73,9 @@ type Config struct {
 	// Bootstrap is the path of the executable.
 	Bootstrap string
 	Timeout   time.Duration
-	MemoryMB  int
+	// MemoryMB is the MemorySize. A process that has more resident memory during an invocation is killed, on Linux; 0
+	// for no limit.
+	MemoryMB int
 	// LogFormat is Text or JSON, LogLevel may be empty.
 	LogFormat, LogLevel string
 	Region, AccountID   string
@@ -116,9 +129,10 @@ func (f *Function) Label() string { return f.config.Label }
 // Timeout is the longest an invocation may take.
 func (f *Function) Timeout() time.Duration { return f.config.Timeout }
 
-// Invoke hands the payload to a process and returns its answer. When ctx ends first the invocation goes on, as it does
-// on AWS when a caller hangs up. It returns ErrTooLarge, ErrThrottled, ErrInit, ErrTimeout, ErrCrashed,
-// ErrResponseTooLarge, ErrClosed, a FunctionError, or ctx's error.
+// Invoke hands the payload to a process and returns its answer. The process gets the tracing header that ctx has
+// (trace.With), with this invocation counted in its Lineage. When ctx ends first the invocation goes on, as it does on
+// AWS when a caller hangs up. It returns ErrTooLarge, ErrThrottled, ErrInit, ErrTimeout, ErrCrashed,
+// ErrResponseTooLarge, ErrClosed, a FunctionError (OutOfMemory among them), or ctx's error.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if len(payload) > MaxRequest {
 		return nil, ErrTooLarge
@@ -135,7 +149,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	f.running.Add(1)
 	f.mu.Unlock()
 
-	inv := newInvocation(payload)
+	inv := newInvocation(payload, trace.From(ctx).Invoked(f.config.Name))
 	go func() {
 		defer f.running.Done()
 		f.serve(inv)

@@ -1,8 +1,6 @@
 package lambda
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/local/process"
+	"carillon/local/trace"
 )
 
 // runtimePath precedes every path of the Runtime API.
@@ -24,6 +23,7 @@ const runtimePath = "/2018-06-01/runtime/"
 type invocation struct {
 	id      string
 	payload []byte
+	trace   trace.Header
 	// answered takes what the process says about it, once.
 	answered chan answer
 	// done is closed after response and err are set.
@@ -37,10 +37,11 @@ type answer struct {
 	err      error
 }
 
-func newInvocation(payload []byte) *invocation {
+func newInvocation(payload []byte, header trace.Header) *invocation {
 	return &invocation{
 		id:       uuid.NewString(),
 		payload:  payload,
+		trace:    header,
 		answered: make(chan answer, 1),
 		done:     make(chan struct{}),
 	}
@@ -132,7 +133,7 @@ func (i *instance) waitForPoll() (time.Duration, error) {
 	}
 }
 
-// serve lets the process answer; after an error other than the function's own it is dead.
+// serve lets the process answer; after an error other than the function's own, or one of memory, it is dead.
 func (i *instance) serve(inv *invocation) ([]byte, error) {
 	timeout := i.function.config.Timeout
 	timer := time.NewTimer(timeout)
@@ -145,12 +146,21 @@ func (i *instance) serve(inv *invocation) ([]byte, error) {
 		i.current = nil
 		i.mu.Unlock()
 	}()
+	memory := time.NewTicker(memoryCheck)
+	defer memory.Stop()
 	work := i.work
 	for {
 		select {
 		case work <- inv:
 			work = nil
+		case <-memory.C:
+			if err := i.killLarge(); err != nil {
+				return nil, err
+			}
 		case a := <-inv.answered:
+			if err := i.killLarge(); err != nil {
+				return nil, err
+			}
 			return a.response, a.err
 		case <-i.process.Done():
 			select { // it may have answered with its last breath
@@ -164,6 +174,18 @@ func (i *instance) serve(inv *invocation) ([]byte, error) {
 			return nil, fmt.Errorf("%w after %.2f seconds", ErrTimeout, timeout.Seconds())
 		}
 	}
+}
+
+// killLarge kills the process if it has had more memory than the function may have.
+func (i *instance) killLarge() error {
+	limit := int64(i.function.config.MemoryMB) << 20
+	peak := i.process.PeakMemory()
+	if limit == 0 || peak <= limit {
+		return nil
+	}
+	i.kill()
+	i.function.logf("the process had %.1f MB of memory: MemorySize is %d", float64(peak)/(1<<20), limit>>20)
+	return &FunctionError{Type: OutOfMemory, Message: "Runtime exited with error: " + i.process.Exit()}
 }
 
 // next hands out work, and keeps the poll open until there is some.
@@ -192,10 +214,7 @@ func (i *instance) next(w http.ResponseWriter, r *http.Request) {
 		"Lambda-Runtime-Invoked-Function-Arn",
 		fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", config.Region, config.AccountID, config.Name),
 	)
-	h.Set(
-		"Lambda-Runtime-Trace-Id",
-		fmt.Sprintf("Root=1-%08x-%s;Parent=%s;Sampled=0", time.Now().Unix(), randomHex(12), randomHex(8)),
-	)
+	h.Set("Lambda-Runtime-Trace-Id", inv.trace.String())
 	_, _ = w.Write(inv.payload) // a process that is gone is noticed by serve
 }
 
@@ -270,10 +289,4 @@ func refuse(w http.ResponseWriter, status int, kind string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = fmt.Fprintf(w, `{"errorMessage":"refused","errorType":%q}`, kind)
-}
-
-func randomHex(n int) string {
-	raw := make([]byte, n)
-	_, _ = rand.Read(raw)
-	return hex.EncodeToString(raw)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -139,7 +140,7 @@ func TestInvocationHasLambdasContext(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(invoke(t, f, `{"do":"context"}`)), &got))
 	assert.NoError(t, uuid.Validate(got.RequestID))
 	assert.Equal(t, "arn:aws:lambda:eu-west-1:000000000000:function:stack-test", got.ARN)
-	assert.Regexp(t, `^Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0$`, got.Trace)
+	assert.Regexp(t, `^Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0;Lineage=[0-9a-f]{8}:1$`, got.Trace)
 	assert.Positive(t, got.LeftMs)
 	assert.LessOrEqual(t, got.LeftMs, int64(20_000))
 }
@@ -200,6 +201,31 @@ func TestFailures(t *testing.T) {
 			assert.Contains(t, l.text(), c.logged)
 			f.SetEnvironment(map[string]string{"REFUSE_TO_START": ""})
 			assert.NotEmpty(t, invoke(t, f, `{}`), "the next request gets a new process")
+		})
+	}
+}
+
+func TestMemorySizeIsALimit(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells how much memory a process has")
+	}
+	for name, payload := range map[string]string{
+		"while it works":         `{"do":"memory","n":96}`,
+		"just before it answers": `{"do":"peak","n":96}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, l := start(t, func(c *lambda.Config) { c.MemoryMB = 64 })
+			before := invoke(t, f, `{}`)
+			assert.Equal(t, "20971520", invoke(t, f, `{"do":"peak","n":20}`), "it may have what is its own")
+			_, err := f.Invoke(t.Context(), []byte(payload))
+			var own *lambda.FunctionError
+			require.ErrorAs(t, err, &own)
+			assert.Equal(t, lambda.FunctionError{
+				Type: lambda.OutOfMemory, Message: "Runtime exited with error: signal: killed",
+			}, *own)
+			assert.Contains(t, l.text(), "Runtime.OutOfMemory: Runtime exited with error: signal: killed")
+			assert.Empty(t, f.Processes())
+			assert.NotEqual(t, before, invoke(t, f, `{}`), "the next request gets a new process")
 		})
 	}
 }

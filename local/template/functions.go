@@ -20,6 +20,9 @@ type Function struct {
 	Routes      []Route
 	Mappings    []Mapping
 	Schedules   []Schedule
+	// RecursionAllowed says that the template has RecursiveLoop: Allow: Lambda does not end loops of the function with
+	// itself.
+	RecursionAllowed bool
 }
 
 // FunctionIDs returns the logical ids of the functions; unlike Functions it needs nothing created.
@@ -70,7 +73,7 @@ func (t *Template) Functions() ([]Function, error) {
 }
 
 func (t *Template) function(resource resource, globals map[string]*yaml.Node) (Function, error) {
-	names := []string{"FunctionName", "Timeout", "MemorySize", "Environment", "Events"}
+	names := []string{"FunctionName", "Timeout", "MemorySize", "Environment", "Events", "RecursiveLoop"}
 	r := t.read(resource.node, resource.properties, names...)
 	shared := t.read(resource.node, globals, names...)
 	if r.err == nil {
@@ -86,6 +89,13 @@ func (t *Template) function(resource resource, globals map[string]*yaml.Node) (F
 		Timeout:     time.Duration(r.integer("Timeout", merged["Timeout"], 3)) * time.Second,
 		MemoryMB:    r.integer("MemorySize", merged["MemorySize"], 128),
 		Environment: map[string]string{},
+	}
+	switch loop := r.text("RecursiveLoop", merged["RecursiveLoop"], "Terminate"); loop {
+	case "Allow":
+		function.RecursionAllowed = true
+	case "Terminate":
+	default:
+		r.fail("%s: RecursiveLoop %s is neither Allow nor Terminate", resource.id, loop)
 	}
 	logging, err := t.logging(resource, globals)
 	if err != nil {

@@ -26,11 +26,11 @@ const (
 // permissions, logs and alarms do not exist on one machine.
 var knownTypes = map[string][]string{
 	typeFunction: {
-		"FunctionName", "Timeout", "MemorySize", "Environment", "Events", "LoggingConfig",
+		"FunctionName", "Timeout", "MemorySize", "Environment", "Events", "LoggingConfig", "RecursiveLoop",
 		// The build decides about these, or they are about permissions, deployment and billing.
 		"Description", "CodeUri", "Handler", "Runtime", "Architectures", "Role", "Policies", "PermissionsBoundary",
 		"Tracing", "Tags", "PropagateTags", "EphemeralStorage", "AutoPublishAlias", "DeploymentPreference",
-		"ReservedConcurrentExecutions", "ProvisionedConcurrencyConfig", "RuntimeManagementConfig", "RecursiveLoop",
+		"ReservedConcurrentExecutions", "ProvisionedConcurrencyConfig", "RuntimeManagementConfig",
 		// Retries of asynchronous invocations: a schedule's next run is soon enough here.
 		"EventInvokeConfig",
 	},

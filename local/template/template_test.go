@@ -199,6 +199,7 @@ Resources:
     Properties:
       FunctionName: one
       Timeout: 20
+      RecursiveLoop: Allow
       LoggingConfig: {LogGroup: somewhere}
       Environment: {Variables: {OWN: mine}}
       Events:
@@ -223,6 +224,7 @@ Resources:
 				{Method: "POST", Path: "/a/{id}", Timeout: 5 * time.Second},
 				{Method: "ANY", Path: "/b"},
 			},
+			RecursionAllowed: true,
 		},
 		{
 			LogicalID:   "TwoFunction",

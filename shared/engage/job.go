@@ -1,8 +1,9 @@
 package engage
 
 import (
-	"errors"
 	"time"
+
+	"carillon/shared/rounds"
 )
 
 // Job says that a chunk is to be sent: what the two queues of engage-deliver hold. It is a hint and no more: what is to
@@ -18,8 +19,8 @@ type Job struct {
 	// Failures is how often in a row it met a fault of AWS's or ours.
 	Failures int `json:"failures,omitzero"`
 	// Again says that the job is in the queue of what is sent again.
-	Again  bool `json:"again,omitzero"`
-	Rounds int  `json:"rounds,omitzero"`
+	Again  bool         `json:"again,omitzero"`
+	Rounds rounds.Count `json:"rounds,omitzero"`
 }
 
 // NewJob returns the job of a chunk that is to be sent at a time.
@@ -39,16 +40,10 @@ func (j Job) At(at time.Time) Job {
 	return j
 }
 
-// maxRounds bounds how often a job can follow another: Lambda's own guard against functions that call themselves without
-// end is off for engage-deliver, whose design that is.
-const maxRounds = 2000
-
-var errTooManyRounds = errors.New("engage: a job went round too often")
-
-// Next returns the job as it is sent on by who received it. It returns an error if that was done too often.
+// Next returns the job as it is sent on by who received it. It returns rounds.ErrTooMany if that was done too often:
+// engage-schedule sends the chunk anew.
 func (j Job) Next() (Job, error) {
-	if j.Rounds++; j.Rounds > maxRounds {
-		return Job{}, errTooManyRounds
-	}
-	return j, nil
+	var err error
+	j.Rounds, err = j.Rounds.Next()
+	return j, err
 }

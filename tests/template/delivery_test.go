@@ -109,6 +109,34 @@ func TestQueues(t *testing.T) {
 	}
 }
 
+// Lambda ends a function's loop with itself after 16 rounds. A wait of ours is such a loop; where there is none, a loop
+// is a mistake, and better ended.
+func TestOnlyWhatSendsToItsOwnQueueMayLoop(t *testing.T) {
+	template := document.Load(t)
+	roles := template.OfType(t, "AWS::IAM::Role")
+	loops := 0
+	for name, function := range template.Functions(t) {
+		var sends []string
+		for _, policy := range document.At(t, roles[document.Stem(name)+"Role"], "Properties", "Policies").([]any) {
+			for _, statement := range document.At(t, policy, "PolicyDocument", "Statement").([]any) {
+				if slices.Contains(document.Texts(document.At(t, statement, "Action")), "sqs:SendMessage") {
+					sends = append(sends, document.Texts(document.At(t, statement, "Resource"))...)
+				}
+			}
+		}
+		own := slices.ContainsFunc(document.Queues(t, function), func(queue string) bool {
+			return slices.Contains(sends, "!GetAtt "+queue+".Arn")
+		})
+		if !own {
+			assert.NotContains(t, function, "RecursiveLoop", name)
+			continue
+		}
+		loops++
+		assert.Equal(t, "Allow", function["RecursiveLoop"], name)
+	}
+	assert.Positive(t, loops, "some function waits by its queue")
+}
+
 func TestEventBus(t *testing.T) {
 	buses := document.Load(t).OfType(t, "AWS::Events::EventBus")
 	require.Len(t, buses, 1)

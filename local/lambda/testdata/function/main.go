@@ -2,11 +2,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -44,6 +46,16 @@ func handle(ctx context.Context, r request) (any, error) {
 	case "hang":
 		fmt.Println("hanging")
 		select {}
+	case "memory", "peak":
+		held := bytes.Repeat([]byte{1}, r.N<<20)
+		if r.Do == "peak" { // and frees it before it answers
+			return len(held), nil
+		}
+		fmt.Println("holding")
+		for {
+			time.Sleep(time.Hour)
+			runtime.KeepAlive(held)
+		}
 	case "large":
 		return strings.Repeat("x", r.N), nil
 	}
