@@ -73,7 +73,7 @@ func TestTheAlarmsLines(t *testing.T) {
 		"no answer":     {time.Second, []answer{breaks, takes}, []values{first(1000, 1), later(0)}},
 		"again":         {0, []answer{tells, takes}, []values{first(0, 3), later(0)}},
 		"again, failed": {0, []answer{tells, fails, takes}, []values{first(0, 3), later(1), later(0)}},
-		"odd":           {0, []answer{odd, takes}, []values{first(0, 2 + 1 + 1), later(0)}},
+		"odd":           {0, []answer{odd, takes}, []values{first(0, 2+1+1), later(0)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
