@@ -73,3 +73,14 @@ func IsE164(number string) bool {
 	}
 	return true
 }
+
+// BodySize is about how many bytes a destination takes in the body of a POST, but for what has to be escaped: what a
+// chunk is bounded by.
+func BodySize(d Destination) int {
+	const brackets, variable = len(`{"bNumber":"","personalization":{},"customTrackingId":null},`), len(`"":"",`)
+	size := brackets + len(d.BNumber) + len(d.CustomTrackingID)
+	for _, v := range d.Personalization {
+		size += variable + len(v.Name) + len(v.Text)
+	}
+	return size
+}

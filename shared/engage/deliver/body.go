@@ -1,7 +1,8 @@
 package deliver
 
 import (
-	"bytes"
+	"errors"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -13,68 +14,77 @@ import (
 func encodeBody(
 	requestID string, chunk int, presentation *engage.Presentation, destinations []engage.Destination,
 ) ([]byte, error) {
-	var b bytes.Buffer
-	e := jsontext.NewEncoder(&b)
-	w := tokenWriter{encoder: e}
-	w.tokens(jsontext.BeginObject,
-		jsontext.String("type"), jsontext.String("push"),
-		jsontext.String("requestId"), jsontext.String(requestID),
-		jsontext.String("chunk"), jsontext.Int(int64(chunk)),
-		jsontext.String("program"), jsontext.BeginObject,
-		jsontext.String("uuid"), jsontext.String(presentation.Program.UUID),
-		jsontext.String("name"), jsontext.String(presentation.Program.Name),
-		jsontext.String("content"))
-	w.value(presentation.Program.Content)
-	w.tokens(jsontext.EndObject, jsontext.String("aNumbers"), jsontext.BeginArray)
-	for _, number := range presentation.ANumbers {
-		w.tokens(jsontext.String(number))
-	}
-	w.tokens(jsontext.EndArray,
-		jsontext.String("ttlSeconds"), jsontext.Int(int64(presentation.TTLSeconds)),
-		jsontext.String("keepAfterCall"), jsontext.Bool(presentation.KeepAfterCall),
-		jsontext.String("notBefore"), jsontext.String(engage.WireTime(presentation.NotBefore)),
-		jsontext.String("deliverBefore"), jsontext.String(engage.WireTime(presentation.DeliverBefore())),
-		jsontext.String("destinations"), jsontext.BeginArray)
+	size := 0
 	for _, d := range destinations {
-		w.tokens(jsontext.BeginObject,
-			jsontext.String("bNumber"), jsontext.String(d.BNumber),
-			jsontext.String("personalization"), jsontext.BeginObject)
-		for _, v := range d.Personalization {
-			w.tokens(jsontext.String(v.Name), jsontext.String(v.Text))
+		size += engage.BodySize(d)
+	}
+	content := presentation.Program.Content.Clone()
+	if len(content) == 0 {
+		content = jsontext.Value("{}")
+	}
+	b := appender{errs: []error{content.Compact()}}
+	b.text = make([]byte, 0, size+len(content)+bodyHead)
+	b.raw(`{"type":"push","requestId":`).quoted(requestID)
+	b.raw(`,"chunk":`).number(chunk)
+	b.raw(`,"program":{"uuid":`).quoted(presentation.Program.UUID)
+	b.raw(`,"name":`).quoted(presentation.Program.Name)
+	b.raw(`,"content":`).raw(string(content)).raw(`},"aNumbers":[`)
+	for i, number := range presentation.ANumbers {
+		b.comma(i).quoted(number)
+	}
+	b.raw(`],"ttlSeconds":`).number(presentation.TTLSeconds)
+	b.raw(`,"keepAfterCall":`).raw(strconv.FormatBool(presentation.KeepAfterCall))
+	b.raw(`,"notBefore":`).quoted(engage.WireTime(presentation.NotBefore))
+	b.raw(`,"deliverBefore":`).quoted(engage.WireTime(presentation.DeliverBefore()))
+	b.raw(`,"destinations":[`)
+	for i, d := range destinations {
+		b.comma(i).raw(`{"bNumber":`).quoted(d.BNumber).raw(`,"personalization":{`)
+		for j, v := range d.Personalization {
+			b.comma(j).quoted(v.Name).raw(`:`).quoted(v.Text)
 		}
-		w.tokens(jsontext.EndObject, jsontext.String("customTrackingId"))
+		b.raw(`},"customTrackingId":`)
 		if d.CustomTrackingID == "" {
-			w.tokens(jsontext.Null, jsontext.EndObject)
+			b.raw(`null}`)
 		} else {
-			w.tokens(jsontext.String(d.CustomTrackingID), jsontext.EndObject)
+			b.quoted(d.CustomTrackingID).raw(`}`)
 		}
 	}
-	w.tokens(jsontext.EndArray, jsontext.EndObject)
-	if w.err != nil {
-		return nil, fault.Wrap(fault.Internal, w.err)
+	b.raw(`]}`)
+	if err := errors.Join(b.errs...); err != nil {
+		return nil, fault.Wrap(fault.Internal, err)
 	}
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
+	return b.text, nil
 }
 
-// tokenWriter keeps the first error.
-type tokenWriter struct {
-	encoder *jsontext.Encoder
-	err     error
+// bodyHead is room for what all destinations have in common, but for the content: 400 aNumbers and some.
+const bodyHead = 9_000
+
+// appender writes JSON and collects errors.
+type appender struct {
+	text []byte
+	errs []error
 }
 
-func (w *tokenWriter) tokens(tokens ...jsontext.Token) {
-	for _, token := range tokens {
-		if w.err == nil {
-			w.err = w.encoder.WriteToken(token)
-		}
-	}
+func (a *appender) raw(text string) *appender {
+	a.text = append(a.text, text...)
+	return a
 }
 
-func (w *tokenWriter) value(value jsontext.Value) {
-	if len(value) == 0 {
-		value = jsontext.Value("{}")
+func (a *appender) quoted(text string) *appender {
+	quoted, err := jsontext.AppendQuote(a.text, text)
+	if err != nil {
+		a.errs = append(a.errs, err)
 	}
-	if w.err == nil {
-		w.err = w.encoder.WriteValue(value)
+	a.text = quoted
+	return a
+}
+
+func (a *appender) number(n int) { a.text = strconv.AppendInt(a.text, int64(n), 10) }
+
+// comma separates an element or member from the one before.
+func (a *appender) comma(i int) *appender {
+	if i > 0 {
+		a.text = append(a.text, ',')
 	}
+	return a
 }

@@ -5,11 +5,12 @@ package results
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"carillon/shared/engage"
@@ -31,53 +32,136 @@ func Trim(body []byte) []byte {
 	return bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\ufeff")))
 }
 
-// item is what decides of an element of results. What of it is of another type than it should be is odd, and costs
-// nothing else.
-type item struct {
-	BNumber jsontext.Value `json:"bNumber"`
-	Status  jsontext.Value `json:"status"`
-	Reason  jsontext.Value `json:"reason"`
-}
-
-// Decode reads a body that was answered at a time. Members may come twice, and in bad UTF-8: what can be read is taken.
-// It returns ErrBody.
+// Decode reads a body that was answered at a time. Members may come twice, and in bad UTF-8: what can be read is taken,
+// and of results that come twice the last. It returns ErrBody.
 func Decode(body []byte, at time.Time) (Set, error) {
-	lenient := []json.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
-	var answer struct {
-		Results jsontext.Value `json:"results"`
+	d := decoder{
+		Decoder: jsontext.NewDecoder(
+			bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)),
+		at: at,
 	}
-	if json.Unmarshal(body, &answer, lenient...) != nil {
-		return Set{}, ErrBody
-	}
-	var items []jsontext.Value
-	if answer.Results.Kind() != '[' || json.Unmarshal(answer.Results, &items, lenient...) != nil {
-		return Set{}, ErrBody
-	}
-	set := Set{byNumber: make(map[string]engage.Result, len(items))}
-	for _, raw := range items {
-		var i item
-		if raw.Kind() != '{' || json.Unmarshal(raw, &i, lenient...) != nil || !set.add(i, at) {
-			set.Odd++
+	var set Set
+	found := false
+	err := d.members(func(name string) error {
+		if name != "results" {
+			return d.SkipValue()
 		}
+		set, found = Set{byNumber: make(map[string]engage.Result, usualItems)}, true
+		return d.results(&set)
+	})
+	if _, end := d.ReadToken(); err != nil || !found || !errors.Is(end, io.EOF) {
+		return Set{}, ErrBody
 	}
 	return set, nil
 }
 
-// add takes an item's result, unless there is a better one of the same number. It reports whether the item says one.
-func (s Set) add(i item, at time.Time) bool {
-	number := Digits(text(i.BNumber))
-	if number == "" {
-		return false
+// usualItems is how many destinations a POST has as a rule.
+const usualItems = 500
+
+// decoder reads token by token: there is an item for each destination of a push.
+type decoder struct {
+	*jsontext.Decoder
+
+	at time.Time
+}
+
+// members reads an object, and calls read for each of its members to read the value.
+func (d *decoder) members(read func(name string) error) error {
+	if d.PeekKind() != '{' {
+		return ErrBody
 	}
-	result := engage.Result{Reason: sanitize.Text(text(i.Reason), sanitize.MaxReason)}
-	switch text(i.Status) {
-	case "delivered":
-		result.State, result.DeliveredAt = engage.StateDelivered, at
-	case "rejected":
-		result.State = engage.StateRejected
-	case "retry":
-		result.State = engage.StatePending
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for d.PeekKind() != '}' {
+		name, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if err := read(memberName(name)); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// memberName returns the name of a member, without memory for those that are known.
+func memberName(quoted jsontext.Value) string {
+	switch string(quoted) {
+	case `"results"`:
+		return "results"
+	case `"bNumber"`:
+		return "bNumber"
+	case `"status"`:
+		return "status"
+	case `"reason"`:
+		return "reason"
 	default:
+		return text(quoted)
+	}
+}
+
+func (d *decoder) results(set *Set) error {
+	if d.PeekKind() != '[' {
+		return ErrBody
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for d.PeekKind() != ']' {
+		said := false
+		if d.PeekKind() != '{' {
+			if err := d.SkipValue(); err != nil {
+				return err
+			}
+		} else {
+			number, result, err := d.item()
+			if err != nil {
+				return err
+			}
+			said = set.add(number, result)
+		}
+		if !said {
+			set.Odd++
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// item reads an element of results. What of it is of another type than it should be is odd, and costs nothing else:
+// number is empty for what is no number, and the result's state for what is no status.
+func (d *decoder) item() (number string, result engage.Result, err error) {
+	err = d.members(func(name string) error {
+		value, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		switch name {
+		case "bNumber":
+			number = Digits(text(value))
+		case "status":
+			result.State, result.DeliveredAt = "", time.Time{}
+			switch text(value) {
+			case "delivered":
+				result.State, result.DeliveredAt = engage.StateDelivered, d.at
+			case "rejected":
+				result.State = engage.StateRejected
+			case "retry":
+				result.State = engage.StatePending
+			}
+		case "reason":
+			result.Reason = sanitize.Text(text(value), sanitize.MaxReason)
+		}
+		return nil
+	})
+	return number, result, err
+}
+
+// add takes a result, unless there is a better one of the same number. It reports whether there is one to take.
+func (s Set) add(number string, result engage.Result) bool {
+	if number == "" || result.State == "" {
 		return false
 	}
 	if known, twice := s.byNumber[number]; !twice || rank(result) > rank(known) {
@@ -102,10 +186,10 @@ func rank(r engage.Result) int {
 func text(value jsontext.Value) string {
 	switch value.Kind() {
 	case '"':
-		unquoted, err := jsontext.AppendUnquote(nil, value)
-		if err != nil && len(unquoted) == 0 {
-			return ""
+		if inner := value[1 : len(value)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+			return string(inner)
 		}
+		unquoted, _ := jsontext.AppendUnquote(nil, value) // of bad UTF-8, what can be read
 		return string(unquoted)
 	case '0':
 		return string(value)
