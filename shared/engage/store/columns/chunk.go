@@ -24,6 +24,10 @@ const Format = 1
 const (
 	// chunkBytes is how large a compressed chunk may be; an item of DynamoDB holds 400 KB.
 	chunkBytes = 300_000
+	// bodyBytes is how large the destinations of a chunk may be in the body of a POST (engage.BodySize). engage-deliver
+	// sends ten chunks at the same time, each of which it holds as it was stored, decoded, and as a body, beside the
+	// gateway's answer: with half of its memory to spare (BenchmarkMemory of tests/delivery).
+	bodyBytes = 1 << 20
 	// compression is the deflate level: on realistic data 2 % larger than the best, for a third of its CPU time
 	// (BenchmarkEncodeChunks).
 	compression = 3
@@ -43,7 +47,10 @@ func EncodeChunks(destinations []engage.Destination) ([]Chunk, error) {
 	encoder := getEncoder()
 	defer encoders.Put(encoder)
 	var chunks []Chunk
-	for part := range slices.Chunk(destinations, ChunkSize) {
+	for len(destinations) > 0 {
+		n := fitting(destinations)
+		part := destinations[:n]
+		destinations = destinations[n:]
 		encoded, err := encoder.split(part)
 		if err != nil {
 			return nil, err
@@ -51,6 +58,17 @@ func EncodeChunks(destinations []engage.Destination) ([]Chunk, error) {
 		chunks = append(chunks, encoded...)
 	}
 	return chunks, nil
+}
+
+// fitting returns how many of the first destinations make a chunk: one at least.
+func fitting(destinations []engage.Destination) int {
+	size := 0
+	for i, d := range destinations {
+		if size += engage.BodySize(d); i == ChunkSize || i > 0 && size > bodyBytes {
+			return i
+		}
+	}
+	return len(destinations)
 }
 
 // encoders are kept from chunk to chunk: the deflater of each is more than a megabyte.

@@ -79,6 +79,40 @@ func TestChunksAreSplitWhereTextsAreLong(t *testing.T) {
 	assert.Equal(t, destinations, decodeAll(t, chunks))
 }
 
+// A chunk's destinations take no more than 1 MiB in the body of a POST, however well they compress; a destination by
+// itself is a chunk at least.
+func TestChunksAreBoundedByTheBodyThatTheyMake(t *testing.T) {
+	for name, test := range map[string]struct{ variables, characters int }{
+		"the most variables, the longest texts": {engage.MaxVariables, 256},
+		"the most variables, without a text":    {engage.MaxVariables, 0},
+		"one long text":                         {1, 256},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var destinations []engage.Destination
+			for i := range 700 {
+				d := engage.Destination{BNumber: fmt.Sprintf("+1%010d", i)}
+				for v := range test.variables {
+					text := strings.Repeat("鐘", test.characters)
+					d.Personalization = append(d.Personalization, engage.Variable{Name: fmt.Sprintf("V%03d", v), Text: text})
+				}
+				destinations = append(destinations, d)
+			}
+			chunks, err := columns.EncodeChunks(destinations)
+			require.NoError(t, err)
+			total := 0
+			for _, chunk := range chunks {
+				size := 0
+				for _, d := range destinations[total : total+chunk.Size] {
+					size += engage.BodySize(d)
+				}
+				total += chunk.Size
+				assert.LessOrEqual(t, size, 1<<20)
+			}
+			assert.Equal(t, len(destinations), total)
+		})
+	}
+}
+
 func FuzzDecodeChunk(f *testing.F) {
 	chunks, err := columns.EncodeChunks(engagetest.RealisticDestinations(20))
 	require.NoError(f, err)
