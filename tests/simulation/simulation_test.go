@@ -22,7 +22,7 @@ const usually = 100
 var (
 	seeds = flag.Int("seeds", number("SIMULATE_SEEDS", usually), "how many seeds are run")
 	first = flag.Uint64("seed", uint64(number("SIMULATE_SEED", 1)), "the first of them") //nolint:gosec // G115: not negative
-	trace = flag.Bool("trace", os.Getenv("SIMULATE_TRACE") != "", "print all that happens")
+	trace = flag.Bool("full", os.Getenv("SIMULATE_TRACE") != "", "print all that happens")
 )
 
 func number(variable string, otherwise int) int {
