@@ -103,7 +103,7 @@ func (w *world) push(log *clientLog) {
 			w.mu.Unlock()
 			return
 		}
-		if status < http.StatusInternalServerError {
+		if status != 0 && status < http.StatusInternalServerError {
 			log.problem(w, "the push was answered %d %s", status, answer)
 			return
 		}

@@ -159,12 +159,15 @@ func newScenario(seed uint64, start time.Time) *Scenario {
 		if tenant.Noisy {
 			tenant = s.Tenants[1]
 		}
-		s.order(d, tenant, start)
+		s.order(d, tenant, start.Add(d.between(0, 4*time.Minute)))
 	}
 	if s.Profile == NoisyNeighbour {
-		at := start.Add(d.between(0, 2*time.Minute))
-		for range d.upTo(60, 200) {
-			s.noise(d, at)
+		burst := start.Add(d.between(0, 2*time.Minute))
+		for range pick(d, d.upTo(50, 150), d.upTo(150, 700)) {
+			s.noise(d, burst)
+		}
+		for range d.upTo(5, 15) { // in the middle of it
+			s.order(d, s.Tenants[1], burst.Add(d.between(0, 20*time.Second)))
 		}
 	}
 	slices.SortStableFunc(s.Orders, func(a, b *Order) int { return a.SendAt.Compare(b.SendAt) })
@@ -205,8 +208,8 @@ func drawSpells(d dice, start time.Time) []spell {
 	return spells
 }
 
-func (s *Scenario) order(d dice, tenant *Tenant, start time.Time) {
-	o := &Order{Tenant: tenant, SendAt: start.Add(d.between(0, 4*time.Minute)), Size: d.upTo(1, 5)}
+func (s *Scenario) order(d dice, tenant *Tenant, at time.Time) {
+	o := &Order{Tenant: tenant, SendAt: at, Size: d.upTo(1, 5)}
 	if d.chance(0.03) {
 		o.Size = d.upTo(501, 1200)
 	}
@@ -229,7 +232,7 @@ func (s *Scenario) order(d dice, tenant *Tenant, start time.Time) {
 		o.Key = d.uuid()
 	}
 	if d.chance(0.25) {
-		at := d.between(0, o.destinedAt.Sub(o.SendAt)+time.Minute)
+		at := d.between(0, o.destinedAt.Sub(o.SendAt)+time.Minute) // after it was sent
 		switch d.IntN(3) {
 		case 0: // just before its time
 			at = max(0, o.destinedAt.Sub(o.SendAt)-d.between(200*time.Millisecond, 4*time.Second))
@@ -265,7 +268,7 @@ func drawAhead(d dice) time.Duration {
 func (s *Scenario) noise(d dice, at time.Time) {
 	o := &Order{
 		Tenant: s.Tenants[0], SendAt: at.Add(d.between(0, 5*time.Second)), Size: 1,
-		TTL: d.between(20*time.Second, 2*time.Minute).Truncate(time.Second),
+		TTL: d.between(20*time.Second, 90*time.Second).Truncate(time.Second),
 	}
 	o.destinedAt = o.SendAt
 	s.Orders = append(s.Orders, o)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
@@ -76,6 +77,18 @@ func TestSeeds(t *testing.T) {
 	all.Wait()
 	t.Logf("%d seeds, %d failed: %d pushes and %d POSTs in %v",
 		done.Load(), failed.Load(), pushes.Load(), posts.Load(), time.Since(started).Round(time.Millisecond))
+}
+
+// The same seed gives the same run: the same POSTs at the same times, and the same final states.
+func TestASeedGivesTheSameRun(t *testing.T) {
+	model := emulatortest.Deploy(t)
+	bridge := simulation.NewBridge(emulatortest.DynamoDBEndpoint())
+	defer bridge.Close()
+	for i := range 12 {
+		seed := *first + uint64(i) //nolint:gosec // G115: not negative
+		once, again := run(t, model, bridge, seed, false), run(t, model, bridge, seed, false)
+		assert.Equal(t, once.Trace, again.Trace, "seed %d, %s", seed, once.Profile)
+	}
 }
 
 func run(t *testing.T, model string, bridge *simulation.Bridge, seed uint64, trace bool) *simulation.Report {
