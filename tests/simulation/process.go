@@ -87,7 +87,8 @@ type process struct {
 // errKilled is the result of an invocation whose process died.
 var errKilled = errors.New("the process died")
 
-// take returns the process of a function that was used last and is idle, or a new one.
+// take returns the process of a function that was used last and is idle, or a new one. Who takes several at the same
+// time does so in one goroutine, so that the seed says which is for what.
 func (w *world) take(k kind) (p *process, isNew bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,6 +105,13 @@ func (w *world) take(k kind) (p *process, isNew bool) {
 // by the function's time-out.
 func (w *world) invoke(k kind, lambdaID string, serving []string, serve func(ctx context.Context, p *process)) error {
 	p, isNew := w.take(k)
+	return w.invokeProcess(p, isNew, lambdaID, serving, serve)
+}
+
+// invokeProcess is invoke with a process that was taken.
+func (w *world) invokeProcess(
+	p *process, isNew bool, lambdaID string, serving []string, serve func(ctx context.Context, p *process),
+) error {
 	if isNew {
 		start := w.dice("cold start", p.id).between(50*time.Millisecond, w.scenario.faults.coldStart)
 		if err := sleep(w.ctx, start); err != nil {
@@ -113,7 +121,7 @@ func (w *world) invoke(k kind, lambdaID string, serving []string, serve func(ctx
 	p.mu.Lock()
 	p.serving = serving
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(p.ctx, timeouts[k])
+	ctx, cancel := context.WithTimeout(p.ctx, timeouts[p.kind])
 	defer cancel()
 	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: lambdaID})
 	done := make(chan struct{})
@@ -137,7 +145,7 @@ func (w *world) invoke(k kind, lambdaID string, serving []string, serve func(ctx
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.pools[k] = append(w.pools[k], p)
+	w.pools[p.kind] = append(w.pools[p.kind], p)
 	return nil
 }
 

@@ -99,7 +99,8 @@ func (q *queue) dispatch() time.Time {
 		if q.busy < q.slots {
 			if batch := q.receive(now); len(batch) > 0 {
 				q.busy++
-				q.world.start(func() { q.serve(batch) })
+				p, isNew := q.world.take(q.kind)
+				q.world.start(func() { q.serve(p, isNew, batch) })
 			}
 			continue
 		}
@@ -161,7 +162,7 @@ func (q *queue) remove(m *message) {
 }
 
 // serve has the function serve a batch, and deletes what it is done with.
-func (q *queue) serve(batch []*message) {
+func (q *queue) serve(p *process, isNew bool, batch []*message) {
 	event := events.SQSEvent{}
 	var serving []string
 	for _, m := range batch {
@@ -174,7 +175,7 @@ func (q *queue) serve(batch []*message) {
 	}
 	first := batch[0].id
 	var response events.SQSEventResponse
-	err := q.world.invoke(q.kind, q.world.dice("invocation", first).uuid(), serving,
+	err := q.world.invokeProcess(p, isNew, q.world.dice("invocation", first).uuid(), serving,
 		func(ctx context.Context, p *process) {
 			for _, m := range batch {
 				q.world.say(m.requestID, "%s receives %s of %s (%d of %d, receive %d)",
