@@ -28,7 +28,6 @@ type Report struct {
 	Profile    Profile
 	Pushes     int           // accepted ones
 	Posts      int           // that the gateway saw
-	Calls      int64         // of DynamoDB, outside
 	Lasted     time.Duration // of the run's own time
 	Dead       int           // dead letters
 	Violations []Violation
@@ -200,34 +199,52 @@ func (w *world) outcome(e *ending) []string {
 	return lines
 }
 
-// Print writes the report: violations, each with what happened to its push, or the whole trace.
-func (r *Report) Print(out io.Writer, whole bool) {
+// Detail is how much Print writes.
+type Detail int
+
+// The details of Print.
+const (
+	Violations Detail = iota // a line each
+	Explained                // and what happened to the push
+	Everything               // all that happened to all pushes
+)
+
+// explains is how many lines of a push's trace Explained prints.
+const explains = 60
+
+// Print writes the report.
+func (r *Report) Print(out io.Writer, detail Detail) {
 	w := r.world
 	_, _ = fmt.Fprintf(out, "seed %d: %s\n  %d pushes, %d POSTs, %d dead letters, %v; %d violations\n",
 		r.Seed, r.Scenario, r.Pushes, r.Posts, r.Dead, r.Lasted.Round(time.Second), len(r.Violations))
 	slices.SortStableFunc(w.events, func(a, b event) int { return a.at.Compare(b.at) })
-	if whole {
+	if detail == Everything {
 		for _, e := range w.events {
 			_, _ = fmt.Fprintf(out, "  %s %s %s\n", clockTime(e.at), orderName(e.order), e.text)
 		}
 	}
+	told := map[int]bool{}
 	for _, v := range r.Violations {
 		_, _ = fmt.Fprintf(out, "%s\n", v)
-		if v.order < 0 || whole {
+		if v.order < 0 || detail != Explained || told[v.order] {
 			continue
 		}
-		const most = 60
-		lines := 0
-		for _, e := range w.events {
-			if e.order != v.order {
-				continue
-			}
-			if lines++; lines > most {
-				_, _ = fmt.Fprintln(out, "      …")
-				break
-			}
-			_, _ = fmt.Fprintf(out, "      %s %s\n", clockTime(e.at), e.text)
+		told[v.order] = true
+		r.explain(out, v.order)
+	}
+}
+
+func (r *Report) explain(out io.Writer, order int) {
+	lines := 0
+	for _, e := range r.world.events {
+		if e.order != order {
+			continue
 		}
+		if lines++; lines > explains {
+			_, _ = fmt.Fprintln(out, "      …")
+			return
+		}
+		_, _ = fmt.Fprintf(out, "      %s %s\n", clockTime(e.at), e.text)
 	}
 }
 

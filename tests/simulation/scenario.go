@@ -130,7 +130,16 @@ type Scenario struct {
 func newScenario(seed uint64, start time.Time) *Scenario {
 	d := throw(seed, "scenario")
 	s := &Scenario{Seed: seed}
-	s.Profile = pick(d, NoisyNeighbour, GatewayTrouble, PlatformTrouble, AllTrouble)
+	switch n := d.IntN(20); { // a noisy neighbour costs as much as ten others
+	case n < 3:
+		s.Profile = NoisyNeighbour
+	case n < 9:
+		s.Profile = GatewayTrouble
+	case n < 14:
+		s.Profile = PlatformTrouble
+	default:
+		s.Profile = AllTrouble
+	}
 	if s.Profile == PlatformTrouble || s.Profile == AllTrouble {
 		s.faults = drawFaults(d, start, s.Profile)
 	}
@@ -163,7 +172,8 @@ func newScenario(seed uint64, start time.Time) *Scenario {
 	}
 	if s.Profile == NoisyNeighbour {
 		burst := start.Add(d.between(0, 2*time.Minute))
-		for range pick(d, d.upTo(50, 150), d.upTo(150, 700)) {
+		most := pick(d, 100, 100, 100, 700)
+		for range d.upTo(most/4, most) {
 			s.noise(d, burst)
 		}
 		for range d.upTo(5, 15) { // in the middle of it

@@ -3,10 +3,11 @@ package simulation_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,12 +19,12 @@ import (
 )
 
 // usually is how many seeds a run of all tests takes.
-const usually = 100
+const usually = 150
 
 var (
 	seeds = flag.Int("seeds", number("SIMULATE_SEEDS", usually), "how many seeds are run")
 	first = flag.Uint64("seed", uint64(number("SIMULATE_SEED", 1)), "the first of them") //nolint:gosec // G115: not negative
-	trace = flag.Bool("full", os.Getenv("SIMULATE_TRACE") != "", "print all that happens")
+	full  = flag.Bool("full", false, "print all that happens")
 )
 
 func number(variable string, otherwise int) int {
@@ -36,37 +37,25 @@ func number(variable string, otherwise int) int {
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }
 
-// atOnce is how many seeds run at the same time: each keeps the emulator waiting about as long as itself.
-const atOnce = 2
+const (
+	// atOnce is how many seeds run at the same time: each keeps the emulator waiting about as long as itself.
+	atOnce = 2
+	// explained is of how many seeds that fail the traces are printed; of the others the violations alone.
+	explained = 5
+	progress  = 10 * time.Second
+)
 
 func TestSeeds(t *testing.T) {
 	model := emulatortest.Deploy(t)
-	var done, pushes, posts, failed atomic.Int64
-	started := time.Now()
+	total := &tally{t: t, began: time.Now(), said: time.Now(), by: map[string]int{}}
 	next := make(chan uint64)
-	var printing sync.Mutex
 	var all sync.WaitGroup
 	for range atOnce {
 		all.Go(func() {
 			bridge := simulation.NewBridge(emulatortest.DynamoDBEndpoint())
 			defer bridge.Close()
 			for seed := range next {
-				report := run(t, model, bridge, seed, *trace)
-				pushes.Add(int64(report.Pushes))
-				posts.Add(int64(report.Posts))
-				printing.Lock()
-				if len(report.Violations) > 0 || *trace {
-					report.Print(os.Stdout, *trace)
-				}
-				if len(report.Violations) > 0 {
-					failed.Add(1)
-					t.Errorf("seed %d fails; replay it by: make simulate SEED=%d SEEDS=1", seed, seed)
-				}
-				if n := done.Add(1); *seeds > usually && n%500 == 0 {
-					fmt.Printf("%d of %d seeds, %d failed, %d pushes, %v\n",
-						n, *seeds, failed.Load(), pushes.Load(), time.Since(started).Round(time.Second))
-				}
-				printing.Unlock()
+				total.add(run(t, model, bridge, seed, *full))
 			}
 		})
 	}
@@ -75,8 +64,54 @@ func TestSeeds(t *testing.T) {
 	}
 	close(next)
 	all.Wait()
-	t.Logf("%d seeds, %d failed: %d pushes and %d POSTs in %v",
-		done.Load(), failed.Load(), pushes.Load(), posts.Load(), time.Since(started).Round(time.Millisecond))
+	for _, invariant := range slices.Sorted(maps.Keys(total.by)) {
+		t.Logf("%d violations of %q", total.by[invariant], invariant)
+	}
+	t.Log(total)
+}
+
+// tally is what became of all seeds so far.
+type tally struct {
+	t     *testing.T
+	began time.Time
+
+	mu                           sync.Mutex
+	said                         time.Time
+	seeds, failed, pushes, posts int
+	by                           map[string]int // violations by invariant
+}
+
+func (s *tally) add(report *simulation.Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if report == nil {
+		return // the test says why
+	}
+	s.seeds, s.pushes, s.posts = s.seeds+1, s.pushes+report.Pushes, s.posts+report.Posts
+	for _, violation := range report.Violations {
+		s.by[violation.Invariant]++
+	}
+	if len(report.Violations) > 0 {
+		s.failed++
+		s.t.Errorf("seed %d fails; replay it by: make simulate SEED=%d SEEDS=1", report.Seed, report.Seed)
+	}
+	switch {
+	case *full:
+		report.Print(os.Stdout, simulation.Everything)
+	case len(report.Violations) > 0 && s.failed <= explained:
+		report.Print(os.Stdout, simulation.Explained)
+	case len(report.Violations) > 0:
+		report.Print(os.Stdout, simulation.Violations)
+	}
+	if *seeds > usually && time.Since(s.said) > progress {
+		s.said = time.Now()
+		fmt.Println(s)
+	}
+}
+
+func (s *tally) String() string {
+	return fmt.Sprintf("%d of %d seeds, %d failed: %d pushes and %d POSTs in %v",
+		s.seeds, *seeds, s.failed, s.pushes, s.posts, time.Since(s.began).Round(time.Millisecond))
 }
 
 // The same seed gives the same run: the same POSTs at the same times, and the same final states.
@@ -87,14 +122,19 @@ func TestASeedGivesTheSameRun(t *testing.T) {
 	for i := range 12 {
 		seed := *first + uint64(i) //nolint:gosec // G115: not negative
 		once, again := run(t, model, bridge, seed, false), run(t, model, bridge, seed, false)
+		require.NotNil(t, once)
+		require.NotNil(t, again)
 		assert.Equal(t, once.Trace, again.Trace, "seed %d, %s", seed, once.Profile)
 	}
 }
 
-func run(t *testing.T, model string, bridge *simulation.Bridge, seed uint64, trace bool) *simulation.Report {
+// run runs a seed on tables of its own. It returns nil if there are none.
+func run(t *testing.T, model string, bridge *simulation.Bridge, seed uint64, full bool) *simulation.Report {
 	t.Helper()
 	tables, drop, err := simulation.CreateTables(t.Context(), emulatortest.DynamoDB(), model)
-	require.NoError(t, err)
 	defer drop()
-	return simulation.Run(t, seed, simulation.Options{Bridge: bridge, Tables: tables, Trace: trace})
+	if !assert.NoError(t, err) {
+		return nil
+	}
+	return simulation.Run(t, seed, simulation.Options{Bridge: bridge, Tables: tables, Trace: full})
 }
