@@ -23,7 +23,7 @@ type content struct{}
 
 // Program returns the program.
 func (content) Program(_ context.Context, _, uuid string) (engage.Program, error) {
-	return engage.Program{UUID: uuid, Name: "Spring", Variables: []string{"NAME"}, Content: []byte(`{"headline":"Hi"}`)}, nil
+	return engage.Program{UUID: uuid, Name: "Spring", Content: []byte(`{"headline":"Hi"}`)}, nil
 }
 
 // Group returns the numbers of every group.
@@ -138,7 +138,8 @@ func (w *world) cancelPush(log *clientLog, n int, at time.Time) {
 	for try := 0; ; try++ {
 		sent := time.Now()
 		d := w.dice("client", itoa(log.order.N), "cancel", itoa(n))
-		status, answer, err := w.call(kindCancel, d.uuid(), log.requestID, w.request(log.order, http.MethodDelete, log.requestID))
+		event := w.request(log.order, http.MethodDelete, log.requestID)
+		status, answer, err := w.call(kindCancel, d.uuid(), log.requestID, event)
 		w.sayOf(log.order, "DELETE since %s: %d %s %v", clockTime(sent), status, answer, err)
 		if status != 0 && status < http.StatusInternalServerError {
 			a := answered[api.Summary]{sent: sent, at: time.Now(), status: status}

@@ -54,11 +54,13 @@ func (t *dynamoTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	f := &w.scenario.faults
 	call := readCall(request, body)
 	d := w.dice("dynamodb", p.id, call.name)
-	before, after := d.between(time.Millisecond, 5*time.Millisecond), d.between(500*time.Microsecond, 3*time.Millisecond)
+	before, after := d.between(time.Millisecond, 5*time.Millisecond), d.between(time.Millisecond/2, 3*time.Millisecond)
 	throttled, lost, slow, killed := d.chance(f.throttled), d.chance(f.answerLost), d.chance(f.slow), d.chance(f.killed)
 	late, killedBefore, storm := d.between(0, 2*responseTimeout), d.chance(0.5), d.chance(0.7)
-	if strings.HasSuffix(call.name, "/content") && call.operation == "GetItem" && w.count("dynamodb", p.id, call.name) > 0 {
-		// When a kept presentation is read again is not for the seed to say: it takes no time, so it makes no difference.
+	if strings.HasSuffix(call.name, "/content") && call.operation == "GetItem" &&
+		w.count("dynamodb", p.id, call.name) > 0 {
+		// When a kept presentation is read again is not for the seed to say: it takes no time, so that it makes no
+		// difference.
 		before, after, throttled, lost, slow, killed, storm = 0, 0, false, false, false, false, false
 	}
 	if err := sleep(request.Context(), before); err != nil {
@@ -128,7 +130,11 @@ func readCall(request *http.Request, body []byte) dynamoCall {
 	}
 	_ = json.Unmarshal(body, &parsed) // what cannot be read is of nothing in particular; binary members are not read
 	c := dynamoCall{operation: operation, requestID: parsed.Key.RequestID.S + parsed.Item.RequestID.S}
-	names := []string{operation, c.requestID, parsed.Key.Part.S + parsed.Item.Part.S + parsed.Key.Key.S + parsed.Item.Key.S}
+	names := []string{
+		operation,
+		c.requestID,
+		parsed.Key.Part.S + parsed.Item.Part.S + parsed.Key.Key.S + parsed.Item.Key.S,
+	}
 	for _, items := range parsed.RequestItems {
 		if len(items) > 0 {
 			first := items[0].PutRequest.Item

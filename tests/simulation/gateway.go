@@ -297,13 +297,16 @@ func (g *gateway) lie(request *http.Request, p *post, d dice) (*http.Response, e
 	var items []string
 	means := map[string]said{}
 	for i, number := range p.numbers {
-		item := func(bNumber, status string) string { return fmt.Sprintf(`{"bNumber":%q,"status":%q}`, bNumber, status) }
+		item := func(bNumber, status string) string {
+			return fmt.Sprintf(`{"bNumber":%q,"status":%q}`, bNumber, status)
+		}
 		switch d.IntN(14) {
 		case 0: // no result
 		case 1:
 			items = append(items, item(number, pick(d, "done", "", "DELIVERED ", "pending")))
 		case 2:
-			items = append(items, fmt.Sprintf(`{"bNumber":%q,"status":%s}`, number, pick(d, "5", "null", "{}", "[true]")))
+			status := pick(d, "5", "null", "{}", "[true]")
+			items = append(items, fmt.Sprintf(`{"bNumber":%q,"status":%s}`, number, status))
 		case 3:
 			items = append(items, fmt.Sprintf(`{"bNumber":%q}`, number), `"odd"`, `null`)
 		case 4: // twice: the better one stands
@@ -313,8 +316,11 @@ func (g *gateway) lie(request *http.Request, p *post, d dice) (*http.Response, e
 			items = append(items, item(number, "retry"), item(number, "rejected"))
 			means[number] = saidRejected
 		case 6: // another way to write the number
-			items = append(items, item(pick(d, "tel:"+number, "00"+number[1:], number[:2]+" "+number[2:5]+"-"+number[5:],
-				"%2B"+number[1:]), "delivered"))
+			items = append(
+				items,
+				item(pick(d, "tel:"+number, "00"+number[1:], number[:2]+" "+number[2:5]+"-"+number[5:],
+					"%2B"+number[1:]), "delivered"),
+			)
 			means[number] = saidDelivered
 		case 7: // a foreign one beside it
 			items = append(items, item(fmt.Sprintf("+4930%07d", i), "delivered"), item(number, "rejected"))

@@ -36,7 +36,8 @@ func (v Violation) String() string {
 
 // The allowances of the invariants.
 const (
-	// longestWait is the longest wait between two tries: 30 s (docs/contract.md §2), or half of what is left of the ttl.
+	// longestWait is the longest wait between two tries: 30 s (docs/contract.md §2), or half of what is left of the
+	// ttl.
 	longestWait = 30 * time.Second
 	// round is for a breaker that tries one chunk before the others, or for the queue.
 	round = 5 * time.Second
@@ -97,7 +98,8 @@ func check(w *world, e *ending) []Violation {
 
 func (c *checker) add(invariant string, push *finalPush, chunk int, at time.Time, what string, args ...any) {
 	v := Violation{
-		Invariant: invariant, Seed: c.w.scenario.Seed, Chunk: chunk, At: at, What: fmt.Sprintf(what, args...), order: -1,
+		Invariant: invariant, Seed: c.w.scenario.Seed, Chunk: chunk, At: at, What: fmt.Sprintf(what, args...),
+		order: -1,
 	}
 	if push != nil {
 		v.RequestID, v.order = push.meta.RequestID, push.log.order.N
@@ -234,7 +236,10 @@ func (c *checker) hangingIsBounded() {
 		}
 	}
 	for name, list := range changes {
-		slices.SortStableFunc(list, func(a, b change) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.by, b.by)) })
+		slices.SortStableFunc(
+			list,
+			func(a, b change) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.by, b.by)) },
+		)
 		open, most, at := 0, 0, time.Time{}
 		for _, ch := range list {
 			if open += ch.by; open > most {
@@ -242,7 +247,16 @@ func (c *checker) hangingIsBounded() {
 			}
 		}
 		if most > maxHanging {
-			c.add("hanging is bounded", nil, -1, at, "%s has %d POSTs under way that hang, more than %d", name, most, maxHanging)
+			c.add(
+				"hanging is bounded",
+				nil,
+				-1,
+				at,
+				"%s has %d POSTs under way that hang, more than %d",
+				name,
+				most,
+				maxHanging,
+			)
 		}
 	}
 }
@@ -281,7 +295,14 @@ func (c *checker) neverEarly(push *finalPush) {
 func (c *checker) neverLate(push *finalPush) {
 	for _, p := range push.posts {
 		if p.begun.After(push.meta.DeliverBefore().Add(c.skew)) {
-			c.add("never late", push, p.chunk, p.begun, "%v after deliverBefore", p.begun.Sub(push.meta.DeliverBefore()))
+			c.add(
+				"never late",
+				push,
+				p.chunk,
+				p.begun,
+				"%v after deliverBefore",
+				p.begun.Sub(push.meta.DeliverBefore()),
+			)
 		}
 	}
 }
@@ -362,16 +383,25 @@ func (c *checker) oneAtATime(push *finalPush) {
 		posts := postsOf(push, chunk)
 		for i, p := range posts[:max(0, len(posts)-1)] {
 			if next := posts[i+1]; next.begun.Add(2 * c.skew).Before(p.ended) {
-				c.add("one POST of a chunk at a time", push, chunk, next.begun, "%s begins %s while %s has %s under way",
-					next.process, next.id, p.process, p.id)
+				c.add(
+					"one POST of a chunk at a time",
+					push,
+					chunk,
+					next.begun,
+					"%s begins %s while %s has %s under way",
+					next.process,
+					next.id,
+					p.process,
+					p.id,
+				)
 			}
 		}
 	}
 }
 
 // resultsAreNotSentAgain: "recorded per bNumber, each for itself; retry, an item that is odd in any way, and a bNumber
-// without a result, are sent again (alone) under webhook-id {requestId}.{chunk}.{attempt}". Only a process that died, or
-// could not write down what it had heard, may send an answered POST again, and then under the same id.
+// without a result, are sent again (alone) under webhook-id {requestId}.{chunk}.{attempt}". Only a process that died,
+// or could not write down what it had heard, may send an answered POST again, and then under the same id.
 func (c *checker) resultsAreNotSentAgain(push *finalPush) {
 	for chunk := range push.meta.Chunks {
 		posts := postsOf(push, chunk)
@@ -383,11 +413,23 @@ func (c *checker) resultsAreNotSentAgain(push *finalPush) {
 				if later.begun.Before(p.ended) || c.hitWithin(push, p.begun, later.begun) {
 					continue
 				}
-				n := slices.IndexFunc(later.numbers, func(number string) bool { return p.meaning(number) != saidNothing })
+				n := slices.IndexFunc(
+					later.numbers,
+					func(number string) bool { return p.meaning(number) != saidNothing },
+				)
 				switch {
 				case n >= 0:
-					c.add("results are not sent again", push, chunk, later.begun, "%s has %s, which %s had answered: %s",
-						later.id, later.numbers[n], p.id, p.meaning(later.numbers[n]))
+					c.add(
+						"results are not sent again",
+						push,
+						chunk,
+						later.begun,
+						"%s has %s, which %s had answered: %s",
+						later.id,
+						later.numbers[n],
+						p.id,
+						p.meaning(later.numbers[n]),
+					)
 				case later.id == p.id:
 					c.add("an answered POST is not sent again", push, chunk, later.begun, "%s", later.id)
 				default:
@@ -439,7 +481,16 @@ func (c *checker) deadGatewayIsSpared(push *finalPush) {
 				}
 			}
 			if n > limit {
-				c.add("a dead gateway is spared", push, chunk, s.from, "%d POSTs in %v, more than %d", n, s.to.Sub(s.from), limit)
+				c.add(
+					"a dead gateway is spared",
+					push,
+					chunk,
+					s.from,
+					"%d POSTs in %v, more than %d",
+					n,
+					s.to.Sub(s.from),
+					limit,
+				)
 			}
 		}
 	}
@@ -473,8 +524,15 @@ func (c *checker) cancelHoldsUntilClaimed(push *finalPush) {
 		sentBefore := slices.ContainsFunc(push.posts, func(p *post) bool { return p.begun.Before(cancel.at) })
 		inTime := cancel.at.Before(push.meta.NotBefore.Add(-claimAhead - 2*c.skew))
 		if cancel.status == 404 || cancel.status == 409 && inTime && !sentBefore {
-			c.add("DELETE holds until 0.5 s before notBefore", push, -1, cancel.at, "it answered %d, %v before notBefore",
-				cancel.status, push.meta.NotBefore.Sub(cancel.at))
+			c.add(
+				"DELETE holds until 0.5 s before notBefore",
+				push,
+				-1,
+				cancel.at,
+				"it answered %d, %v before notBefore",
+				cancel.status,
+				push.meta.NotBefore.Sub(cancel.at),
+			)
 		}
 	}
 }
@@ -504,7 +562,13 @@ func (c *checker) cancelHoldsWhileRetrying(push *finalPush) {
 			}
 			waits := slices.ContainsFunc(numbersOf(push, chunk), func(number string) bool { return !answered[number] })
 			if before > 0 && after > 0 && during == 0 && waits && !c.hitWithin(push, push.meta.CreatedAt, cancel.at) {
-				c.add("DELETE holds while a chunk is retried", push, chunk, cancel.at, "it answered 409 between two POSTs")
+				c.add(
+					"DELETE holds while a chunk is retried",
+					push,
+					chunk,
+					cancel.at,
+					"it answered 409 between two POSTs",
+				)
 				return
 			}
 		}
@@ -575,7 +639,11 @@ func (c *checker) endsFinal(push *finalPush) {
 	for i, row := range push.rows {
 		numbers[row.BNumber] = true
 		switch row.State {
-		case engage.StateDelivered, engage.StateRejected, engage.StateFailed, engage.StateExpired, engage.StateCancelled:
+		case engage.StateDelivered,
+			engage.StateRejected,
+			engage.StateFailed,
+			engage.StateExpired,
+			engage.StateCancelled:
 		default:
 			c.add("all ends final", push, push.chunkOf(i), time.Now(), "%s is %s", row.BNumber, row.State)
 			return
@@ -616,7 +684,10 @@ func (c *checker) stateIsWhatWasSaid(push *finalPush) {
 func (c *checker) stateWasSaid(push *finalPush) {
 	for i, row := range push.rows {
 		wasSaid := func(meaning said) bool {
-			return slices.ContainsFunc(push.posts, func(p *post) bool { return p.heard && p.meaning(row.BNumber) == meaning })
+			return slices.ContainsFunc(
+				push.posts,
+				func(p *post) bool { return p.heard && p.meaning(row.BNumber) == meaning },
+			)
 		}
 		var right bool
 		switch row.State {
@@ -636,7 +707,16 @@ func (c *checker) stateWasSaid(push *finalPush) {
 			right = true // endsFinal says it
 		}
 		if !right {
-			c.add("a state was said", push, push.chunkOf(i), time.Now(), "%s is %s (%s)", row.BNumber, row.State, row.Reason)
+			c.add(
+				"a state was said",
+				push,
+				push.chunkOf(i),
+				time.Now(),
+				"%s is %s (%s)",
+				row.BNumber,
+				row.State,
+				row.Reason,
+			)
 			return
 		}
 	}

@@ -50,8 +50,6 @@ var timeouts = map[kind]time.Duration{
 const (
 	gatewayURL  = "https://gateway.example.com/push"
 	gatewayName = "gateway"
-	// gatewayHolds is how long the code under test waits for the gateway at most.
-	gatewayHolds = 8 * time.Second
 	// maxHanging is how many POSTs may hang at a tenant's gateway side at the same time.
 	maxHanging = 40
 	// deliveryURL is the queue of the first tries, and today of all.

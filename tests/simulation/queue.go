@@ -309,8 +309,9 @@ func (t *sqsTransport) RoundTrip(request *http.Request) (*http.Response, error) 
 		name += " " + call.Entries[0].MessageBody
 	}
 	d := w.dice("sqs", p.id, name)
-	before, after := d.between(time.Millisecond, 8*time.Millisecond), d.between(500*time.Microsecond, 3*time.Millisecond)
-	fails, lost, killed, killedBefore := d.chance(f.sendFails), d.chance(f.answerLost), d.chance(f.killed), d.chance(0.5)
+	before, after := d.between(time.Millisecond, 8*time.Millisecond), d.between(time.Millisecond/2, 3*time.Millisecond)
+	fails, lost := d.chance(f.sendFails), d.chance(f.answerLost)
+	killed, killedBefore := d.chance(f.killed), d.chance(0.5)
 	if err := sleep(request.Context(), before); err != nil {
 		return nil, err
 	}

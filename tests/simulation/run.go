@@ -1,6 +1,7 @@
 // Package simulation runs ENGAGE's delivery in a world that one seed drives: the real handlers, stores, scheduler and
-// deliverer on the real DynamoDB emulator, and models in place of time, SQS, EventBridge Scheduler, Lambda and the device
-// gateway. The same seed gives the same run; what must hold of every run (docs/contract.md §2) is checked at its end.
+// deliverer on the real DynamoDB emulator, and models in place of time, SQS, EventBridge Scheduler, Lambda and the
+// device gateway. The same seed gives the same run; what must hold of every run (docs/contract.md §2) is checked at its
+// end.
 //
 // A run happens in a bubble of testing/synctest, so that its hours take no time. Its calls to DynamoDB leave the bubble
 // by a Bridge; its time stands still meanwhile. Each choice is drawn from the seed and from what the choice is about

@@ -255,7 +255,8 @@ func (s *Scenario) order(d dice, tenant *Tenant, at time.Time) {
 		}
 	}
 	for range d.upTo(0, 2) {
-		o.StatusAt = append(o.StatusAt, o.SendAt.Add(d.between(0, o.destinedAt.Sub(o.SendAt)+min(o.TTL, 3*time.Minute))))
+		at := d.between(0, o.destinedAt.Sub(o.SendAt)+min(o.TTL, 3*time.Minute))
+		o.StatusAt = append(o.StatusAt, o.SendAt.Add(at))
 	}
 	slices.SortFunc(o.StatusAt, time.Time.Compare)
 	s.Orders = append(s.Orders, o)
@@ -292,7 +293,13 @@ func (s *Scenario) String() string {
 	}
 	for _, t := range s.Tenants {
 		for _, sp := range t.spells {
-			text += fmt.Sprintf("\n  %s: the gateway %s from %s to %s", t.Name, sp.mode, clockTime(sp.from), clockTime(sp.to))
+			text += fmt.Sprintf(
+				"\n  %s: the gateway %s from %s to %s",
+				t.Name,
+				sp.mode,
+				clockTime(sp.from),
+				clockTime(sp.to),
+			)
 		}
 	}
 	return text

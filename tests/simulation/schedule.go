@@ -16,10 +16,11 @@ func (w *world) schedule() {
 		}
 		next = next.Add(time.Minute)
 		d := w.dice("sweep", itoa(n))
-		late, missed, twice, killed := time.Duration(0), d.chance(f.sweepMissed), d.chance(f.sweepTwice), d.chance(f.sweepKilled)
-		killedAfter, lateness, again := d.between(0, 100*time.Millisecond), d.between(0, 8*time.Second), d.between(0, 3*time.Second)
-		if d.chance(f.sweepLate) {
-			late = lateness
+		missed, twice, killed := d.chance(f.sweepMissed), d.chance(f.sweepTwice), d.chance(f.sweepKilled)
+		killedAfter, again := d.between(0, 100*time.Millisecond), d.between(0, 3*time.Second)
+		late := d.between(0, 8*time.Second)
+		if !d.chance(f.sweepLate) {
+			late = 0
 		}
 		if missed {
 			w.hitAll("a sweep is missed")
