@@ -52,8 +52,7 @@ func accept(t *testing.T, stackName string, n int) push {
 			"+5014008029",
 		},
 		CreatedAt:    p.notBefore,
-		NotBefore:    p.notBefore,
-		TTLSeconds:   7200,
+		Terms:        engage.Terms{NotBefore: p.notBefore, TTLSeconds: 7200},
 		Destinations: destinations,
 	}, p.notBefore)
 	require.NoError(t, err)
@@ -63,7 +62,8 @@ func accept(t *testing.T, stackName string, n int) push {
 // claim begins to deliver a chunk.
 func (p push) claim(t *testing.T, chunk int) store.Lease {
 	t.Helper()
-	lease, _, _, err := p.Claim(t.Context(), p.id, chunk, time.Now(), time.Now().Add(time.Minute))
+	now := time.Now()
+	lease, _, err := p.Claim(t.Context(), p.id, chunk, now, now, now.Add(time.Minute))
 	require.NoError(t, err)
 	return lease
 }
@@ -77,7 +77,8 @@ func (p push) finish(t *testing.T, lease store.Lease, n int) {
 	}
 	results[0] = engage.Result{State: engage.StateRejected, Reason: "not \x1b[31mcapable"}
 	require.NoError(t, p.SaveProgress(t.Context(), lease, store.Progress{Results: results}, p.notBefore.Add(time.Hour)))
-	_, err := p.Finish(t.Context(), lease, engage.Counts{Total: n, Delivered: n - 1, Rejected: 1}, false)
+	own := engage.Counts{Total: n, Delivered: n - 1, Rejected: 1}
+	_, err := p.Finish(t.Context(), lease, p.notBefore, own, engage.Result{}, false)
 	require.NoError(t, err)
 }
 

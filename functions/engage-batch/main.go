@@ -19,7 +19,7 @@ func setUp(s lambdafunction.Setup) httpapi.Endpoint {
 		Content:    store.OpenContent(s.Env, s.Config),
 		Pushes:     store.OpenPushes(s.Env, s.Config),
 		Operations: idempotencystore.Open(s.Env, s.Config),
-		Queue:      schedule.OpenQueue(s.Env, s.Config),
+		Queue:      schedule.OpenDeliveryQueue(s.Env, s.Config),
 		Clock:      clock.System{},
 		Log:        s.Log,
 	}

@@ -12,12 +12,15 @@ import (
 func main() { lambdafunction.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) any {
-	deliverer := deliver.NewDeliverer(
-		store.OpenPushes(s.Env, s.Config),
-		schedule.OpenQueue(s.Env, s.Config),
-		deliver.OpenGateway(s.Env, s.Config),
-		clock.System{},
-		s.Log,
-	)
+	pushes := store.OpenPushes(s.Env, s.Config)
+	concurrency := deliver.Concurrency{First: s.Env.Int("DELIVERY_CONCURRENCY"), Again: s.Env.Int("RETRY_CONCURRENCY")}
+	deliverer := deliver.NewDeliverer(deliver.Options{
+		Pushes:  pushes,
+		Queue:   schedule.OpenQueue(s.Env, s.Config),
+		Permits: deliver.NewLanes(pushes, concurrency),
+		Gateway: deliver.OpenGateway(s.Env, s.Config),
+		Clock:   clock.System{},
+		Log:     s.Log,
+	})
 	return deliverer.Handle
 }

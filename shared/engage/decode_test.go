@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -35,6 +36,11 @@ func withDestination(destination string) string {
 	return `{"destinations":[{"bNumber":"+14258309029"},` + destination + `],"aNumbers":["+5014008029"]}`
 }
 
+// withText is a batch whose second destination has a text in MY_VAR, as JSON has it between its quotes.
+func withText(text string) string {
+	return withDestination(`{"bNumber":"+15018902005","personalization":{"MY_VAR":"` + text + `"}}`)
+}
+
 func messages(t *testing.T, err error) []string {
 	t.Helper()
 	var failure *fault.Error
@@ -58,10 +64,9 @@ func TestCheckTakesTheGuidesExample(t *testing.T) {
 	require.NoError(t, err)
 	text := []engage.Variable{{Name: "MY_VAR", Text: "Put Custom Text Here"}}
 	assert.Equal(t, &engage.Push{
-		ANumbers:   []string{"+5014008029", "+5013509988"},
-		CreatedAt:  now,
-		NotBefore:  now, // past = now
-		TTLSeconds: 3600,
+		ANumbers:  []string{"+5014008029", "+5013509988"},
+		CreatedAt: now,
+		Terms:     engage.Terms{NotBefore: now, TTLSeconds: 3600}, // past = now
 		Destinations: []engage.Destination{
 			{BNumber: "+15018902005", Personalization: text, CustomTrackingID: "custom-tracking-1"},
 			{BNumber: "+14258309029", Personalization: text, CustomTrackingID: "custom-tracking-2"},
@@ -143,6 +148,20 @@ func TestCheckRefusesABadFieldAndSaysWhere(t *testing.T) {
 				`"personalization":{"MY_VAR":"` + strings.Repeat("x", 257) + `"}}`),
 			"destinations[1].personalization.MY_VAR must be a string of at most 256 characters",
 		},
+		"personalization of 257 characters in 4 bytes each": {
+			withText(
+				strings.Repeat("😀", 257),
+			),
+			"destinations[1].personalization.MY_VAR must be a string of at most 256 characters",
+		},
+		"customTrackingId with a control character": {
+			withDestination(`{"bNumber":"+15018902005","customTrackingId":"a\u0000"}`),
+			"destinations[1].customTrackingId must not contain control characters",
+		},
+		"a variable with a long name": {
+			withDestination(`{"bNumber":"+15018902005","personalization":{"` + strings.Repeat("é", 65) + `":"x"}}`),
+			"destinations[1].personalization." + strings.Repeat("é", 64) + "… is not a variable of the program",
+		},
 		"personalization not declared": {
 			withDestination(`{"bNumber":"+15018902005","personalization":{"my_var":"x"}}`),
 			"destinations[1].personalization.my_var is not a variable of the program",
@@ -171,6 +190,8 @@ func TestCheckRefusesABadFieldAndSaysWhere(t *testing.T) {
 		"ttlSeconds not numeric":      {withMember(`"ttlSeconds":"soon"`), ttl},
 		"ttlSeconds with a sign":      {withMember(`"ttlSeconds":"+60"`), ttl},
 		"notBefore with a comma":      {withMember(`"notBefore":"2026-11-22T10:00:00,5Z"`), notBefore},
+		"notBefore blank":             {withMember(`"notBefore":" "`), notBefore},
+		"notBefore empty":             {withMember(`"notBefore":""`), notBefore},
 		"ttlSeconds empty":            {withMember(`"ttlSeconds":""`), ttl},
 		"ttlSeconds a boolean":        {withMember(`"ttlSeconds":true`), ttl},
 		"keepAfterCall a number":      {withMember(`"keepAfterCall":1`), "keepAfterCall must be a boolean"},
@@ -239,6 +260,10 @@ func TestCheckTakes(t *testing.T) {
 				assert.Equal(t, now.Add(30*24*time.Hour), push.NotBefore)
 			},
 		},
+		"personalization of 256 characters in 4 bytes each": {
+			withText(strings.Repeat("😀", 256)),
+			func(t *testing.T, push *engage.Push) { t.Helper(); assert.Len(t, push.Destinations, 2) },
+		},
 		"personalization over 20": {
 			withDestination(`{"bNumber":"+15018902005",` +
 				`"personalization":{"MY_VAR":"` + strings.Repeat("é", 256) + `"}}`),
@@ -277,6 +302,230 @@ func TestCheckTakes(t *testing.T) {
 	}
 }
 
+// A caller's display shows the texts.
+func TestCheckRefusesWhatADisplayMustNotShow(t *testing.T) {
+	const refused = "destinations[1].personalization.MY_VAR must not contain control characters or bidirectional overrides"
+	for text, allowed := range map[string]bool{
+		`\u0000`: false, `\n`: false, `\t`: false, `\u001f`: false, ` `: true, `~`: true, `\u007f`: false,
+		`\u0080`: false, `\u0085`: false, `\u009f`: false, `\u00a0`: true,
+		`\u2029`: true, `\u202a`: false, "\u202a": false, `\u202e`: false, "\u202e": false, `\u202f`: true,
+		`\u2066`: true, `\u2069`: true, `\u200f`: true, // isolates and marks are what right-to-left texts need
+		`שלום`: true, `\ud83d\ude00`: true, `\ufdd0`: true, `\ufffd`: true, `\ufdd0\ue000`: true,
+	} {
+		t.Run(text, func(t *testing.T) {
+			for _, text := range []string{text, "before " + text, text + " behind"} {
+				_, err := check(t, withText(text))
+				if allowed {
+					assert.NoError(t, err)
+				} else {
+					assert.Equal(t, []string{refused}, messages(t, err))
+				}
+			}
+		})
+	}
+}
+
+func TestCheckReadsTTLSecondsByItsValue(t *testing.T) {
+	integers := map[string]int{
+		`1`: 1, `3600`: 3600, `3600.0`: 3600, `3600.000000000000000000000`: 3600, `3.6e3`: 3600, `3.6E+3`: 3600,
+		`36e2`: 3600, `0.36e4`: 3600, `360000e-2`: 3600, `10e-1`: 1, `1e0`: 1, `0.0000001e7`: 1, `2419200`: 2419200,
+		`24192e2`: 2419200, `2419200` + strings.Repeat("0", 400) + `e-400`: 2419200,
+	}
+	for number, want := range integers {
+		for _, sent := range []string{number, `"` + number + `"`} {
+			push, err := check(t, withMember(`"ttlSeconds":`+sent))
+			require.NoError(t, err, sent)
+			assert.Equal(t, want, push.TTLSeconds, sent)
+		}
+	}
+	push, err := check(t, withMember(`"ttlSeconds":"0060"`))
+	require.NoError(t, err)
+	assert.Equal(t, 60, push.TTLSeconds, "a text may have leading zeros")
+	for _, sent := range []string{
+		`0`, `-0`, `0.0`, `0e5`, `0e99999999999999999999`, `-1`, `-3600.0`, `1.5`, `3600.5`, `3.6e2.`, `3600.00000000000000000001`,
+		`36e-1`, `1e-1`, `2419200.1`, `2419201`, `2.4192e7`, `1e400`, `1e-400`, `1e9`, `1e10`, `1e9223372036854775807`,
+		`10e9223372036854775807`, `1e-9223372036854775808`, `1e99999999999999999999`, `1e-99999999999999999999`,
+		`4294970896`, `18446744073709555216`, // 3600 in 32 and 64 bits
+		`"0"`, `"-1"`, `"+60"`, `"1.5"`, `"60s"`, `"0x3c"`, `"1_000"`, `"1,000"`, `"."`, `".5e1"`, `"60."`, `"6e"`, `"e1"`,
+		`" 60"`, `"60 "`, `"60\n"`, `" "`, `""`, `"NaN"`, `"Infinity"`, `"٦٠"`, `"null"`, `"1e400"`, `true`, `[60]`, `{"a":60}`,
+	} {
+		if batch, err := engage.DecodeBatch(strings.NewReader(withMember(`"ttlSeconds":` + sent))); err == nil {
+			_, err = batch.Check(nil, now)
+			assert.Equal(t, []string{"ttlSeconds must be an integer from 1 to 2419200"}, messages(t, err), sent)
+		} else {
+			assert.Equal(t, `3.6e2.`, sent, "%v", err)
+		}
+	}
+}
+
+func TestCheckReadsNotBefore(t *testing.T) {
+	at := func(text string) time.Time {
+		want, err := time.Parse(time.RFC3339Nano, text)
+		require.NoError(t, err)
+		return want
+	}
+	for sent, want := range map[string]time.Time{
+		"2026-11-23T10:00:00Z":                                   at("2026-11-23T10:00:00Z"),
+		"2026-11-23t10:00:00z":                                   at("2026-11-23T10:00:00Z"),
+		"2026-11-23t10:00:00-05:30":                              at("2026-11-23T15:30:00Z"),
+		"2026-11-23T10:00:00+00:00":                              at("2026-11-23T10:00:00Z"),
+		"2026-11-23T10:00:00-00:00":                              at("2026-11-23T10:00:00Z"),
+		"2026-11-23T10:00:00+23:59":                              at("2026-11-22T10:01:00Z"),
+		"2026-11-23T10:00:00-23:59":                              at("2026-11-24T09:59:00Z"),
+		"2026-11-23T23:59:59.9Z":                                 at("2026-11-23T23:59:59.9Z"),
+		"2026-11-23T10:00:00.123456789z":                         at("2026-11-23T10:00:00.123456789Z"),
+		"2026-11-23T10:00:00.1234567890000Z":                     at("2026-11-23T10:00:00.123456789Z"),
+		"2026-11-23T10:00:00.1234567890001Z":                     at("2026-11-23T10:00:00.12345679Z"), // never before its time
+		"2026-11-23T10:00:00." + strings.Repeat("9", 5000) + "Z": at("2026-11-23T10:00:01Z"),
+		"2026-11-30T23:59:60Z":                                   at("2026-12-01T00:00:00Z"), // a leap second
+		"2026-11-30T15:59:60.5-08:00":                            at("2026-12-01T00:00:00.5Z"),
+		"2026-12-01T05:29:60+05:30":                              at("2026-12-01T00:00:00Z"),
+		"2016-12-31T23:59:60Z":                                   now,
+		"2026-11-22T10:00:00Z":                                   now,
+		"2026-11-22T09:59:59Z":                                   now,
+		"0000-01-01T00:00:00Z":                                   now,
+		"2024-02-29T00:00:00Z":                                   now,
+		"2026-12-22T10:00:00Z":                                   at("2026-12-22T10:00:00Z"),
+	} {
+		push, err := check(t, withMember(`"notBefore":"`+sent+`"`))
+		require.NoError(t, err, sent)
+		assert.True(t, want.Equal(push.NotBefore), "%s is %s", sent, push.NotBefore)
+	}
+	const notTime = "notBefore must be an RFC 3339 time with an offset, such as 2020-02-10T16:00:00Z"
+	for _, sent := range []string{
+		``, ` `, `\t`, `2026-11-23`, `2026-11-23T10:00:00`, `2026-11-23T10:00Z`, `2026-11-23 10:00:00Z`,
+		`2026-11-23T10:00:00+24:00`, `2026-11-23T10:00:00-24:60`, `2026-11-23T10:00:00+24:60`, `2026-11-23T10:00:00+00:60`,
+		`2026-11-23T10:00:00+5:00`, `2026-11-23T10:00:00+0500`, `2026-11-23T10:00:00+05`, `2026-11-23T10:00:00 +05:00`,
+		`2026-11-23T10:00:00UTC`, `2026-11-23T10:00:00ZZ`, `2026-11-23T10:00:00.Z`, `2026-11-23T10:00:00,5Z`,
+		`2026-11-23T24:00:00Z`, `2026-11-23T10:60:00Z`, `2026-11-23T10:00:61Z`, `2026-11-23T1:00:00Z`,
+		`2026-13-01T10:00:00Z`, `2026-11-31T10:00:00Z`, `2026-02-29T10:00:00Z`, `2026-00-10T10:00:00Z`,
+		`2026-11-23T10:00:60Z`, `2026-11-23T23:59:60Z`, `2026-11-30T23:59:60+01:00`, `2026-11-30T22:59:60Z`,
+		` 2026-11-23T10:00:00Z`, `2026-11-23T10:00:00Z `, `2026-11-23T10:00:00Z\n`, `+2026-11-23T10:00:00Z`,
+		`-2026-11-23T10:00:00Z`, `12026-11-23T10:00:00Z`, `２０２６-11-23T10:00:00Z`, `\ud800`,
+	} {
+		_, err := check(t, withMember(`"notBefore":"`+sent+`"`))
+		assert.Equal(t, []string{notTime}, messages(t, err), sent)
+	}
+	for _, sent := range []string{"2026-12-22T10:00:00.000000001Z", "2026-12-22T10:00:00.0000000001Z", "9999-12-31T23:59:60Z"} {
+		_, err := check(t, withMember(`"notBefore":"`+sent+`"`))
+		assert.Equal(t, []string{"notBefore must be at most 30 days ahead"}, messages(t, err), sent)
+	}
+}
+
+// Half a surrogate pair is a fault of what holds it.
+func TestCheckFindsHalvesOfPairs(t *testing.T) {
+	const text = "destinations[1].personalization.MY_VAR must be valid Unicode"
+	tests := map[string]struct {
+		body string
+		want []string
+	}{
+		"in a text":               {withText(`\ud800`), []string{text}},
+		"a second half in a text": {withText(`a\uDFFFb`), []string{text}},
+		"two in a text":           {withText(`\ud800\ud800`), []string{text}},
+		"in a text over 256":      {withText(`\ud800` + strings.Repeat("x", 256)), []string{text}},
+		"beside what looks like a mark": {
+			withDestination(`{"bNumber":"+15018902005","personalization":{"MY_VAR":"\ufdd0\ue000"}},` +
+				`{"bNumber":"+15018902006","personalization":{"MY_VAR":"\ud800"}}`),
+			[]string{"destinations[2].personalization.MY_VAR must be valid Unicode"},
+		},
+		"in a name": {
+			withDestination(`{"bNumber":"+15018902005","personalization":{"A\ud800B":"x"}}`),
+			[]string{"destinations[1].personalization.A\ufffdB must be valid Unicode"},
+		},
+		"in two names": {
+			withDestination(`{"bNumber":"+15018902005","personalization":{"\ud800":"x","\ud801":"\ud800"}}`),
+			[]string{
+				"destinations[1].personalization.\ufffd must be valid Unicode",
+				"destinations[1].personalization.\ufffd must be valid Unicode",
+			},
+		},
+		"in a text of a variable that is not declared": {
+			withDestination(`{"bNumber":"+15018902005","personalization":{"X":"\ud800"}}`),
+			[]string{"destinations[1].personalization.X is not a variable of the program"},
+		},
+		"in customTrackingId": {
+			withDestination(`{"bNumber":"+15018902005","customTrackingId":"\udc00"}`),
+			[]string{"destinations[1].customTrackingId must be valid Unicode"},
+		},
+		"in bNumber": {
+			withDestination(`{"bNumber":"+15018902005\ud83d"}`),
+			[]string{"destinations[1].bNumber must be an E.164 number"},
+		},
+		"in a destination that is a text": {withDestination(`"\ud800"`), []string{"destinations[1] must be an object"}},
+		"in a member that nobody reads": {
+			withDestination(`{"bNumber":"+15018902005","x":["\ud800"]},{"bNumber":"+15018902006"}`),
+			[]string{"destinations[1] must be valid Unicode"},
+		},
+		"in the name of a member that nobody reads": {
+			withDestination(`{"bNumber":"+15018902005","\ud800":1}`), []string{"destinations[1] must be valid Unicode"},
+		},
+		"in three destinations, and every other fault": {
+			`{"aNumbers":["+5014008029","\ud800"],"ttlSeconds":"\ud800","destinations":[{"bNumber":"+15018902001",` +
+				`"personalization":{"MY_VAR":"\ud800"}},{"bNumber":"+15018902002"},{"bNumber":"+15018902003",` +
+				`"customTrackingId":"\ud800","x":"\ud800"},{"bNumber":"1","customTrackingId":"\udc00\ud800"}],` +
+				`"keepAfterCall":"\ud800"}`,
+			[]string{
+				"aNumbers[1] must be an E.164 number",
+				"ttlSeconds must be an integer from 1 to 2419200",
+				"keepAfterCall must be a boolean",
+				"destinations[0].personalization.MY_VAR must be valid Unicode",
+				"destinations[2].customTrackingId must be valid Unicode",
+				"destinations[2] must be valid Unicode",
+				"destinations[3].bNumber must be an E.164 number",
+				"destinations[3].customTrackingId must be valid Unicode",
+			},
+		},
+		"in aNumbers that are a text": {
+			`{"destinations":[{"bNumber":"+15018902005"}],"aNumbers":"\ud800"}`,
+			[]string{"aNumbers must be an array of at most 400 E.164 numbers"},
+		},
+		"in an aNumber that is a list": {
+			`{"destinations":[{"bNumber":"+15018902005"}],"aNumbers":[["\ud800"]]}`,
+			[]string{"aNumbers[0] must be an E.164 number"},
+		},
+		"in destinations over 25,000": {
+			`{"destinations":[` + strings.Repeat(`{},`, 25_000) + `"\ud800"]}`,
+			[]string{"destinations must be an array of 1 to 25000 destinations"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := check(t, test.body)
+			assert.Equal(t, test.want, messages(t, err))
+		})
+	}
+	t.Run("a pair is none", func(t *testing.T) {
+		push, err := check(t, withText(`\ud83d\ude00`))
+		require.NoError(t, err)
+		assert.Equal(t, []engage.Variable{{Name: "MY_VAR", Text: "😀"}}, push.Destinations[1].Personalization)
+	})
+}
+
+// A batch in which everything is wrong is answered like one in which little is.
+func TestCheckCountsWhatNobodyReads(t *testing.T) {
+	_, err := check(t, wrongBody())
+	var failure *fault.Error
+	require.ErrorAs(t, err, &failure)
+	assert.LessOrEqual(t, len(failure.Violations), fault.MaxViolations+1)
+	faults := strings.Split(failure.Violations.Join("; ", 20), "; ")
+	require.Len(t, faults, 21)
+	assert.Equal(t, []string{
+		"destinations[0].bNumber must be an E.164 number",
+		"destinations[0].customTrackingId must be a string of at most 128 characters",
+		"destinations[0].personalization.FIRST is not a variable of the program",
+		"destinations[0].personalization.MY_VAR must not contain control characters or bidirectional overrides",
+		"destinations[1].bNumber must be an E.164 number",
+	}, faults[:5])
+	assert.Equal(t, "and 99980 more", faults[20])
+}
+
+// wrongBody is a batch of 25,000 destinations that have four faults each.
+func wrongBody() string {
+	const wrong = `{"bNumber":"1","customTrackingId":7,"personalization":{"FIRST":"x","MY_VAR":"\u0007"}}`
+	return `{"aNumbers":["+5014008029"],"destinations":[` +
+		strings.Repeat(wrong+",", engage.MaxDestinations-1) + wrong + `]}`
+}
+
 func TestCheckReportsEveryFaultAtOnce(t *testing.T) {
 	_, err := check(t, `{"destinations":[
 		{"bNumber":"1"},
@@ -300,6 +549,10 @@ func FuzzDecodeBatch(f *testing.F) {
 	f.Add(`{"destinations":[null,{},[],{"bNumber":1,"personalization":[]}],"aNumbers":{},"aNumberGroupId":7}`)
 	f.Add(`{"ttlSeconds":1e400,"notBefore":"2020-02-10T16:00:00","keepAfterCall":0}`)
 	f.Add("{\"\xff\":1}")
+	f.Add(`{"destinations":[{"bNumber":"+15018902005","personalization":{"MY_VAR":"\ud800","\udc00":1},"x":"\ud800"}]}`)
+	f.Add(
+		`{"destinations":[{"bNumber":"+15018902005"}],"ttlSeconds":3.6e3,"notBefore":"2026-11-30t23:59:60z","x":"\udfff"}`,
+	)
 	f.Fuzz(func(t *testing.T, body string) {
 		batch, err := engage.DecodeBatch(strings.NewReader(body))
 		if err != nil {
@@ -317,8 +570,13 @@ func FuzzDecodeBatch(f *testing.F) {
 			assert.Regexp(t, `^\+[1-9][0-9]{6,14}$`, d.BNumber)
 			assert.False(t, seen[d.BNumber], "a bNumber twice")
 			seen[d.BNumber] = true
+			for _, v := range d.Personalization {
+				assert.NotRegexp(t, `[\p{Cc}\x{202A}-\x{202E}]`, v.Text)
+			}
 		}
+		assert.True(t, jsontext.Value(body).IsValid(), "half a pair is pushed")
 		assert.False(t, push.NotBefore.Before(now))
+		assert.Positive(t, push.TTLSeconds)
 		assert.LessOrEqual(t, push.NotBefore.Sub(now), 30*24*time.Hour)
 		chunks, err := columns.EncodeChunks(push.Destinations)
 		require.NoError(t, err)
@@ -335,8 +593,15 @@ func TestDecodeBatchRefusesWhatIsNoJSONObject(t *testing.T) {
 		"duplicate members":   `{"aNumbers":[],"aNumbers":[]}`,
 		"duplicate variables": `{"destinations":[{"personalization":{"A":"1","A":"2"}}]}`,
 		"invalid UTF-8":       "{\"aNumbers\":[\"\xff\"]}",
-		"deep nesting":        `{"x":` + strings.Repeat("[", 100_000),
-		"cut short":           `{"destinations":[{"bNumber":"+1501`,
+		"half a pair in a member that nobody reads":     `{"x":["\ud800"],"destinations":[],"aNumbers":[]}`,
+		"half a pair between the lists":                 `{"destinations":["x"],"x":"\ud800","aNumbers":["x"]}`,
+		"half a pair behind the lists":                  `{"destinations":["x"],"aNumbers":["x"],"x":"\ud800"}`,
+		"half a pair in a name":                         `{"destinations\ud800":[]}`,
+		"half a pair here and in a member that is read": `{"x":"\ud800","ttlSeconds":"\ud800"}`,
+		"half a pair within what should be a text":      `{"ttlSeconds":["\ud800"]}`,
+		"invalid UTF-8 in a destination":                "{\"destinations\":[{\"customTrackingId\":\"\xed\xa0\x80\"}]}",
+		"deep nesting":                                  `{"x":` + strings.Repeat("[", 100_000),
+		"cut short":                                     `{"destinations":[{"bNumber":"+1501`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := engage.DecodeBatch(strings.NewReader(body))
@@ -363,4 +628,16 @@ func BenchmarkDecodeBatch(b *testing.B) {
 		require.NoError(b, err)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/engage.MaxDestinations, "ns/destination")
+}
+
+// BenchmarkCheckRefuses checks a batch of 25,000 destinations in which everything is wrong, and prints what that
+// allocates.
+func BenchmarkCheckRefuses(b *testing.B) {
+	batch, err := engage.DecodeBatch(strings.NewReader(wrongBody()))
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := batch.Check([]string{"MY_VAR"}, now)
+		require.Error(b, err)
+	}
 }

@@ -24,15 +24,14 @@ const (
 
 // Push is an accepted batch.
 type Push struct {
-	RequestID     string
-	Tenant        string
-	Program       Program
-	ANumbers      []string // as sent, or those of the group at the time
-	CreatedAt     time.Time
-	NotBefore     time.Time // CreatedAt or later
-	TTLSeconds    int
-	KeepAfterCall bool
-	Destinations  []Destination // in the order sent, no bNumber twice
+	Terms
+
+	RequestID    string
+	Tenant       string
+	Program      Program
+	ANumbers     []string // as sent, or those of the group at the time
+	CreatedAt    time.Time
+	Destinations []Destination // in the order sent, no bNumber twice
 }
 
 // Destination is one handset of a push.
@@ -53,8 +52,11 @@ type Program struct {
 	Content   jsontext.Value // a JSON object
 }
 
-// Presentation is what all chunks of a push show: its program, without the variables, and its aNumbers.
+// Presentation is what all chunks of a push have in common: its terms, its program, without the variables, and its
+// aNumbers.
 type Presentation struct {
+	Terms
+
 	Program  Program
 	ANumbers []string
 }

@@ -10,9 +10,9 @@ const (
 	StatePending   DestinationState = "pending"
 	StateDelivered DestinationState = "delivered"
 	StateRejected  DestinationState = "rejected"  // the gateway said so
-	StateFailed    DestinationState = "failed"    // the gateway refused the whole chunk
+	StateFailed    DestinationState = "failed"    // the gateway refused it, or never said what became of it
 	StateExpired   DestinationState = "expired"   // notBefore + ttlSeconds passed first
-	StateCancelled DestinationState = "cancelled" // before it was claimed
+	StateCancelled DestinationState = "cancelled" // while it waited
 )
 
 // Result is what became of one destination. Its zero value is a pending one.
@@ -38,24 +38,30 @@ type Counts struct {
 
 // Count sums up the results of a chunk.
 func Count(results []Result) Counts {
-	counts := Counts{Total: len(results)}
+	var counts Counts
 	for _, r := range results {
-		switch r.State {
-		case StateDelivered:
-			counts.Delivered++
-		case StateRejected:
-			counts.Rejected++
-		case StateFailed:
-			counts.Failed++
-		case StateExpired:
-			counts.Expired++
-		case StateCancelled:
-			counts.Cancelled++
-		default:
-			counts.Pending++
-		}
+		counts.Add(r.State, 1)
 	}
 	return counts
+}
+
+// Add counts n more destinations of a state.
+func (c *Counts) Add(state DestinationState, n int) {
+	c.Total += n
+	switch state {
+	case StateDelivered:
+		c.Delivered += n
+	case StateRejected:
+		c.Rejected += n
+	case StateFailed:
+		c.Failed += n
+	case StateExpired:
+		c.Expired += n
+	case StateCancelled:
+		c.Cancelled += n
+	default:
+		c.Pending += n
+	}
 }
 
 func (c *Counts) add(other Counts) {

@@ -38,10 +38,14 @@ const (
 	BadValue  Code = "bad_value"  // the right type, a value that is not allowed
 )
 
+// More is the code of the Violation that stands for those of which a Violations keeps the count alone.
+const More Code = "more"
+
 // Violation is one fault of one member of a request.
 type Violation struct {
 	Code    Code
 	Message string // for the caller; names the member
+	more    int    // of a Violation More: for how many it stands
 }
 
 // Error is an error with two readers: Message and Violations are for the caller, Cause is for the log.
@@ -110,20 +114,35 @@ func (e *Error) IsCallers() bool {
 	}
 }
 
-// Violations collects the faults of a request, so that all are reported at once.
+// MaxViolations is how many faults a Violations keeps: what a request costs must not depend on how much is wrong with
+// it.
+const MaxViolations = 100
+
+// Violations collects the faults of a request, so that all are reported at once. Behind the first MaxViolations one
+// Violation More stands for all others, and says how many there are once Err has returned it.
 type Violations []Violation
 
-// Add appends one fault.
+// Add appends one fault. If v is full it is counted, and its message is not made.
 func (v *Violations) Add(code Code, format string, args ...any) {
-	*v = append(*v, Violation{Code: code, Message: fmt.Sprintf(format, args...)})
+	switch last := len(*v) - 1; {
+	case !v.Full():
+		*v = append(*v, Violation{Code: code, Message: fmt.Sprintf(format, args...)})
+	case (*v)[last].more > 0:
+		(*v)[last].more++
+	default:
+		*v = append(*v, Violation{Code: More, more: 1})
+	}
 }
+
+// Full reports whether Add counts only: who adds many faults need not make up their arguments any more.
+func (v *Violations) Full() bool { return len(*v) >= MaxViolations }
 
 // Join returns the messages with sep between them: most of them at the most, and how many more there are.
 func (v Violations) Join(sep string, most int) string {
 	messages := make([]string, 0, min(len(v), most+1))
 	for i, violation := range v {
-		if i == most {
-			messages = append(messages, fmt.Sprintf("and %d more", len(v)-i))
+		if i == most || violation.more > 0 {
+			messages = append(messages, v[i:].rest())
 			break
 		}
 		messages = append(messages, violation.Message)
@@ -131,10 +150,22 @@ func (v Violations) Join(sep string, most int) string {
 	return strings.Join(messages, sep)
 }
 
+// rest says how many faults there are.
+func (v Violations) rest() string {
+	count := 0
+	for _, violation := range v {
+		count += max(violation.more, 1)
+	}
+	return fmt.Sprintf("and %d more", count)
+}
+
 // Err returns an Invalid error with all that was collected, or nil if nothing was.
 func (v Violations) Err() error {
 	if len(v) == 0 {
 		return nil
+	}
+	if last := len(v) - 1; v[last].more > 0 {
+		v[last].Message = v[last:].rest()
 	}
 	return &Error{Code: Invalid, Violations: v}
 }

@@ -27,8 +27,11 @@ func TestErrorIsForTheLog(t *testing.T) {
 		"cause":      {fault.Wrap(fault.Unavailable, cause), "unavailable: connection reset"},
 		"violations": {
 			&fault.Error{
-				Code:       fault.Invalid,
-				Violations: []fault.Violation{{fault.Missing, "a is missing"}, {fault.BadValue, "b is bad"}},
+				Code: fault.Invalid,
+				Violations: []fault.Violation{
+					{Code: fault.Missing, Message: "a is missing"},
+					{Code: fault.BadValue, Message: "b is bad"},
+				},
 			},
 			"invalid; a is missing; b is bad",
 		},
@@ -36,7 +39,7 @@ func TestErrorIsForTheLog(t *testing.T) {
 			&fault.Error{
 				Code:       fault.Invalid,
 				Message:    "wrong",
-				Violations: []fault.Violation{{fault.Missing, "a is missing"}},
+				Violations: []fault.Violation{{Code: fault.Missing, Message: "a is missing"}},
 				Cause:      cause,
 			},
 			"invalid: wrong; a is missing: connection reset",
@@ -90,7 +93,10 @@ func TestViolations(t *testing.T) {
 	assert.Equal(t, fault.Invalid, failure.Code)
 	assert.Equal(
 		t,
-		fault.Violations{{fault.Missing, "EndpointUrl must be provided"}, {fault.BadValue, "100% of 3"}},
+		fault.Violations{
+			{Code: fault.Missing, Message: "EndpointUrl must be provided"},
+			{Code: fault.BadValue, Message: "100% of 3"},
+		},
 		failure.Violations,
 	)
 }
@@ -103,6 +109,66 @@ func TestJoinViolations(t *testing.T) {
 	}
 	assert.Equal(t, "a is missing; b is missing; c is missing", v.Join("; ", 3))
 	assert.Equal(t, "a is missing, and 2 more", v.Join(", ", 1))
+}
+
+// Of more than 100 faults the count is kept alone, for APIs that list them as much as for those that join them.
+func TestManyViolations(t *testing.T) {
+	add := func(count int) fault.Violations {
+		var v fault.Violations
+		for i := range count {
+			assert.Equal(t, i >= fault.MaxViolations, v.Full())
+			v.Add(fault.BadValue, "row %d is wrong", i)
+		}
+		return v
+	}
+	tests := map[string]struct {
+		count, most, kept int
+		last, joined      string
+	}{
+		"full":             {100, 200, 100, "row 99 is wrong", "row 98 is wrong; row 99 is wrong"},
+		"one more":         {101, 200, 101, "and 1 more", "row 99 is wrong; and 1 more"},
+		"many more":        {25_000, 200, 101, "and 24900 more", "row 99 is wrong; and 24900 more"},
+		"as many as kept":  {25_000, 100, 101, "and 24900 more", "row 99 is wrong; and 24900 more"},
+		"fewer than kept":  {25_000, 20, 101, "and 24900 more", "row 19 is wrong; and 24980 more"},
+		"none":             {25_000, 0, 101, "and 24900 more", "and 25000 more"},
+		"fewer, just full": {100, 20, 100, "row 99 is wrong", "row 19 is wrong; and 80 more"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			v := add(test.count)
+			joined := v.Join("; ", test.most)
+			assert.True(t, strings.HasSuffix("; "+joined, "; "+test.joined), joined)
+			var failure *fault.Error
+			require.ErrorAs(t, v.Err(), &failure)
+			require.Len(t, failure.Violations, test.kept)
+			assert.Equal(t, test.last, failure.Violations[test.kept-1].Message)
+			assert.Equal(t, joined, failure.Violations.Join("; ", test.most), "Err changes nothing that Join says")
+		})
+	}
+	t.Run("their messages are not made", func(t *testing.T) {
+		v, row := add(fault.MaxViolations), fmt.Stringer(never{t})
+		for range 1000 {
+			v.Add(fault.BadValue, "%v is wrong", row)
+		}
+		assert.Equal(t, "and 1100 more", v.Join("; ", 0))
+	})
+	t.Run("more may be added to an error's", func(t *testing.T) {
+		var failure *fault.Error
+		require.ErrorAs(t, add(102).Err(), &failure)
+		all := append(add(3), failure.Violations...)
+		all.Add(fault.BadValue, "another")
+		require.ErrorAs(t, all.Err(), &failure)
+		require.Len(t, failure.Violations, 104)
+		assert.Equal(t, "and 3 more", failure.Violations[103].Message)
+	})
+}
+
+// never is what must not be made a text of.
+type never struct{ t *testing.T }
+
+func (n never) String() string {
+	n.t.Error("a message was made that nobody reads")
+	return ""
 }
 
 func TestIgnore(t *testing.T) {

@@ -52,12 +52,6 @@ func ParseURL(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// connections is how many idle connections to a partner are kept, and for how long.
-const (
-	connections = 10
-	idleTimeout = 90 * time.Second
-)
-
 // Options bound a client's calls.
 type Options struct {
 	Timeout     time.Duration // of a call, with reading its answer; 0 leaves it to the request's context
@@ -65,18 +59,15 @@ type Options struct {
 }
 
 // New returns a client of a partner that an operator configured: it uses the environment's proxy, and follows no
-// redirect, for the credentials go to one address only.
+// redirect, for the credentials go to one address only. Its connections are kept by the rules of Transport.
 func New(o Options) *http.Client {
 	return &http.Client{
 		Timeout: o.Timeout,
-		Transport: &http.Transport{
+		Transport: NewTransport(&http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         (&net.Dialer{Timeout: o.DialTimeout}).DialContext,
 			TLSHandshakeTimeout: o.DialTimeout,
-			ForceAttemptHTTP2:   true,
-			MaxIdleConnsPerHost: connections,
-			IdleConnTimeout:     idleTimeout,
-		},
+		}),
 		CheckRedirect: NoRedirect,
 	}
 }

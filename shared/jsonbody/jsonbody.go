@@ -137,11 +137,11 @@ func (a *Array[T]) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 			}
 			continue
 		}
-		var item T
-		if err := json.UnmarshalDecode(decoder, &item); err != nil {
+		var absent T
+		a.Items = append(a.Items, absent)
+		if err := json.UnmarshalDecode(decoder, &a.Items[a.Count]); err != nil {
 			return err
 		}
-		a.Items = append(a.Items, item)
 	}
 	_, err := decoder.ReadToken()
 	return err

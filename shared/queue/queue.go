@@ -49,6 +49,9 @@ func wholeSeconds(d time.Duration) Delay {
 type Entry[J any] struct {
 	Job   J // becomes JSON
 	Delay Delay
+	// Group is whose the job is: a standard queue hands out messages of groups that have few in flight before those of
+	// one that has many (SQS fair queues). "" is none.
+	Group string
 }
 
 // Sender puts jobs of one type onto a queue. It is safe for concurrent use.
@@ -87,6 +90,9 @@ func (s *Sender[J]) send(ctx context.Context, jobs []Entry[J]) error {
 			MessageBody:  aws.String(string(body)),
 			DelaySeconds: entry.Delay.seconds,
 		}
+		if entry.Group != "" {
+			entries[i].MessageGroupId = aws.String(entry.Group)
+		}
 	}
 	// SQS may refuse some entries of a batch and take the others.
 	for tries := 1; ; tries++ {
@@ -106,6 +112,18 @@ func (s *Sender[J]) send(ctx context.Context, jobs []Entry[J]) error {
 			return err
 		}
 	}
+}
+
+// Waiting returns how many messages could be received now, about. It returns SQS's error.
+func (s *Sender[J]) Waiting(ctx context.Context) (int, error) {
+	const visible = types.QueueAttributeNameApproximateNumberOfMessages
+	out, err := s.client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: aws.String(s.url), AttributeNames: []types.QueueAttributeName{visible},
+	})
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(out.Attributes[string(visible)])
 }
 
 func refused(

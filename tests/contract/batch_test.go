@@ -104,9 +104,17 @@ func TestBatchIsAccepted(t *testing.T) {
 		"ttlSeconds as a number":             {demoBatch().set(960, "ttlSeconds"), 2},
 		"the shortest ttlSeconds":            {demoBatch().set(1, "ttlSeconds"), 2},
 		"the longest ttlSeconds":             {demoBatch().set("2419200", "ttlSeconds"), 2},
+		"ttlSeconds 3600.0":                  {demoBatch().set(json.Number("3600.0"), "ttlSeconds"), 2},
+		"ttlSeconds 3.6e3":                   {demoBatch().set(json.Number("3.6e3"), "ttlSeconds"), 2},
+		"ttlSeconds 3600.0 as a text":        {demoBatch().set("3600.0", "ttlSeconds"), 2},
 		"keepAfterCall as a boolean":         {demoBatch().set(true, "keepAfterCall"), 2},
 		"keepAfterCall as text":              {demoBatch().set("true", "keepAfterCall"), 2},
 		"notBefore with another offset":      {demoBatch().set("2020-02-10T11:00:00.123-05:00", "notBefore"), 2},
+		"notBefore with small t and z":       {demoBatch().set("2020-02-10t16:00:00z", "notBefore"), 2},
+		"notBefore with the largest offset":  {demoBatch().set("2020-02-10T16:00:00+23:59", "notBefore"), 2},
+		"notBefore with a long fraction":     {demoBatch().set("2020-02-10T16:00:00.12345678901234567890Z", "notBefore"), 2},
+		"notBefore a leap second":            {demoBatch().set("2016-12-31T23:59:60Z", "notBefore"), 2},
+		"a text from right to left":          {demoBatch().set("\u2067שלום\u2069 😀\u00a0", "destinations", 0, "personalization", "MY_VAR"), 2},
 		"notBefore in 29 days":               {demoBatch().set(soon.Add(29*24*time.Hour).Format(time.RFC3339), "notBefore"), 2},
 		"notBefore in almost 30 days":        {demoBatch().set(soon.Add(30*24*time.Hour-time.Hour).Format(time.RFC3339), "notBefore"), 2},
 		"personalization of 256 characters":  {demoBatch().set(long, "destinations", 0, "personalization", "MY_VAR"), 2},
@@ -274,53 +282,67 @@ func TestBatchBadField(t *testing.T) {
 		body  object
 		where string
 	}{
-		"destinations missing":                {demoBatch().without("destinations"), "destinations"},
-		"destinations null":                   {demoBatch().set(nil, "destinations"), "destinations"},
-		"destinations empty":                  {demoBatch().set([]any{}, "destinations"), "destinations"},
-		"destinations an object":              {demoBatch().set(object{"bNumber": "+15018902005"}, "destinations"), "destinations"},
-		"a destination that is text":          {demoBatch().set("+15018902005", "destinations", 1), "destinations[1]"},
-		"a destination that is null":          {demoBatch().set(nil, "destinations", 0), "destinations[0]"},
-		"bNumber missing":                     {demoBatch().without("destinations", 1, "bNumber"), "destinations[1].bNumber"},
-		"bNumber without +":                   {demoBatch().set("15018902005", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
-		"bNumber a number":                    {demoBatch().set(15018902005, "destinations", 0, "bNumber"), "destinations[0].bNumber"},
-		"bNumber of 6 digits":                 {demoBatch().set("+123456", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
-		"bNumber of 16 digits":                {demoBatch().set("+1234567890123456", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
-		"bNumber with a leading 0":            {demoBatch().set("+05018902005", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
-		"bNumber with hyphens":                {demoBatch().set("+1-501-890-2005", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
-		"bNumber with other digits":           {demoBatch().set("+١٢٣٤٥٦٧٨", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
-		"bNumber with a line break":           {demoBatch().set("+15018902005\n", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
-		"personalization a list":              {demoBatch().set([]any{"x"}, "destinations", 0, "personalization"), "destinations[0].personalization"},
-		"personalization of 257 characters":   {demoBatch().set(strings.Repeat("é", 257), "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
-		"personalization a number":            {demoBatch().set(5, "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
-		"a variable not declared":             {demoBatch().set("x", "destinations", 0, "personalization", "YOUR_VAR"), "destinations[0].personalization.YOUR_VAR"},
-		"a variable in another case":          {demoBatch().set("x", "destinations", 0, "personalization", "my_var"), "destinations[0].personalization.my_var"},
-		"customTrackingId of 129 characters":  {demoBatch().set(strings.Repeat("é", 129), "destinations", 0, "customTrackingId"), "destinations[0].customTrackingId"},
-		"customTrackingId a number":           {demoBatch().set(1, "destinations", 0, "customTrackingId"), "destinations[0].customTrackingId"},
-		"aNumbers a text":                     {demoBatch().set("+5014008029", "aNumbers"), "aNumbers"},
-		"aNumbers an object":                  {demoBatch().set(object{}, "aNumbers"), "aNumbers"},
-		"401 aNumbers":                        {demoBatch().set(make401(), "aNumbers"), "aNumbers"},
-		"an aNumber that is a UUID":           {demoBatch().set(bundle.Demo.Engage.ANumberGroupID, "aNumbers", 1), "aNumbers[1]"},
-		"an aNumber that is null":             {demoBatch().set(nil, "aNumbers", 0), "aNumbers[0]"},
-		"an aNumber that is a number":         {demoBatch().set(json.Number("5014008029"), "aNumbers", 0), "aNumbers[0]"},
-		"notBefore without an offset":         {demoBatch().set("2020-02-10T16:00:00", "notBefore"), "notBefore"},
-		"notBefore a date":                    {demoBatch().set("2020-02-10", "notBefore"), "notBefore"},
-		"notBefore on the 31st of February":   {demoBatch().set("2020-02-31T16:00:00Z", "notBefore"), "notBefore"},
-		"notBefore a number":                  {demoBatch().set(1581350400, "notBefore"), "notBefore"},
-		"notBefore in 30 days and an hour":    {demoBatch().set(time.Now().UTC().Add(30*24*time.Hour+time.Hour).Format(time.RFC3339), "notBefore"), "notBefore"},
-		"notBefore in the year 9999":          {demoBatch().set("9999-12-31T23:59:59Z", "notBefore"), "notBefore"},
-		"ttlSeconds 0":                        {demoBatch().set(0, "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds negative":                 {demoBatch().set("-1", "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds too long":                 {demoBatch().set(2419201, "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds a fraction":               {demoBatch().set(json.Number("960.5"), "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds text":                     {demoBatch().set("an hour", "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds empty":                    {demoBatch().set("", "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds a boolean":                {demoBatch().set(true, "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds 1e400":                    {demoBatch().set(json.Number("1e400"), "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds of 400 digits":            {demoBatch().set(digits, "ttlSeconds"), "ttlSeconds"},
-		"ttlSeconds of 400 digits, as a text": {demoBatch().set(string(digits), "ttlSeconds"), "ttlSeconds"},
-		"keepAfterCall 1":                     {demoBatch().set(1, "keepAfterCall"), "keepAfterCall"},
-		"keepAfterCall yes":                   {demoBatch().set("yes", "keepAfterCall"), "keepAfterCall"},
-		"keepAfterCall in capitals":           {demoBatch().set("TRUE", "keepAfterCall"), "keepAfterCall"},
+		"destinations missing":                 {demoBatch().without("destinations"), "destinations"},
+		"destinations null":                    {demoBatch().set(nil, "destinations"), "destinations"},
+		"destinations empty":                   {demoBatch().set([]any{}, "destinations"), "destinations"},
+		"destinations an object":               {demoBatch().set(object{"bNumber": "+15018902005"}, "destinations"), "destinations"},
+		"a destination that is text":           {demoBatch().set("+15018902005", "destinations", 1), "destinations[1]"},
+		"a destination that is null":           {demoBatch().set(nil, "destinations", 0), "destinations[0]"},
+		"bNumber missing":                      {demoBatch().without("destinations", 1, "bNumber"), "destinations[1].bNumber"},
+		"bNumber without +":                    {demoBatch().set("15018902005", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
+		"bNumber a number":                     {demoBatch().set(15018902005, "destinations", 0, "bNumber"), "destinations[0].bNumber"},
+		"bNumber of 6 digits":                  {demoBatch().set("+123456", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
+		"bNumber of 16 digits":                 {demoBatch().set("+1234567890123456", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
+		"bNumber with a leading 0":             {demoBatch().set("+05018902005", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
+		"bNumber with hyphens":                 {demoBatch().set("+1-501-890-2005", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
+		"bNumber with other digits":            {demoBatch().set("+١٢٣٤٥٦٧٨", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
+		"bNumber with a line break":            {demoBatch().set("+15018902005\n", "destinations", 0, "bNumber"), "destinations[0].bNumber"},
+		"personalization a list":               {demoBatch().set([]any{"x"}, "destinations", 0, "personalization"), "destinations[0].personalization"},
+		"personalization of 257 characters":    {demoBatch().set(strings.Repeat("é", 257), "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
+		"personalization a number":             {demoBatch().set(5, "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
+		"a variable not declared":              {demoBatch().set("x", "destinations", 0, "personalization", "YOUR_VAR"), "destinations[0].personalization.YOUR_VAR"},
+		"a variable in another case":           {demoBatch().set("x", "destinations", 0, "personalization", "my_var"), "destinations[0].personalization.my_var"},
+		"customTrackingId of 129 characters":   {demoBatch().set(strings.Repeat("é", 129), "destinations", 0, "customTrackingId"), "destinations[0].customTrackingId"},
+		"a text with a line break":             {demoBatch().set("a\nb", "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
+		"a text with a NUL":                    {demoBatch().set("\x00", "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
+		"a text with a C1 control":             {demoBatch().set("a\u0085", "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
+		"a text with the first override":       {demoBatch().set("a\u202ab", "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
+		"a text with the last override":        {demoBatch().set("\u202e", "destinations", 0, "personalization", "MY_VAR"), "destinations[0].personalization.MY_VAR"},
+		"customTrackingId with a control":      {demoBatch().set("a\tb", "destinations", 0, "customTrackingId"), "destinations[0].customTrackingId"},
+		"customTrackingId a number":            {demoBatch().set(1, "destinations", 0, "customTrackingId"), "destinations[0].customTrackingId"},
+		"aNumbers a text":                      {demoBatch().set("+5014008029", "aNumbers"), "aNumbers"},
+		"aNumbers an object":                   {demoBatch().set(object{}, "aNumbers"), "aNumbers"},
+		"401 aNumbers":                         {demoBatch().set(make401(), "aNumbers"), "aNumbers"},
+		"an aNumber that is a UUID":            {demoBatch().set(bundle.Demo.Engage.ANumberGroupID, "aNumbers", 1), "aNumbers[1]"},
+		"an aNumber that is null":              {demoBatch().set(nil, "aNumbers", 0), "aNumbers[0]"},
+		"an aNumber that is a number":          {demoBatch().set(json.Number("5014008029"), "aNumbers", 0), "aNumbers[0]"},
+		"notBefore without an offset":          {demoBatch().set("2020-02-10T16:00:00", "notBefore"), "notBefore"},
+		"notBefore a date":                     {demoBatch().set("2020-02-10", "notBefore"), "notBefore"},
+		"notBefore on the 31st of February":    {demoBatch().set("2020-02-31T16:00:00Z", "notBefore"), "notBefore"},
+		"notBefore blank":                      {demoBatch().set(" ", "notBefore"), "notBefore"},
+		"notBefore empty":                      {demoBatch().set("", "notBefore"), "notBefore"},
+		"notBefore 24 hours from UTC":          {demoBatch().set("2020-02-10T16:00:00+24:00", "notBefore"), "notBefore"},
+		"notBefore 60 minutes from UTC":        {demoBatch().set("2020-02-10T16:00:00-00:60", "notBefore"), "notBefore"},
+		"notBefore a leap second at noon":      {demoBatch().set("2016-12-31T12:59:60Z", "notBefore"), "notBefore"},
+		"notBefore a number":                   {demoBatch().set(1581350400, "notBefore"), "notBefore"},
+		"notBefore in 30 days and an hour":     {demoBatch().set(time.Now().UTC().Add(30*24*time.Hour+time.Hour).Format(time.RFC3339), "notBefore"), "notBefore"},
+		"notBefore in the year 9999":           {demoBatch().set("9999-12-31T23:59:59Z", "notBefore"), "notBefore"},
+		"ttlSeconds 0":                         {demoBatch().set(0, "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds negative":                  {demoBatch().set("-1", "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds too long":                  {demoBatch().set(2419201, "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds a fraction":                {demoBatch().set(json.Number("960.5"), "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds a fraction of a millionth": {demoBatch().set(json.Number("3600.000001"), "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds 2.4192001e6":               {demoBatch().set(json.Number("2.4192001e6"), "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds with blanks":               {demoBatch().set(" 3600 ", "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds text":                      {demoBatch().set("an hour", "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds empty":                     {demoBatch().set("", "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds a boolean":                 {demoBatch().set(true, "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds 1e400":                     {demoBatch().set(json.Number("1e400"), "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds of 400 digits":             {demoBatch().set(digits, "ttlSeconds"), "ttlSeconds"},
+		"ttlSeconds of 400 digits, as a text":  {demoBatch().set(string(digits), "ttlSeconds"), "ttlSeconds"},
+		"keepAfterCall 1":                      {demoBatch().set(1, "keepAfterCall"), "keepAfterCall"},
+		"keepAfterCall yes":                    {demoBatch().set("yes", "keepAfterCall"), "keepAfterCall"},
+		"keepAfterCall in capitals":            {demoBatch().set("TRUE", "keepAfterCall"), "keepAfterCall"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -342,6 +364,60 @@ func TestBatchBadField(t *testing.T) {
 		}
 		requireNotPushed(t, push(t, demoProgram(), demoBatch().set(four, "destinations").text(t)), 400,
 			"destinations[3].bNumber must be an E.164 number", pushFailed)
+	})
+}
+
+// docs/contract.md §2: half a surrogate pair is answered with its destination's index.
+func TestBatchHalfOfASurrogatePair(t *testing.T) {
+	t.Parallel()
+	const unicode = " must be valid Unicode"
+	for name, test := range map[string]struct {
+		destination string
+		response    string
+	}{
+		"in a text": {
+			`{"bNumber":"+15018902006","personalization":{"MY_VAR":"\ud800"}}`,
+			"destinations[2].personalization.MY_VAR" + unicode,
+		},
+		"in a variable's name": {
+			`{"bNumber":"+15018902006","personalization":{"MY_\udc00":"x"}}`,
+			"destinations[2].personalization.MY_\ufffd" + unicode,
+		},
+		"in customTrackingId": {
+			`{"bNumber":"+15018902006","customTrackingId":"a\ude00\ud83d"}`, "destinations[2].customTrackingId" + unicode,
+		},
+		"in bNumber": {`{"bNumber":"+15018902006\ud83d"}`, "destinations[2].bNumber must be an E.164 number"},
+		"in an unknown member": {
+			`{"bNumber":"+15018902006","trackingId":"\ud83d"}`, "destinations[2]" + unicode,
+		},
+		"beside another fault": {
+			`{"bNumber":"15018902006","customTrackingId":"\ud83d"}`,
+			"destinations[2].bNumber must be an E.164 number; destinations[2].customTrackingId" + unicode,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const second = `{"bNumber":"+14258309029"}`
+			body := strings.Replace(demoBatch().text(t), second, second+","+test.destination, 1)
+			a := push(t, demoProgram(), body)
+			requireNotPushed(t, a, 400, test.response, pushFailed)
+			require.Empty(t, pushParts(t, a.RequestID()), "nothing is pushed")
+		})
+	}
+	t.Run("in an aNumber", func(t *testing.T) {
+		t.Parallel()
+		body := strings.Replace(demoBatch().text(t), `"+5013509988"`, `"\ud800"`, 1)
+		requireNotPushed(t, push(t, demoProgram(), body), 400, "aNumbers[1] must be an E.164 number", pushFailed)
+	})
+	t.Run("in aNumberGroupId", func(t *testing.T) {
+		t.Parallel()
+		body := strings.Replace(demoBatch().without("aNumbers").text(t), "{", `{"aNumberGroupId":"\ud800",`, 1)
+		requireNotPushed(t, push(t, demoProgram(), body), 400, mustSendANumbers, noNumbersFailed)
+	})
+	t.Run("a whole pair", func(t *testing.T) {
+		t.Parallel()
+		body := strings.Replace(demoBatch().text(t), "Put Custom Text Here", `\ud83d\ude00`, 1)
+		requirePushed(t, push(t, demoProgram(), body))
 	})
 }
 
@@ -386,6 +462,22 @@ func TestBatchReportsFaultsTogether(t *testing.T) {
 			}
 		})
 	}
+	t.Run("25,000 destinations with four faults each", func(t *testing.T) {
+		t.Parallel()
+		destination := `{"bNumber":"1","customTrackingId":7,"personalization":{"X":"x","MY_VAR":"\u0007"}}`
+		body := `{"aNumbers":["+5014008029"],"destinations":[` + strings.Repeat(
+			destination+",",
+			24_999,
+		) + destination + `]}`
+		a := push(t, demoProgram(), zipped(body), "Content-Encoding", "gzip")
+		response := a.Object(t)["response"].(string)
+		requireNotPushed(t, a, 400, response, pushFailed)
+		faults := strings.Split(response, "; ")
+		require.Len(t, faults, 21)
+		assert.Equal(t, "destinations[0].bNumber must be an E.164 number", faults[0])
+		assert.True(t, strings.HasPrefix(faults[19], "destinations[4].personalization.MY_VAR "), faults[19])
+		assert.Equal(t, "and 99980 more", faults[20])
+	})
 	t.Run("before aNumbers that are not allowed", func(t *testing.T) {
 		t.Parallel()
 		body := demoBatch().set([]any{"+15550001111"}, "aNumbers").set("never", "notBefore")
@@ -449,6 +541,7 @@ func TestBatchIdempotencyKey(t *testing.T) {
 		for name, conflict := range map[string]answer{
 			"other body":    push(t, demoProgram(), demoBatch().set("7200", "ttlSeconds").text(t), "Idempotency-Key", key),
 			"other program": push(t, withProgram(incompleteProgram), demoBatch().text(t), "Idempotency-Key", key),
+			"no program":    push(t, batch, demoBatch().text(t), "Idempotency-Key", key),
 		} {
 			body := conflict.Object(t)
 			requireNotPushed(t, conflict, 409, body["response"].(string), pushFailed)
@@ -467,6 +560,24 @@ func TestBatchIdempotencyKey(t *testing.T) {
 		first := push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key)
 		again := push(t, demoProgram(), zipped(demoBatch().text(t)), "Idempotency-Key", key, "Content-Encoding", "gzip")
 		require.Equal(t, first.Body, again.Body)
+	})
+	t.Run("the same program in capitals", func(t *testing.T) {
+		t.Parallel()
+		key := unique()
+		first := push(t, demoProgram(), demoBatch().text(t), "Idempotency-Key", key)
+		requirePushed(t, first)
+		capitals := withProgram(strings.ToUpper(bundle.Demo.Engage.ProgramContentUUID))
+		require.Equal(t, first.Body, push(t, capitals, demoBatch().text(t), "Idempotency-Key", key).Body)
+	})
+	t.Run("gzip first, of the same body at another level", func(t *testing.T) {
+		t.Parallel()
+		key, body := unique(), demoBatch().text(t)
+		first := push(t, demoProgram(), zipped(body), "Idempotency-Key", key, "Content-Encoding", "gzip")
+		requirePushed(t, first)
+		parts := zipped(body[:20]) + zipped(body[20:])
+		again := push(t, demoProgram(), parts, "Idempotency-Key", key, "Content-Encoding", "gzip")
+		require.Equal(t, first.Body, again.Body)
+		require.Equal(t, first.Body, push(t, demoProgram(), body, "Idempotency-Key", key).Body)
 	})
 	t.Run("another client's key", func(t *testing.T) {
 		t.Parallel()

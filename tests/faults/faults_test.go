@@ -63,6 +63,12 @@ func later(skip int, f *fault) *fault {
 	return f
 }
 
+// with is for a call whose body holds a text.
+func with(body string, f *fault) *fault {
+	f.Body = body
+	return f
+}
+
 // at is for a call that a path tells, and no operation.
 func at(path string, f *fault) *fault {
 	f.Path = path
@@ -100,7 +106,7 @@ type lane struct {
 // Each API has a lane.
 var (
 	ottLane     = &lane{queues: []string{"OutboundQueue"}, takers: []string{ottDeliver}}
-	engageLane  = &lane{queues: []string{"DeliveryQueue"}, takers: []string{engageDeliver}}
+	engageLane  = &lane{queues: []string{"DeliveryQueue", "RetryQueue"}, takers: []string{engageDeliver}}
 	productLane = &lane{
 		queues: []string{"MailQueue", "MailEventQueue"}, takers: []string{productMail, productMailEvent},
 	}

@@ -76,7 +76,7 @@ func (o order) comesAgain(t *testing.T) {
 	}
 	queue := mailqueue.NewQueue(bundle.SQS(), bundle.QueueURL("MailQueue"), clock.System{})
 	for range messages {
-		require.NoError(t, queue.Send(t.Context(), mailqueue.Job{RequestID: mail.RequestID}, 0))
+		require.NoError(t, queue.Enqueue(t.Context(), mail.RequestID))
 	}
 	settled(t)
 }

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"io"
 	"maps"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 type Fault struct {
 	Operation string // as X-Amz-Target ends: UpdateItem, CreateSecret; empty for a call without one
 	Path      string // empty for whatever path
+	Body      string // what the call's body holds; empty for whatever body
 	Skip      int    // let so many pass first
 	Times     int    // 0: once; below 0: each time
 	// Answer returns true if it has answered.
@@ -99,7 +101,12 @@ func (p *Proxy) Count(operation string) int {
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	f := p.next(operation, r.URL.Path)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	f := p.next(operation, r.URL.Path, body)
 	if f != nil && f.Answer != nil && f.Answer(w, r) {
 		return
 	}
@@ -113,12 +120,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // next counts a call and returns a copy of the fault that happens to it, if one does.
-func (p *Proxy) next(operation, path string) *Fault {
+func (p *Proxy) next(operation, path string, body []byte) *Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls[operation]++
 	i := slices.IndexFunc(p.faults, func(f *Fault) bool {
-		if f.Operation != operation || f.Path != "" && f.Path != path {
+		switch {
+		case f.Operation != operation, f.Path != "" && f.Path != path, !bytes.Contains(body, []byte(f.Body)):
 			return false
 		}
 		f.Skip--

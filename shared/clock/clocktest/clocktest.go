@@ -12,9 +12,10 @@ import (
 // Clock stands still until a test moves it, or somebody sleeps: a sleep takes no time but moves the clock on by as
 // much. It is safe for concurrent use.
 type Clock struct {
-	mu    sync.Mutex
-	now   time.Time
-	slept []time.Duration
+	mu     sync.Mutex
+	now    time.Time
+	slept  []time.Duration
+	before func(end time.Time)
 }
 
 var _ clock.Clock = (*Clock)(nil)
@@ -46,6 +47,12 @@ func (c *Clock) Sleep(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	c.mu.Lock()
+	before, end := c.before, c.now.Add(max(d, 0))
+	c.mu.Unlock()
+	if before != nil {
+		before(end)
+	}
+	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(max(d, 0))
 	c.slept = append(c.slept, d)
@@ -57,4 +64,11 @@ func (c *Clock) Slept() []time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]time.Duration(nil), c.slept...)
+}
+
+// BeforeSleep calls a function at the beginning of each sleep with its end: what happens while somebody sleeps.
+func (c *Clock) BeforeSleep(do func(end time.Time)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.before = do
 }

@@ -32,6 +32,8 @@ type Content interface {
 type Pushes interface {
 	// Put makes a push durable, and returns how many chunks it has. It can be done again under the same request id.
 	Put(ctx context.Context, push *engage.Push, dueAt time.Time) (chunks int, err error)
+	// Postpone says when engage-schedule looks at a push whose due time was seen, and when its jobs were sent.
+	Postpone(ctx context.Context, requestID string, seen, next, enqueued time.Time) error
 	// Meta returns a push of a tenant's, or a fault NotFound.
 	Meta(ctx context.Context, tenant, requestID string) (*engage.Meta, error)
 }
@@ -42,9 +44,9 @@ type Operations interface {
 	Begin(ctx context.Context, key string, bodyHash [32]byte, id string) (*idempotency.Operation, error)
 }
 
-// Queue is the delivery queue; schedule.Queue is one.
+// Queue is the delivery queue; schedule.DeliveryQueue is one.
 type Queue interface {
-	// Send enqueues jobs, so that they arrive shortly before they are due.
+	// Send enqueues jobs of chunks that were never claimed, so that they arrive shortly before they are due.
 	Send(ctx context.Context, jobs ...engage.Job) error
 }
 
@@ -80,7 +82,11 @@ func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 		return nil, err
 	}
 	hash := sha256.New()
-	_, _ = io.WriteString(hash, r.QueryParameter("programContentUuid")+"\n") // a hash never fails
+	program := r.QueryParameter("programContentUuid")
+	if id, ok := parseUUID(program); ok {
+		program = id // in capitals it is the same one
+	}
+	_, _ = io.WriteString(hash, program+"\n") // a hash never fails
 	batch, err := engage.DecodeBatch(io.TeeReader(body, hash))
 	if err != nil {
 		return nil, err
@@ -112,10 +118,7 @@ func (h *BatchHandler) accept(
 		// Taken over from a process that died. What it made durable stands, whatever a check would say of it by now.
 		meta, err := h.Pushes.Meta(ctx, grant.Tenant, requestID)
 		if err == nil {
-			now := h.Clock.Now()
-			if _, enqueue := engage.FirstDue(now, meta.NotBefore); enqueue {
-				h.enqueue(ctx, requestID, engage.Outstanding(meta, now))
-			}
+			h.enqueue(ctx, meta.Terms, requestID, grant.Tenant, len(meta.Chunks), meta.DueAt)
 			return accepted(requestID), nil
 		}
 		if !fault.Is(err, fault.NotFound) {
@@ -146,18 +149,12 @@ func (h *BatchHandler) accept(
 			return nil, fault.New(aNumberNotAllowed, "")
 		}
 	}
-	due, enqueue := engage.FirstDue(push.CreatedAt, push.NotBefore)
+	due := engage.FirstDue(push.CreatedAt, push.NotBefore)
 	chunks, err := h.Pushes.Put(ctx, push, due)
 	if err != nil {
 		return nil, err
 	}
-	if enqueue {
-		jobs := make([]engage.Job, chunks)
-		for i := range jobs {
-			jobs[i] = engage.NewJob(requestID, i, push.NotBefore)
-		}
-		h.enqueue(ctx, requestID, jobs)
-	}
+	h.enqueue(ctx, push.Terms, requestID, grant.Tenant, chunks, due)
 	return accepted(requestID), nil
 }
 
@@ -165,10 +162,24 @@ func accepted(requestID string) *httpapi.Response {
 	return httpapi.JSON(http.StatusOK, batchAnswer{Response: "success", ErrorCode: "", RequestID: requestID})
 }
 
-// enqueue sends the jobs of a push that is due within minutes. The push is durable: if SQS does not take them,
-// engage-schedule sends them.
-func (h *BatchHandler) enqueue(ctx context.Context, requestID string, jobs []engage.Job) {
-	if err := h.Queue.Send(ctx, jobs...); err != nil {
+// enqueue sends the jobs of a push that is due within minutes, and tells engage-schedule so if it would look at the push
+// before that. The push is durable: if SQS does not take them, or this process ends first, engage-schedule sends them.
+func (h *BatchHandler) enqueue(
+	ctx context.Context, terms engage.Terms, requestID, tenant string, chunks int, due time.Time,
+) {
+	now := h.Clock.Now()
+	if terms.NotBefore.Sub(now) > engage.EnqueueWithin {
+		return
+	}
+	jobs := make([]engage.Job, chunks)
+	for i := range jobs {
+		jobs[i] = engage.NewJob(tenant, requestID, i, terms.NotBefore)
+	}
+	err := h.Queue.Send(ctx, jobs...)
+	if next := engage.NextLook(now, terms.NotBefore); err == nil && due.Before(next) && !due.IsZero() {
+		err = fault.Ignore(h.Pushes.Postpone(ctx, requestID, due, next, now), fault.Conflict)
+	}
+	if err != nil {
 		h.Log.WarnContext(ctx, "a push is left to engage-schedule", "pushId", requestID, "error", err)
 	}
 }

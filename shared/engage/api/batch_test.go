@@ -85,7 +85,7 @@ func newService(t *testing.T, stack, pushes string) *service {
 		Content:    store.NewContent(contenttable.New(items, stackname.ContentTable(stack))),
 		Pushes:     store.NewPushes(emulatortest.DynamoDBAt(pushes), stackname.PushesTable(stack), clock),
 		Operations: idempotencystore.New(items, stackname.IdempotencyTable(stack), clock),
-		Queue:      schedule.NewQueue(messages, *created.QueueUrl, clock),
+		Queue:      schedule.NewDeliveryQueue(messages, *created.QueueUrl, clock),
 		Clock:      clock,
 		Log:        log,
 	}

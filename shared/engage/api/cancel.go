@@ -14,8 +14,8 @@ import (
 
 // Canceller cancels pushes; store.Pushes does.
 type Canceller interface {
-	// Cancel cancels what has not been claimed of a tenant's push. It returns a fault Conflict if nothing was left to
-	// cancel, and NotFound for a push that is not the tenant's.
+	// Cancel cancels what waits of a tenant's push. It returns a fault Conflict if nothing was left to cancel, and
+	// NotFound for a push that is not the tenant's.
 	Cancel(ctx context.Context, tenant, requestID string, now time.Time) (*engage.Meta, error)
 }
 
@@ -26,7 +26,7 @@ type CancelHandler struct {
 	Clock  clock.Clock
 }
 
-// Serve cancels what has not been claimed of a push.
+// Serve cancels every destination that has no final result and is not in a POST under way.
 func (h *CancelHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, id, err := authenticatePush(ctx, h.Tokens, r)
 	if err != nil {

@@ -11,14 +11,14 @@ import (
 
 // encodeBody writes the body of a POST. It is the same bytes for the same attempt, whoever writes it.
 func encodeBody(
-	meta *engage.Meta, chunk int, presentation *engage.Presentation, destinations []engage.Destination,
+	requestID string, chunk int, presentation *engage.Presentation, destinations []engage.Destination,
 ) ([]byte, error) {
 	var b bytes.Buffer
 	e := jsontext.NewEncoder(&b)
 	w := tokenWriter{encoder: e}
 	w.tokens(jsontext.BeginObject,
 		jsontext.String("type"), jsontext.String("push"),
-		jsontext.String("requestId"), jsontext.String(meta.RequestID),
+		jsontext.String("requestId"), jsontext.String(requestID),
 		jsontext.String("chunk"), jsontext.Int(int64(chunk)),
 		jsontext.String("program"), jsontext.BeginObject,
 		jsontext.String("uuid"), jsontext.String(presentation.Program.UUID),
@@ -30,10 +30,10 @@ func encodeBody(
 		w.tokens(jsontext.String(number))
 	}
 	w.tokens(jsontext.EndArray,
-		jsontext.String("ttlSeconds"), jsontext.Int(int64(meta.TTLSeconds)),
-		jsontext.String("keepAfterCall"), jsontext.Bool(meta.KeepAfterCall),
-		jsontext.String("notBefore"), jsontext.String(engage.WireTime(meta.NotBefore)),
-		jsontext.String("deliverBefore"), jsontext.String(engage.WireTime(meta.DeliverBefore())),
+		jsontext.String("ttlSeconds"), jsontext.Int(int64(presentation.TTLSeconds)),
+		jsontext.String("keepAfterCall"), jsontext.Bool(presentation.KeepAfterCall),
+		jsontext.String("notBefore"), jsontext.String(engage.WireTime(presentation.NotBefore)),
+		jsontext.String("deliverBefore"), jsontext.String(engage.WireTime(presentation.DeliverBefore())),
 		jsontext.String("destinations"), jsontext.BeginArray)
 	for _, d := range destinations {
 		w.tokens(jsontext.BeginObject,

@@ -17,71 +17,114 @@ import (
 )
 
 const (
-	// sleepAhead is how early a job may come and be slept out; an earlier one goes back to the queue.
-	sleepAhead = 5 * time.Second
 	// presentations is how many pushes' presentations are kept: the chunks of one push follow each other.
 	presentations    = 50
 	presentationsTTL = 10 * time.Minute
+	// maxFailures is after how many faults of AWS's or ours in a row a job is left to SQS, and in the end to the dead
+	// letters: what so long a wait does not mend, a person has to look at. engage-schedule sends the chunk again.
+	maxFailures = 8
 )
 
-// Queue is the delivery queue; schedule.Queue is one.
+// Queue has the two queues of engage-deliver; schedule.Queue is one.
 type Queue interface {
-	// Send enqueues jobs, so that they arrive shortly before they are due.
+	// Send enqueues jobs of chunks that were never claimed, so that they arrive shortly before they are due.
 	Send(ctx context.Context, jobs ...engage.Job) error
+	// SendAgain enqueues jobs of chunks that wait for another try, so that they arrive when they are due.
+	SendAgain(ctx context.Context, jobs ...engage.Job) error
 }
 
-// Deliverer serves the delivery queue: it sends chunks to the device gateway.
+// Permits bound the POSTs of a tenant that are under way; store.Permits is one.
+type Permits interface {
+	// Take returns a permit, or a fault TooManyRequests if the tenant can have none now.
+	Take(ctx context.Context, tenant string, now time.Time) (store.Permit, error)
+	// Return gives it back, and says what came of the POST.
+	Return(ctx context.Context, permit store.Permit, said engage.GatewayAnswer) error
+}
+
+// Lanes are the permits of the two queues.
+type Lanes struct{ First, Again Permits }
+
+// Concurrency is how many invocations there can be at the same time for each of the two queues: DeliveryConcurrency and
+// RetryConcurrency of template.yaml.
+type Concurrency struct{ First, Again int }
+
+// NewLanes returns the permits that are kept with pushes. A tenant has no more POSTs under way in a lane than 60 % of the
+// invocations that there can be, so that some of each lane are left to others, even if every one of its POSTs is slow and
+// in an invocation of its own.
+func NewLanes(pushes *store.Pushes, c Concurrency) Lanes {
+	share := func(n int) int {
+		const percent = 60
+		return max(n*percent/100, 1)
+	}
+	return Lanes{
+		First: store.NewPermits(pushes, "first", share(c.First)),
+		Again: store.NewPermits(pushes, "again", share(c.Again)),
+	}
+}
+
+// Options are what a Deliverer is made of.
+type Options struct {
+	Pushes  *store.Pushes
+	Queue   Queue
+	Permits Lanes
+	Gateway *Gateway
+	Clock   clock.Clock
+	Log     *slog.Logger
+}
+
+// Deliverer serves the two queues of engage-deliver: it sends chunks to the device gateway. One job is one POST at most;
+// what is to be sent again comes back by another.
 type Deliverer struct {
-	pushes        *store.Pushes
-	queue         Queue
-	gateway       *Gateway
-	clock         clock.Clock
-	log           *slog.Logger
+	Options
+
 	presentations *cache.Cache[*engage.Presentation]
 }
 
 // NewDeliverer returns a Deliverer.
-func NewDeliverer(
-	pushes *store.Pushes, queue Queue, gateway *Gateway, clock clock.Clock, log *slog.Logger,
-) *Deliverer {
-	kept := cache.Options[*engage.Presentation]{Limit: presentations, TTL: presentationsTTL, Clock: clock}
-	return &Deliverer{
-		pushes: pushes, queue: queue, gateway: gateway, clock: clock, log: log, presentations: cache.New(kept),
-	}
+func NewDeliverer(o Options) *Deliverer {
+	kept := cache.Options[*engage.Presentation]{Limit: presentations, TTL: presentationsTTL, Clock: o.Clock}
+	return &Deliverer{Options: o, presentations: cache.New(kept)}
 }
 
-// Handle delivers the chunks of a batch of jobs, all at the same time, since they may all be due at the same time. It
-// reports those that failed for a reason that a repeat may mend, AWS's mostly; SQS brings these back.
+// Handle delivers the chunks of a batch of jobs, all at the same time, since they may all be due at the same time. A job
+// that meets a fault of AWS's comes back by another, after a wait; it fails only if that cannot be sent, or after
+// maxFailures in a row. SQS brings these back.
 func (d *Deliverer) Handle(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
-	return messagebatch.Jobs(d.log, d.deliver)(ctx, batch)
+	return messagebatch.Jobs(d.Log, d.deliver)(ctx, batch)
 }
 
 func (d *Deliverer) deliver(ctx context.Context, job engage.Job) error {
-	now := d.clock.Now()
-	if early := job.DueAt().Sub(now); early > engage.WakeAhead+sleepAhead {
-		return d.queue.Send(ctx, job)
+	if job.DueAt().Sub(d.Clock.Now()) > engage.MaxEarly {
+		return d.sendBack(ctx, job)
 	}
-	lease, meta, first, err := d.pushes.Claim(ctx, job.RequestID, job.Chunk, now, now.Add(engage.LeaseTime))
+	delivery := &delivery{Deliverer: d, job: job}
+	err := delivery.run(ctx)
 	switch {
-	case fault.Is(err, fault.Conflict):
-		return d.closeIfFinished(ctx, meta)
-	case fault.Is(err, fault.NotFound):
-		d.log.WarnContext(ctx, "unknown push", "pushId", job.RequestID)
+	case err == nil, fault.Is(err, fault.Conflict): // who lost a lease has nothing more to do
 		return nil
-	case err != nil:
-		return err
+	case fault.Is(err, fault.NotFound):
+		d.Log.WarnContext(ctx, "unknown push", "pushId", job.RequestID)
+		return nil
 	}
-	delivery := &delivery{Deliverer: d, job: job, lease: lease, meta: meta}
-	if err := delivery.load(ctx, first); err != nil {
-		return delivery.giveUp(ctx, err)
-	}
-	return fault.Ignore(delivery.run(ctx), fault.Conflict) // who lost a lease has nothing more to do
+	return delivery.comeBack(ctx, err)
 }
 
-// closeIfFinished mends a crash between the last chunk's end and the push's.
-func (d *Deliverer) closeIfFinished(ctx context.Context, meta *engage.Meta) error {
+// sendBack puts a job back into its queue that came too early.
+func (d *Deliverer) sendBack(ctx context.Context, job engage.Job) error {
+	next, err := job.Next()
+	if err != nil {
+		return err
+	}
+	if job.Again {
+		return d.Queue.SendAgain(ctx, next)
+	}
+	return d.Queue.Send(ctx, next)
+}
+
+// close mends a crash between the last chunk's end and the push's.
+func (d *Deliverer) close(ctx context.Context, meta *engage.Meta) error {
 	if meta == nil || meta.DueAt.IsZero() || !meta.Finished() {
 		return nil
 	}
-	return d.pushes.Close(ctx, meta.RequestID)
+	return d.Pushes.Close(ctx, meta.RequestID)
 }

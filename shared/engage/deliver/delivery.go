@@ -6,200 +6,421 @@ import (
 	"fmt"
 	"time"
 
-	"carillon/shared/backoff"
 	"carillon/shared/cache"
 	"carillon/shared/engage"
 	"carillon/shared/engage/store"
 	"carillon/shared/fault"
 )
 
-// retries is the wait before a chunk's next POST.
-var retries = backoff.Policy{Min: 250 * time.Millisecond, Max: time.Minute}
+// spareTime is what is left of the function's time after the longest POST, to record what came of it.
+const spareTime = time.Second
 
-// delivery is the sending of one chunk under one lease.
+// delivery is one job: the sending of one chunk by one POST.
 type delivery struct {
 	*Deliverer
+
 	job          engage.Job
-	lease        store.Lease
-	meta         *engage.Meta
 	presentation *engage.Presentation
 	destinations []engage.Destination
-	progress     store.Progress
+	unreadable   error // why there is nothing to send
+
+	lease    store.Lease
+	meta     *engage.Meta // nil until the chunk is claimed
+	state    engage.ChunkState
+	progress store.Progress
+	said     engage.GatewayAnswer // to the POST of this job
+	sent     string               // its webhook-id
+	isFirst  bool                 // of the chunk
 }
 
-func (d *delivery) load(ctx context.Context, first bool) (err error) {
-	id, chunk := d.meta.RequestID, d.lease.Chunk
-	read := func(ctx context.Context) (*engage.Presentation, error) { return d.pushes.Presentation(ctx, id) }
-	if d.presentation, err = d.presentations.Get(ctx, id, cache.AnyAge, read); err != nil {
-		return err
-	}
-	if d.destinations, err = d.pushes.Destinations(ctx, id, chunk); err != nil {
-		return err
-	}
-	known := false
-	if !first {
-		if d.progress, known, err = d.pushes.Progress(ctx, id, chunk); err != nil {
-			return err
-		}
-	}
-	if !known {
-		d.progress = store.Progress{Results: make([]engage.Result, len(d.destinations))}
-	}
-	if len(d.progress.Results) != len(d.destinations) {
-		return engage.ErrChunk
-	}
-	return nil
-}
-
-// run sends until every destination has its result, or until the lease is nearly over: then the chunk is released and a
-// job brings it back. Before the next POST of what the gateway wants again, what is known is kept, so whoever goes on
-// after a crash sends the same POST under the same webhook-id.
+// run reads the chunk and prepares its POST, waits until just before its time, claims it, sends it, and records what
+// came of it. Until the claim the chunk can be cancelled; what was read before cannot change.
 func (d *delivery) run(ctx context.Context) error {
-	if d.pending() == 0 {
-		return d.finish(ctx) // who held the lease before died just before this
-	}
-	body, err := d.body()
-	if err != nil {
+	if err := d.load(ctx); err != nil {
 		return err
 	}
-	// Signed before the time comes, as of then: what is left to do at notBefore is to send.
-	at := d.clock.Now()
-	if d.meta.NotBefore.After(at) {
-		at = d.meta.NotBefore
+	var post webhook
+	var unsigned error
+	if prepared := d.unreadable == nil && !d.job.Again; prepared {
+		post, unsigned = d.prepare(ctx)
 	}
-	post, err := d.gateway.prepare(ctx, d.webhookID(), at, body)
-	if err != nil {
-		return d.giveUp(ctx, err)
-	}
-	if err := d.clock.Sleep(ctx, d.meta.NotBefore.Sub(d.clock.Now())); err != nil {
+	if err := d.sleepUntil(ctx, d.job.DueAt().Add(-engage.ClaimAhead)); err != nil {
 		return err
 	}
-	for {
-		if !d.clock.Now().Before(d.meta.DeliverBefore()) {
-			return d.expire(ctx)
+	if d.isToBeSent() {
+		permit, err := d.lane().Take(ctx, d.job.Tenant, d.Clock.Now())
+		if fault.Is(err, fault.TooManyRequests) {
+			return d.giveWay(ctx)
 		}
-		if !d.isTimeForPost(ctx) {
-			return d.leave(ctx, d.clock.Now())
-		}
-		lateness := d.clock.Now().Sub(d.meta.NotBefore)
-		said, err := d.gateway.send(post)
-		d.logPost(ctx, lateness, said, err)
-		var wait time.Duration
-		if again, ok := errors.AsType[*retryable](err); ok {
-			d.job.Tries++
-			wait = max(again.after, retries.Wait(d.job.Tries))
-		} else {
-			d.apply(said)
-			if d.pending() == 0 {
-				return d.finish(ctx)
-			}
-			d.progress.Attempt++
-			if err := d.pushes.SaveProgress(ctx, d.lease, d.progress, d.meta.DeliverBefore()); err != nil {
-				return err
-			}
-			if body, err = d.body(); err != nil {
-				return err
-			}
-			wait = retries.Wait(d.progress.Attempt)
-		}
-		at := d.clock.Now().Add(wait)
-		if at.Add(gatewayTimeout).After(d.lease.Until) {
-			return d.leave(ctx, at)
-		}
-		if err := d.clock.Sleep(ctx, wait); err != nil {
+		if err != nil {
 			return err
 		}
-		if post, err = d.gateway.prepare(ctx, d.webhookID(), d.clock.Now(), body); err != nil {
-			return d.giveUp(ctx, err)
-		}
+		defer func() { d.giveBack(ctx, permit) }()
 	}
-}
-
-// isTimeForPost reports whether a POST begun now would end within the lease and the function's time. So two processes
-// never send a chunk at the same time.
-func (d *delivery) isTimeForPost(ctx context.Context) bool {
-	end := d.clock.Now().Add(gatewayTimeout)
-	deadline, bounded := ctx.Deadline()
-	return !end.After(d.lease.Until) && (!bounded || !end.After(deadline))
-}
-
-func (d *delivery) webhookID() string {
-	if d.progress.Attempt == 0 {
-		return fmt.Sprintf("%s.%d", d.meta.RequestID, d.lease.Chunk)
+	if claimed, err := d.claim(ctx); err != nil || !claimed {
+		return err
 	}
-	return fmt.Sprintf("%s.%d.%d", d.meta.RequestID, d.lease.Chunk, d.progress.Attempt)
+	switch {
+	case !d.Clock.Now().Before(d.meta.DeliverBefore()):
+		return d.expire(ctx)
+	case d.unreadable != nil:
+		return d.fail(ctx, "what is kept of the chunk cannot be read")
+	case d.pending() == 0:
+		return d.finish(ctx, engage.Result{}) // who claimed it before died just before this
+	case post.request == nil && unsigned == nil, d.state.Attempt > 0:
+		post, unsigned = d.prepare(ctx)
+	}
+	if errors.Is(unsigned, errUnsigned) {
+		d.Log.ErrorContext(ctx, "a push cannot be signed", "pushId", d.job.RequestID, "error", unsigned)
+		d.state.Last = engage.Unsigned
+		return d.waitAfter(ctx, d.job.Refusals+1)
+	}
+	if unsigned != nil {
+		return unsigned
+	}
+	if err := d.sleepUntil(ctx, d.due()); err != nil {
+		return err
+	}
+	switch {
+	case !d.Clock.Now().Before(d.meta.DeliverBefore()):
+		return d.expire(ctx)
+	case !d.isTimeForPost(ctx):
+		return d.waitAfter(ctx, d.job.Refusals+1)
+	}
+	return d.send(ctx, post)
 }
 
-// body is of the destinations that have no result yet.
-func (d *delivery) body() ([]byte, error) {
+// load reads what is to be sent. What is not there, or cannot be read, is no fault of AWS's: the chunk ends with that.
+func (d *delivery) load(ctx context.Context) (err error) {
+	id := d.job.RequestID
+	read := func(ctx context.Context) (*engage.Presentation, error) { return d.Pushes.Presentation(ctx, id) }
+	d.presentation, err = d.presentations.Get(ctx, id, cache.AnyAge, read)
+	if err == nil {
+		d.destinations, err = d.Pushes.Destinations(ctx, id, d.job.Chunk)
+	}
+	if errors.Is(err, engage.ErrChunk) || fault.Is(err, fault.NotFound) {
+		d.unreadable, err = err, nil
+	}
+	return err
+}
+
+// prepare builds and signs the POST of all that has no result yet, as of when it is due.
+func (d *delivery) prepare(ctx context.Context) (webhook, error) {
 	var pending []engage.Destination
 	for i, destination := range d.destinations {
-		if d.progress.Results[i].IsPending() {
+		if len(d.progress.Results) == 0 || d.progress.Results[i].IsPending() {
 			pending = append(pending, destination)
 		}
 	}
-	return encodeBody(d.meta, d.lease.Chunk, d.presentation, pending)
+	body, err := encodeBody(d.job.RequestID, d.job.Chunk, d.presentation, pending)
+	if err != nil {
+		return webhook{}, err
+	}
+	at := d.Clock.Now()
+	if d.due().After(at) {
+		at = d.due()
+	}
+	return d.Gateway.prepare(ctx, d.webhookID(), at, body)
 }
 
-// pending is how many destinations have no result yet.
-func (d *delivery) pending() int { return engage.Count(d.progress.Results).Pending }
+// due is when the chunk is to be sent: not before the job says, and not before the chunk's own wait is over.
+func (d *delivery) due() time.Time {
+	due := d.job.DueAt()
+	if d.state.Phase == engage.Waiting && d.state.Until.After(due) {
+		return d.state.Until
+	}
+	return due
+}
 
-func (d *delivery) apply(a answer) {
+func (d *delivery) webhookID() string {
+	if d.state.Attempt == 0 {
+		return fmt.Sprintf("%s.%d", d.job.RequestID, d.job.Chunk)
+	}
+	return fmt.Sprintf("%s.%d.%d", d.job.RequestID, d.job.Chunk, d.state.Attempt)
+}
+
+// isToBeSent reports whether there is a POST to be sent, as far as is known before the claim.
+func (d *delivery) isToBeSent() bool {
+	return d.unreadable == nil && d.Clock.Now().Before(d.presentation.DeliverBefore())
+}
+
+func (d *delivery) lane() Permits {
+	if d.job.Again {
+		return d.Permits.Again
+	}
+	return d.Permits.First
+}
+
+// giveBack returns the permit, though the invocation's time may be over.
+func (d *delivery) giveBack(ctx context.Context, permit store.Permit) {
+	if err := d.lane().Return(context.WithoutCancel(ctx), permit, d.said); err != nil {
+		d.Log.WarnContext(ctx, "a permit counts until its window is over", "pushId", d.job.RequestID, "error", err)
+	}
+}
+
+// giveWay makes room in the lane: the tenant has its share of it. From the first lane the job goes to the other one,
+// there it waits.
+func (d *delivery) giveWay(ctx context.Context) error {
+	job := d.job
+	if job.Again {
+		job.Refusals++
+		job = job.At(d.wait(job.Refusals, 0))
+	}
+	return d.sendAgain(ctx, job)
+}
+
+// claim takes the lease and reads what is known of the chunk. It reports whether there is anything to do under it.
+func (d *delivery) claim(ctx context.Context) (bool, error) {
+	now, id, chunk := d.Clock.Now(), d.job.RequestID, d.job.Chunk
+	until := now.Add(d.Gateway.timeout + engage.LeaseMargin)
+	lease, meta, err := d.Pushes.Claim(ctx, id, chunk, d.job.DueAt(), now, until)
+	if fault.Is(err, fault.Conflict) {
+		if meta != nil && meta.IsAbandoned(chunk, now) {
+			if meta, err = d.Pushes.EndAbandoned(ctx, id, chunk, now); err != nil {
+				return false, err
+			}
+		}
+		return false, d.close(ctx, meta)
+	}
+	if err != nil {
+		return false, err
+	}
+	d.lease, d.meta, d.state = lease, meta, lease.Before
+	if d.state.Phase == engage.Leased {
+		d.state.Tries++ // whoever held it died, perhaps after the POST
+	}
+	if d.state.Phase == engage.Unclaimed || d.unreadable != nil {
+		return true, nil
+	}
+	progress, known, err := d.Pushes.Progress(ctx, id, chunk)
+	switch {
+	case errors.Is(err, engage.ErrChunk), known && len(progress.Results) != len(d.destinations):
+		d.unreadable = engage.ErrChunk
+	case err != nil:
+		return false, err
+	case known:
+		d.progress = progress
+		if progress.Attempt > d.state.Attempt { // it died before it could say so
+			d.state.Attempt, d.state.Tries = progress.Attempt, 0
+		}
+	}
+	return true, nil
+}
+
+// isTimeForPost reports whether a POST begun now would end within the lease and the function's time. So two processes
+// never send a chunk at the same time, though their clocks may differ.
+func (d *delivery) isTimeForPost(ctx context.Context) bool {
+	end := d.Clock.Now().Add(d.Gateway.timeout)
+	deadline, bounded := ctx.Deadline()
+	return !end.Add(engage.ClockSkew).After(d.lease.Until) && (!bounded || !end.Add(spareTime).After(deadline))
+}
+
+func (d *delivery) send(ctx context.Context, post webhook) error {
+	lateness := d.Clock.Now().Sub(d.meta.NotBefore)
+	d.sent, d.isFirst = d.webhookID(), d.state.Attempt == 0 && d.state.Tries == 0
+	said := d.Gateway.send(post, d.state.Tries > 0)
+	d.said = said.said
+	var measured tally
+	defer func() { d.logPost(ctx, lateness, said, measured) }()
+	switch said.kind {
+	case delivered:
+		return d.finish(ctx, engage.Result{State: engage.StateDelivered, DeliveredAt: said.at})
+	case refused:
+		measured.failed = 1
+		return d.fail(ctx, fmt.Sprintf("the gateway answered %d", int(said.said)))
+	case each:
+		measured = d.apply(said)
+		return d.record(ctx)
+	default:
+		measured.failed = 1
+		d.state.Tries++
+		d.state.Last = said.said
+		return d.waitUntil(ctx, d.wait(d.state.Tries, said.after))
+	}
+}
+
+// apply takes the gateway's results.
+func (d *delivery) apply(a answer) tally {
+	if len(d.progress.Results) == 0 {
+		d.progress.Results = make([]engage.Result, len(d.destinations))
+	}
+	measured := tally{odd: a.results.Odd}
+	matched := 0
 	for i, destination := range d.destinations {
 		if !d.progress.Results[i].IsPending() {
 			continue
 		}
-		switch result, told := a.results[destination.BNumber]; {
-		case a.allDelivered:
-			d.progress.Results[i] = engage.Result{State: engage.StateDelivered, DeliveredAt: a.at}
-		case a.refused != "":
-			d.progress.Results[i] = engage.Result{State: engage.StateFailed, Reason: a.refused}
-		case told:
-			d.progress.Results[i] = result
+		result, told := a.results.Of(destination.BNumber)
+		if told {
+			matched++
+		}
+		d.progress.Results[i] = result
+		if result.IsPending() {
+			measured.retries++
 		}
 	}
+	measured.unmatched = a.results.Len() - matched
+	return measured
+}
+
+// record keeps the results that were applied, and lets what has none be sent again, alone.
+func (d *delivery) record(ctx context.Context) error {
+	if d.pending() == 0 {
+		if same := d.allTheSame(); same {
+			rest := d.progress.Results[0]
+			d.progress.Results = nil
+			return d.finish(ctx, rest)
+		}
+		if err := d.save(ctx); err != nil {
+			return err
+		}
+		return d.finish(ctx, engage.Result{})
+	}
+	d.state.Attempt, d.state.Tries, d.state.Last = d.state.Attempt+1, 0, engage.NoResult
+	d.progress.Attempt = d.state.Attempt
+	if err := d.save(ctx); err != nil {
+		return err
+	}
+	if d.state.Attempt == engage.MaxAttempts {
+		return d.fail(ctx, d.noResult())
+	}
+	return d.waitAfter(ctx, d.state.Attempt)
+}
+
+// allTheSame reports whether one result stands for all destinations: then meta alone says so.
+func (d *delivery) allTheSame() bool {
+	for _, result := range d.progress.Results {
+		if result != d.progress.Results[0] {
+			return false
+		}
+	}
+	return d.state.Attempt == 0 // else results of its own are kept already
+}
+
+// noResult says why destinations have failed that the gateway has had often enough.
+func (d *delivery) noResult() string {
+	reason := fmt.Sprintf("no result in %d POSTs", engage.MaxAttempts)
+	for _, result := range d.progress.Results {
+		if result.IsPending() && result.Reason != "" {
+			return reason + "; the gateway's last answer: " + result.Reason
+		}
+	}
+	return reason
+}
+
+func (d *delivery) save(ctx context.Context) error {
+	return d.Pushes.SaveProgress(ctx, d.lease, d.progress, d.meta.DeliverBefore())
+}
+
+// own are the counts of the destinations that have a result of their own.
+func (d *delivery) own() engage.Counts {
+	if len(d.progress.Results) == 0 {
+		return engage.Counts{}
+	}
+	return engage.Count(d.progress.Results)
+}
+
+// pending is how many destinations have no result yet.
+func (d *delivery) pending() int {
+	if len(d.progress.Results) == 0 {
+		return d.state.Counts.Total
+	}
+	return d.own().Pending
 }
 
 // expire ends what could not be delivered in time.
 func (d *delivery) expire(ctx context.Context) error {
-	expired := engage.Result{State: engage.StateExpired, Reason: "not delivered before notBefore + ttlSeconds"}
-	for i := range d.progress.Results {
-		if d.progress.Results[i].IsPending() {
-			d.progress.Results[i] = expired
-		}
-	}
-	return d.finish(ctx)
+	return d.finish(ctx, engage.Result{State: engage.StateExpired, Reason: d.state.Last.ExpiredReason()})
 }
 
-// finish keeps the results, then the chunk's counts, and closes the push with its last chunk: meta is as it was when
-// the chunk was claimed, and chunks that were final then are so for good. If two chunks end at the same time neither
-// knows that it is the last; closeIfFinished does.
-func (d *delivery) finish(ctx context.Context) error {
-	if err := d.pushes.SaveProgress(ctx, d.lease, d.progress, d.meta.DeliverBefore()); err != nil {
-		return err
-	}
-	counts := engage.Count(d.progress.Results)
-	meta, err := d.pushes.Finish(ctx, d.lease, counts, d.meta.IsLast(d.lease.Chunk))
+// fail ends what has no result.
+func (d *delivery) fail(ctx context.Context, reason string) error {
+	return d.finish(ctx, engage.Result{State: engage.StateFailed, Reason: reason})
+}
+
+// finish ends the chunk, in which rest is what became of all that has no result, and closes the push with its last
+// chunk: meta is as it was when the chunk was claimed, and chunks that had ended then have ended for good. If two chunks
+// end at the same time neither knows that it is the last; close does.
+func (d *delivery) finish(ctx context.Context, rest engage.Result) error {
+	meta, err := d.Pushes.Finish(ctx, d.lease, d.meta.NotBefore, d.own(), rest, d.meta.IsLast(d.job.Chunk))
 	if err != nil {
 		return err
 	}
-	return d.closeIfFinished(ctx, meta)
+	return d.close(ctx, meta)
 }
 
-// leave leaves the chunk to a job that comes when it is time to go on, and to engage-schedule if that is lost.
-func (d *delivery) leave(ctx context.Context, at time.Time) error {
-	if expiry := d.meta.DeliverBefore(); at.After(expiry) {
-		at = expiry
+// wait returns when to try again after so many failures in a row.
+func (d *delivery) wait(failures int, retryAfter time.Duration) time.Time {
+	w := engage.Wait{
+		Now: d.Clock.Now(), Failures: failures, RetryAfter: retryAfter,
+		Of: fmt.Sprintf("%s.%d.%d", d.job.RequestID, d.job.Chunk, d.state.Attempt),
 	}
-	if err := d.pushes.Release(ctx, d.lease, at); err != nil {
+	if w.DeliverBefore = w.Now.Add(engage.EnqueueWithin); d.presentation != nil {
+		w.DeliverBefore = d.presentation.DeliverBefore()
+	}
+	return w.End()
+}
+
+func (d *delivery) waitAfter(ctx context.Context, failures int) error {
+	return d.waitUntil(ctx, d.wait(failures, 0))
+}
+
+// waitUntil leaves the chunk to a job that comes when it is time, and to engage-schedule if that is lost. What is left
+// of a push that was cancelled meanwhile is cancelled.
+func (d *delivery) waitUntil(ctx context.Context, at time.Time) error {
+	d.state.Until = at
+	d.state.Counts = d.own()
+	err := d.Pushes.Wait(ctx, d.lease, d.state)
+	if fault.Is(err, store.Cancelled) {
+		return d.finish(ctx, engage.Result{State: engage.StateCancelled})
+	}
+	if err != nil {
 		return err
 	}
-	job := d.job
-	job.NotBefore = engage.Millis(at)
-	return d.queue.Send(ctx, job)
+	d.lease = store.Lease{}
+	job := d.job.At(at)
+	job.Failures = 0
+	if job.Refusals = 0; d.state.Last == engage.Unsigned {
+		job.Refusals = d.job.Refusals + 1
+	}
+	return d.sendAgain(ctx, job)
 }
 
-// giveUp releases the lease at once, for whoever SQS brings the job back to, and returns why.
-func (d *delivery) giveUp(ctx context.Context, cause error) error {
-	return errors.Join(cause, fault.Ignore(d.pushes.Release(ctx, d.lease, d.clock.Now()), fault.Conflict))
+// comeBack lets the job come back that met a fault of AWS's or ours, when its lease is over if it has one.
+func (d *delivery) comeBack(ctx context.Context, cause error) error {
+	job := d.job
+	if job.Failures++; job.Failures > maxFailures {
+		return cause
+	}
+	at := d.wait(job.Failures, 0)
+	if job.DueAt().After(at) {
+		at = job.DueAt()
+	}
+	if end := d.lease.Until.Add(2 * engage.ClockSkew); !d.lease.Until.IsZero() && end.After(at) {
+		at = end
+	}
+	d.Log.WarnContext(ctx, "a chunk comes back", "pushId", job.RequestID, "chunk", job.Chunk,
+		"failures", job.Failures, "error", cause)
+	if err := d.sendAgain(ctx, job.At(at)); err != nil {
+		return errors.Join(cause, err)
+	}
+	return nil
+}
+
+// sendAgain sends a job that follows this one. One that went round too often ends: engage-schedule begins anew.
+func (d *delivery) sendAgain(ctx context.Context, job engage.Job) error {
+	next, err := job.Next()
+	if err != nil {
+		d.Log.WarnContext(ctx, "a chunk is left to engage-schedule",
+			"pushId", job.RequestID, "chunk", job.Chunk, "error", err)
+		return nil
+	}
+	return d.Queue.SendAgain(ctx, next)
+}
+
+func (d *delivery) sleepUntil(ctx context.Context, at time.Time) error {
+	if wait := at.Sub(d.Clock.Now()); wait > 0 {
+		return d.Clock.Sleep(ctx, wait)
+	}
+	return nil
 }

@@ -6,30 +6,36 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"carillon/shared/clock"
 	"carillon/shared/engage"
+	"carillon/shared/engage/deliver/results"
 	"carillon/shared/environment"
 	"carillon/shared/httpclient"
-	"carillon/shared/sanitize"
 	"carillon/shared/secret"
 	"carillon/shared/secretstore"
 )
 
 // Limits of a call to the device gateway.
 const (
-	gatewayTimeout   = 8 * time.Second
-	gatewayDial      = 2 * time.Second
-	maxGatewayAnswer = 1 << 20 // bytes: 500 results with a reason each take a tenth of it
+	// DefaultTimeout is how long a POST may take; MaxTimeout is what an operator may set at most: engage-deliver's
+	// Timeout holds it.
+	DefaultTimeout = 15 * time.Second
+	MaxTimeout     = 20 * time.Second
+
+	gatewayDial = 2 * time.Second
+	// maxGatewayAnswer is in bytes: 500 results with a reason each take a tenth of it.
+	maxGatewayAnswer = 1 << 20
 )
 
 // Gateway posts chunks to the operator's device gateway (docs/contract.md §2, "The device gateway"). It is safe for
@@ -39,6 +45,7 @@ type Gateway struct {
 	secrets    secret.Reader
 	secretName string
 	clock      clock.Clock
+	timeout    time.Duration
 	client     *http.Client
 }
 
@@ -48,63 +55,57 @@ type GatewayOptions struct {
 	Secrets    secret.Reader
 	SecretName string // of the signing secret (whsec_…)
 	Clock      clock.Clock
+	Timeout    time.Duration     // of a POST, at most MaxTimeout; DefaultTimeout if it is 0
 	Transport  http.RoundTripper // instead of one to the network; nil for that
 }
 
-// NewGateway returns a client of a gateway. It returns httpclient.ParseURL's error if its address is none that an
-// operator may configure.
+// NewGateway returns a client of a gateway. It returns an error if its time-out is too long, or httpclient.ParseURL's if
+// its address is none that an operator may configure.
 func NewGateway(o GatewayOptions) (*Gateway, error) {
 	u, err := httpclient.ParseURL(o.URL)
 	if err != nil {
 		return nil, err
 	}
-	client := httpclient.New(httpclient.Options{Timeout: gatewayTimeout, DialTimeout: gatewayDial})
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Timeout < time.Second || o.Timeout > MaxTimeout {
+		return nil, fmt.Errorf("the time-out of a POST must be from 1s to %v", MaxTimeout)
+	}
+	client := httpclient.New(httpclient.Options{Timeout: o.Timeout, DialTimeout: gatewayDial})
 	if o.Transport != nil {
 		client.Transport = o.Transport
 	}
-	return &Gateway{url: u.String(), secrets: o.Secrets, secretName: o.SecretName, clock: o.Clock, client: client}, nil
+	return &Gateway{
+		url: u.String(), secrets: o.Secrets, secretName: o.SecretName, clock: o.Clock, timeout: o.Timeout, client: client,
+	}, nil
 }
 
-// OpenGateway returns a client of the gateway at GATEWAY_URL. Its signing secret is the one that GATEWAY_SECRET names,
-// read in the background by now.
+// OpenGateway returns a client of the gateway at GATEWAY_URL, whose POSTs may take GATEWAY_TIMEOUT. Its signing secret is
+// the one that GATEWAY_SECRET names, read in the background by now.
 func OpenGateway(env *environment.Variables, config aws.Config) *Gateway {
-	const urlVariable = "GATEWAY_URL"
-	address, secretName := env.String(urlVariable), env.String("GATEWAY_SECRET")
+	const urlVariable, timeoutVariable = "GATEWAY_URL", "GATEWAY_TIMEOUT"
+	options := GatewayOptions{
+		URL: env.String(urlVariable), SecretName: env.String("GATEWAY_SECRET"), Clock: clock.System{},
+		Timeout: env.Duration(timeoutVariable),
+	}
 	secrets := secret.NewCache(secretstore.Open(config))
-	secrets.Warm(secret.Current, secretName)
-	gateway, err := NewGateway(GatewayOptions{
-		URL: address, Secrets: secrets, SecretName: secretName, Clock: clock.System{},
-	})
-	env.Reject(urlVariable, err)
+	secrets.Warm(secret.Current, options.SecretName)
+	options.Secrets = secrets
+	gateway, err := NewGateway(options)
+	env.Reject(urlVariable+", "+timeoutVariable, err)
 	return gateway
 }
 
-// answer is what the gateway made of a POST.
-type answer struct {
-	at           time.Time
-	allDelivered bool                     // it said nothing about any
-	results      map[string]engage.Result // by bNumber; one that is to be sent again has none
-	refused      string                   // why every destination failed, or ""
-}
-
-// retryable says that the same POST shall be sent again.
-type retryable struct {
-	after time.Duration // the gateway's wish, 0 if it has none
-	cause error
-}
-
-func (r *retryable) Error() string { return "the gateway could not take the chunk: " + r.cause.Error() }
-
-func (r *retryable) Unwrap() error { return r.cause }
-
 // webhook is a signed POST.
 type webhook struct {
-	request *http.Request
-	secret  string // the version that signed it
+	request     *http.Request
+	secret      string        // the version that signed it
+	connections *atomic.Int32 // that it was sent over: the transport sends it again when a kept one turns out to be dead
 }
 
-// prepare signs a body under a webhook-id, as of a time. It returns an error if the signing secret cannot be read or is
-// none.
+// prepare signs a body under a webhook-id, as of a time. It returns an error if the signing secret cannot be read, and
+// errUnsigned if it is none.
 func (g *Gateway) prepare(ctx context.Context, id string, at time.Time, body []byte) (webhook, error) {
 	version, err := g.secrets.Get(ctx, g.secretName, secret.Current, secret.AnyAge)
 	if err != nil {
@@ -112,39 +113,52 @@ func (g *Gateway) prepare(ctx context.Context, id string, at time.Time, body []b
 	}
 	signer, err := standardwebhooks.NewWebhook(strings.TrimSpace(version.Value.Reveal()))
 	if err != nil {
-		// The cause quotes it.
-		return webhook{}, errors.New("engage: the gateway's secret is not whsec_ and base64")
+		return webhook{}, errUnsigned // the cause quotes the secret
 	}
 	signature, err := signer.Sign(id, at, body)
 	if err != nil {
-		return webhook{}, err
+		return webhook{}, errUnsigned
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url, bytes.NewReader(body))
+	w := webhook{secret: version.ID, connections: new(atomic.Int32)}
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { w.connections.Add(1) },
+	})
+	w.request, err = http.NewRequestWithContext(traced, http.MethodPost, g.url, bytes.NewReader(body))
 	if err != nil {
 		return webhook{}, err
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set(standardwebhooks.HeaderWebhookID, id)
-	request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(at.Unix(), 10))
-	request.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	w.request.Header.Set("Content-Type", "application/json")
+	w.request.Header.Set(standardwebhooks.HeaderWebhookID, id)
+	w.request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(at.Unix(), 10))
+	w.request.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
 	// Not sent: it lets the transport repeat the request on a new connection when the kept one turns out to be dead.
-	request.Header["Idempotency-Key"] = nil
-	return webhook{request: request, secret: version.ID}, nil
+	w.request.Header["Idempotency-Key"] = nil
+	return w, nil
 }
 
-// send sends a webhook. It returns a *retryable error if the same is to be sent again: for one of the gateway's
-// reasons, or because it refuses a signature by a secret that has been rotated since.
-func (g *Gateway) send(w webhook) (answer, error) {
+// errUnsigned says that the signing secret is not whsec_ and base64.
+var errUnsigned = errors.New("the gateway's signing secret is not whsec_ and base64")
+
+// send sends a webhook; repeat says that it may have been sent before.
+func (g *Gateway) send(w webhook, repeat bool) answer {
 	response, err := g.client.Do(w.request)
 	if err != nil {
-		return answer{}, &retryable{cause: err}
+		return lost(err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	refused := response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden
 	if refused && g.hasRotated(w) {
-		return answer{}, &retryable{cause: fmt.Errorf("status %d, and the secret was rotated", response.StatusCode)}
+		// Signed by a secret that was replaced a moment ago.
+		return answer{kind: again, said: engage.GatewayAnswer(response.StatusCode)}
 	}
-	return g.read(response)
+	return g.read(response, repeat || w.connections.Load() > 1)
+}
+
+func lost(err error) answer {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return answer{kind: again, said: engage.TimedOut, cause: err}
+	}
+	return answer{kind: again, said: engage.BrokenConnection, cause: err}
 }
 
 func (g *Gateway) hasRotated(w webhook) bool {
@@ -152,58 +166,32 @@ func (g *Gateway) hasRotated(w webhook) bool {
 	return err == nil && now.ID != w.secret
 }
 
-func (g *Gateway) read(response *http.Response) (answer, error) {
-	status := response.StatusCode
+// read makes of a response what docs/contract.md §2 says in the table of "The device gateway".
+func (g *Gateway) read(response *http.Response, repeat bool) answer {
+	now, status := g.clock.Now(), response.StatusCode
+	said := engage.GatewayAnswer(status)
 	switch {
 	case httpclient.IsTemporary(status):
-		after := httpclient.RetryAfter(response.Header, g.clock.Now())
-		return answer{}, &retryable{after: after, cause: fmt.Errorf("status %d", status)}
+		return answer{kind: again, said: said, after: httpclient.RetryAfter(response.Header, now)}
+	case status == http.StatusConflict && repeat:
+		return answer{kind: delivered, said: said, at: now}
 	case status < 200 || status > 299:
-		return answer{at: g.clock.Now(), refused: fmt.Sprintf("the gateway answered %d", status)}, nil
+		return answer{kind: refused, said: said}
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxGatewayAnswer+1))
 	switch {
 	case err != nil:
-		return answer{}, &retryable{cause: err}
+		return lost(err)
 	case len(text) > maxGatewayAnswer:
-		return answer{}, &retryable{cause: errors.New("the answer is too large")}
-	case len(text) == 0:
-		return answer{at: g.clock.Now(), allDelivered: true}, nil
+		return answer{kind: again, said: engage.OversizedAnswer}
 	}
-	return decodeAnswer(text, g.clock.Now())
-}
-
-// gatewayAnswer is the body of a 2xx.
-type gatewayAnswer struct {
-	Results *[]struct {
-		BNumber string `json:"bNumber"`
-		Status  string `json:"status"`
-		Reason  string `json:"reason"`
-	} `json:"results"`
-}
-
-var errNoAnswer = errors.New(`the answer is not {"results":[…]}`)
-
-func decodeAnswer(text []byte, now time.Time) (answer, error) {
-	var body gatewayAnswer
-	// Its members may come twice or in bad UTF-8 reasons: what can be read is taken.
-	err := json.Unmarshal(text, &body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if err != nil || body.Results == nil {
-		return answer{}, &retryable{cause: errNoAnswer}
+	now = g.clock.Now()
+	if text = results.Trim(text); len(text) == 0 {
+		return answer{kind: delivered, said: said, at: now}
 	}
-	a := answer{at: now, results: make(map[string]engage.Result, len(*body.Results))}
-	for _, r := range *body.Results {
-		reason := sanitize.Text(r.Reason, sanitize.MaxReason)
-		switch r.Status {
-		case "delivered":
-			a.results[r.BNumber] = engage.Result{State: engage.StateDelivered, Reason: reason, DeliveredAt: now}
-		case "rejected":
-			a.results[r.BNumber] = engage.Result{State: engage.StateRejected, Reason: reason}
-		case "retry":
-			delete(a.results, r.BNumber)
-		default:
-			return answer{}, &retryable{cause: errNoAnswer}
-		}
+	set, err := results.Decode(text, now)
+	if err != nil {
+		return answer{kind: again, said: engage.UnreadableAnswer}
 	}
-	return a, nil
+	return answer{kind: each, said: said, results: set}
 }

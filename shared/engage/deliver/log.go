@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -12,29 +11,30 @@ import (
 )
 
 // logPost writes a line per POST. The alarms on late pushes and on the gateway's failures are made of it: gatewayErrors
-// is 0 or 1, and the first POST of a chunk says how late it was.
-func (d *delivery) logPost(ctx context.Context, lateness time.Duration, a answer, err error) {
-	level, gatewayErrors := slog.LevelInfo, 0
-	if a.refused != "" {
-		err = errors.New(a.refused)
-	}
+// counts what docs/contract.md §2 says, and the first POST of a chunk says how late it was.
+func (d *delivery) logPost(ctx context.Context, lateness time.Duration, a answer, t tally) {
+	level := slog.LevelInfo
 	attrs := []slog.Attr{
-		slog.String("pushId", d.meta.RequestID),
-		slog.Int("chunk", d.lease.Chunk),
-		slog.Int("attempt", d.progress.Attempt),
-		slog.Int("tries", d.job.Tries),
+		slog.String("pushId", d.job.RequestID),
+		slog.Int("chunk", d.job.Chunk),
+		slog.String("webhookId", d.sent),
+		slog.String("said", a.said.String()),
 	}
-	if err != nil {
-		level, gatewayErrors = slog.LevelWarn, 1
-		attrs = append(attrs, slog.String("error", err.Error()))
+	if a.cause != nil {
+		attrs = append(attrs, slog.String("error", a.cause.Error()))
 	}
-	attrs = append(attrs, slog.Int("gatewayErrors", gatewayErrors))
+	if t.errors() > 0 {
+		level = slog.LevelWarn
+		attrs = append(attrs,
+			slog.Int("retries", t.retries), slog.Int("unmatched", t.unmatched), slog.Int("odd", t.odd))
+	}
+	attrs = append(attrs, slog.Int("gatewayErrors", t.errors()))
 	measured := []string{"gatewayErrors"}
-	if d.progress.Attempt == 0 && d.job.Tries == 0 {
+	if d.isFirst {
 		attrs = append(attrs, slog.Float64("latenessMs", float64(lateness.Microseconds())/1000))
 		measured = append(measured, "latenessMs")
 	}
 	attrs = append(attrs,
 		slog.String("function", lambdacontext.FunctionName), metrics.Embedded("function", measured...))
-	d.log.LogAttrs(ctx, level, "push", attrs...)
+	d.Log.LogAttrs(ctx, level, "push", attrs...)
 }

@@ -49,6 +49,10 @@ func TestTheAlarmsLines(t *testing.T) {
 	breaks := func(http.ResponseWriter) { panic(http.ErrAbortHandler) }
 	takes := func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK) }
 	tells := func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"results":[]}`)) } // of none: all of it again
+	odd := func(w http.ResponseWriter) {
+		_, _ = w.Write([]byte(`{"results":[{"bNumber":"+15018902001","status":"delivered"},
+			{"bNumber":"+15018902002","status":"perhaps"},{"bNumber":"+19999999999","status":"delivered"}]}`))
+	}
 	type (
 		answer = func(http.ResponseWriter)
 		values = map[string]float64
@@ -67,8 +71,9 @@ func TestTheAlarmsLines(t *testing.T) {
 		"refused":       {0, []answer{refuses}, []values{first(0, 1)}},
 		"failed":        {0, []answer{fails, takes}, []values{first(0, 1), later(0)}},
 		"no answer":     {time.Second, []answer{breaks, takes}, []values{first(1000, 1), later(0)}},
-		"again":         {0, []answer{tells, takes}, []values{first(0, 0), later(0)}},
-		"again, failed": {0, []answer{tells, fails, takes}, []values{first(0, 0), later(1), later(0)}},
+		"again":         {0, []answer{tells, takes}, []values{first(0, 3), later(0)}},
+		"again, failed": {0, []answer{tells, fails, takes}, []values{first(0, 3), later(1), later(0)}},
+		"odd":           {0, []answer{odd, takes}, []values{first(0, 2 + 1 + 1), later(0)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

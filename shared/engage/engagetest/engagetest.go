@@ -4,11 +4,14 @@ package engagetest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go/middleware"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,9 +38,13 @@ import (
 // Tenant is whose the pushes are.
 const Tenant = "acme"
 
+// Timeout is that of a POST to the gateway: a time-out of the network's is not on the pipeline's clock.
+const Timeout = 2 * time.Second
+
 // Pipeline is what delivers. All of it is on one clock, on which who sleeps does not wait.
 type Pipeline struct {
 	Gateway   *Gateway
+	Jobs      *Jobs // that the deliverer has sent on
 	Pushes    *store.Pushes
 	Deliverer *deliver.Deliverer
 	Scheduler *schedule.Scheduler
@@ -44,10 +52,11 @@ type Pipeline struct {
 	Clock     *clocktest.Clock
 	Log       *Log
 	Messages  *sqs.Client
-	QueueURL  string
+	URLs      schedule.URLs
 
-	items *dynamodb.Client
-	table string
+	items     *dynamodb.Client
+	table     string
+	failReads atomic.Int64
 }
 
 // New returns a pipeline with a stack and a queue of its own. options are those of its DynamoDB client.
@@ -55,26 +64,37 @@ func New(t testing.TB, options ...func(*dynamodb.Options)) *Pipeline {
 	t.Helper()
 	clock, log, messages := clocktest.New(), new(Log), emulatortest.SQS()
 	stack := emulatortest.Deploy(t)
-	created, err := messages.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(stack + "-own")})
-	require.NoError(t, err)
+	queueURL := func(name string) string {
+		created, err := messages.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(stack + name)})
+		require.NoError(t, err)
+		return *created.QueueUrl
+	}
 	p := &Pipeline{
 		Gateway:  newGateway(t, clock),
+		Jobs:     new(Jobs),
 		Signing:  &RotatingSecret{Kept: NewSecret("1", SigningSecret), Current: NewSecret("1", SigningSecret)},
 		Clock:    clock,
 		Log:      log,
 		Messages: messages,
-		QueueURL: *created.QueueUrl,
-		items:    dynamodb.New(emulatortest.DynamoDB().Options(), options...),
+		URLs:     schedule.URLs{Delivery: queueURL("-own"), Retry: queueURL("-own-retry")},
 		table:    stackname.PushesTable(stack),
 	}
+	p.items = dynamodb.New(emulatortest.DynamoDB().Options(), append(options, p.failing)...)
 	gateway, err := deliver.NewGateway(deliver.GatewayOptions{
-		URL: p.Gateway.URL, Secrets: p.Signing, SecretName: "gateway", Clock: clock,
+		URL: p.Gateway.URL, Secrets: p.Signing, SecretName: "gateway", Clock: clock, Timeout: Timeout,
 	})
 	require.NoError(t, err)
 	logger := slog.New(slog.NewJSONHandler(log, nil))
-	queue := schedule.NewQueue(messages, p.QueueURL, clock)
 	p.Pushes = store.NewPushes(p.items, p.table, clock)
-	p.Deliverer = deliver.NewDeliverer(p.Pushes, queue, gateway, clock, logger)
+	p.Deliverer = deliver.NewDeliverer(deliver.Options{
+		Pushes:  p.Pushes,
+		Queue:   p.Jobs,
+		Permits: deliver.NewLanes(p.Pushes, deliver.Concurrency{First: 100, Again: 30}),
+		Gateway: gateway,
+		Clock:   clock,
+		Log:     logger,
+	})
+	queue := schedule.NewQueue(messages, p.URLs, clock)
 	p.Scheduler = &schedule.Scheduler{Pushes: p.Pushes, Queue: queue, Clock: clock, Log: logger}
 	return p
 }
@@ -85,45 +105,113 @@ func (p *Pipeline) Accept(
 ) (push *engage.Push, chunks int) {
 	t.Helper()
 	push = &engage.Push{
-		RequestID: uuid.NewString(), Tenant: Tenant, CreatedAt: p.Clock.Now(), NotBefore: notBefore, TTLSeconds: ttl,
+		RequestID: uuid.NewString(), Tenant: Tenant, CreatedAt: p.Clock.Now(),
+		Terms:        engage.Terms{NotBefore: notBefore, TTLSeconds: ttl},
 		Program:      engage.Program{UUID: uuid.NewString(), Name: "Spring", Content: []byte(`{"headline":"Hello"}`)},
 		ANumbers:     []string{"+5014008029", "+5013509988"},
 		Destinations: destinations,
 	}
-	due, _ := engage.FirstDue(push.CreatedAt, notBefore)
-	chunks, err := p.Pushes.Put(t.Context(), push, due)
+	chunks, err := p.Pushes.Put(t.Context(), push, engage.FirstDue(push.CreatedAt, notBefore))
 	require.NoError(t, err)
 	return push, chunks
 }
 
-// Deliver hands a message for each chunk to the deliverer, as SQS would, ten at a time. It returns the failed ones.
+// Deliver hands a job for each chunk to the deliverer, as SQS would, ten at a time, and then every job that it sends on,
+// when it is due. It returns the ids of the messages that failed.
 func (p *Pipeline) Deliver(t testing.TB, push *engage.Push, chunks int) []string {
 	t.Helper()
 	var failed []string
 	for start := 0; start < chunks; start += 10 {
-		var event events.SQSEvent
+		var records []events.SQSMessage
 		for i := start; i < min(start+10, chunks); i++ {
-			event.Records = append(event.Records, Message(push, i))
+			records = append(records, Message(push, i))
 		}
-		response, err := p.Deliverer.Handle(t.Context(), event)
-		require.NoError(t, err)
-		for _, failure := range response.BatchItemFailures {
-			failed = append(failed, failure.ItemIdentifier)
-		}
+		failed = append(failed, p.Handle(t, records...)...)
+	}
+	return append(failed, p.Drain(t)...)
+}
+
+// Handle hands messages to the deliverer. It returns the ids of those that failed.
+func (p *Pipeline) Handle(t testing.TB, messages ...events.SQSMessage) []string {
+	t.Helper()
+	response, err := p.Deliverer.Handle(t.Context(), events.SQSEvent{Records: messages})
+	require.NoError(t, err)
+	var failed []string
+	for _, failure := range response.BatchItemFailures {
+		failed = append(failed, failure.ItemIdentifier)
 	}
 	return failed
 }
 
-// Message is the message of a chunk, whose number is its id.
-func Message(push *engage.Push, chunk int) events.SQSMessage {
-	const body = `{"requestId":%q,"chunk":%d,"notBefore":%d}`
-	return events.SQSMessage{
-		MessageId: fmt.Sprint(chunk),
-		Body:      fmt.Sprintf(body, push.RequestID, chunk, push.NotBefore.UnixMilli()),
+// Drain hands the jobs that the deliverer has sent on to it, each when it is due, until there are no more. It returns
+// the ids of the messages that failed.
+func (p *Pipeline) Drain(t testing.TB) []string {
+	t.Helper()
+	var failed []string
+	for {
+		job, ok := p.Jobs.take()
+		if !ok {
+			return failed
+		}
+		if early := job.DueAt().Sub(p.Clock.Now()); early > 0 {
+			p.Clock.Advance(early)
+		}
+		failed = append(failed, p.Handle(t, MessageOf(t, job))...)
 	}
 }
 
-// Set writes an attribute of a push's meta, as time would: a lease that ended, a due time that came.
+// Message is the message of a chunk that was never claimed, whose number is its id.
+func Message(push *engage.Push, chunk int) events.SQSMessage {
+	const body = `{"requestId":%q,"chunk":%d,"tenant":%q,"notBefore":%d}`
+	return events.SQSMessage{
+		MessageId: fmt.Sprint(chunk),
+		Body:      fmt.Sprintf(body, push.RequestID, chunk, push.Tenant, push.NotBefore.UnixMilli()),
+	}
+}
+
+// MessageOf is the message of a job.
+func MessageOf(t testing.TB, job engage.Job) events.SQSMessage {
+	t.Helper()
+	body, err := json.Marshal(job)
+	require.NoError(t, err)
+	return events.SQSMessage{MessageId: fmt.Sprintf("%s.%d", job.RequestID, job.Chunk), Body: string(body)}
+}
+
+// FailReads makes the next n reads of an item of the deliverer's, and of the test's, fail.
+func (p *Pipeline) FailReads(n int64) { p.failReads.Store(n) }
+
+var errRead = errors.New("engagetest: this read was to fail")
+
+func (p *Pipeline) failing(o *dynamodb.Options) {
+	o.APIOptions = append(o.APIOptions, func(s *middleware.Stack) error {
+		return s.Initialize.Add(middleware.InitializeMiddlewareFunc("FailReads", func(
+			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+		) (middleware.InitializeOutput, middleware.Metadata, error) {
+			if _, reads := in.Parameters.(*dynamodb.GetItemInput); reads && p.failReads.Add(-1) >= 0 {
+				return middleware.InitializeOutput{}, middleware.Metadata{}, errRead
+			}
+			return next.HandleInitialize(ctx, in)
+		}), middleware.Before)
+	})
+}
+
+// Spoil makes a part of a push unreadable, or removes it.
+func (p *Pipeline) Spoil(t testing.TB, requestID, part string, remove bool) {
+	t.Helper()
+	key := dynamo.Item{"requestId": dynamo.String(requestID), "part": dynamo.String(part)}
+	if remove {
+		_, err := p.items.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: aws.String(p.table), Key: key})
+		require.NoError(t, err)
+		return
+	}
+	_, err := p.items.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName: aws.String(p.table), Key: key, UpdateExpression: aws.String("SET destinations = :x, aNumbers = :x"),
+		ExpressionAttributeValues: dynamo.Item{":x": dynamo.Bytes([]byte("spoiled"))},
+	})
+	require.NoError(t, err)
+}
+
+// Set writes a time into a push's meta, as time would: a due time that came.
 func (p *Pipeline) Set(t testing.TB, requestID, name string, at time.Time) {
 	t.Helper()
 	_, err := p.items.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
@@ -161,12 +249,12 @@ func (p *Pipeline) States(t testing.TB, push *engage.Push) []string {
 	return states
 }
 
-// Queued returns how many messages the queue holds that can be received now, and how many that are delayed.
-func (p *Pipeline) Queued(t testing.TB) (visible, delayed string) {
+// Queued returns how many messages a queue holds that can be received now, and how many that are delayed.
+func (p *Pipeline) Queued(t testing.TB, url string) (visible, delayed string) {
 	t.Helper()
 	const visibleName, delayedName = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"
 	out, err := p.Messages.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
-		QueueUrl: &p.QueueURL, AttributeNames: []sqstypes.QueueAttributeName{visibleName, delayedName},
+		QueueUrl: &url, AttributeNames: []sqstypes.QueueAttributeName{visibleName, delayedName},
 	})
 	require.NoError(t, err)
 	return out.Attributes[visibleName], out.Attributes[delayedName]

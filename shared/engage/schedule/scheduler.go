@@ -3,6 +3,7 @@ package schedule
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ const (
 	sweepMargin   = 5 * time.Second
 	pushesAtOnce  = 8
 	sweepsAtWorst = 50 * time.Second // without a deadline
+	// setback is less than the time between two sweeps.
+	setback = 30 * time.Second
 )
 
 // Scheduler serves EventBridge's every minute: it enqueues what is due, and again what was committed and not finished.
@@ -40,12 +43,16 @@ func (s *Scheduler) Sweep(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		end = deadline.Add(-sweepMargin)
 	}
+	backlog, err := s.Queue.HasBacklog(ctx)
+	if err != nil {
+		s.Log.WarnContext(ctx, "whether jobs wait is unknown", "error", err)
+	}
 	var done tally
 	var group errgroup.Group // a partition that fails must not end the others
 	for partition := range store.DuePartitions {
-		group.Go(func() error { return s.sweepPartition(ctx, partition, end, &done) })
+		group.Go(func() error { return s.sweepPartition(ctx, partition, end, backlog, &done) })
 	}
-	err := group.Wait()
+	err = group.Wait()
 	s.Log.InfoContext(ctx, "sweep", "pushes", done.pushes.Load(), "jobs", done.jobs.Load())
 	return err
 }
@@ -53,7 +60,9 @@ func (s *Scheduler) Sweep(ctx context.Context) error {
 // tally is what a sweep has done.
 type tally struct{ pushes, jobs atomic.Int64 }
 
-func (s *Scheduler) sweepPartition(ctx context.Context, partition int, end time.Time, done *tally) error {
+func (s *Scheduler) sweepPartition(
+	ctx context.Context, partition int, end time.Time, backlog bool, done *tally,
+) error {
 	for s.Clock.Now().Before(end) {
 		ids, err := s.Pushes.Due(ctx, partition, s.Clock.Now(), duePage)
 		if err != nil || len(ids) == 0 {
@@ -64,7 +73,7 @@ func (s *Scheduler) sweepPartition(ctx context.Context, partition int, end time.
 		group.SetLimit(pushesAtOnce)
 		for _, id := range ids {
 			group.Go(func() error {
-				count, err := s.enqueue(ctx, id)
+				count, err := s.enqueue(ctx, id, backlog)
 				if err != nil {
 					// One push that fails must not hold up the others.
 					failed.Add(1)
@@ -86,8 +95,10 @@ func (s *Scheduler) sweepPartition(ctx context.Context, partition int, end time.
 	return nil
 }
 
-// enqueue claims a due push until its next look, and sends a job for each chunk that nobody is at. It returns how many.
-func (s *Scheduler) enqueue(ctx context.Context, id string) (int, error) {
+// enqueue sends a job for each chunk of a due push whose job is not on its way, and says when to look again. In this
+// order: a sweep that dies in between leaves the push due, and jobs that come twice do nothing. It returns how many jobs
+// there were.
+func (s *Scheduler) enqueue(ctx context.Context, id string, backlog bool) (int, error) {
 	now := s.Clock.Now()
 	meta, err := s.Pushes.Meta(ctx, "", id)
 	if fault.Is(err, fault.NotFound) {
@@ -99,10 +110,15 @@ func (s *Scheduler) enqueue(ctx context.Context, id string) (int, error) {
 	if meta.Finished() {
 		return 0, s.Pushes.Close(ctx, id)
 	}
-	meta, err = s.Pushes.ClaimDue(ctx, id, now, engage.NextLook(now, meta.NotBefore))
-	if err != nil {
-		return 0, fault.Ignore(err, fault.Conflict)
+	first, again := engage.Outstanding(meta, now, backlog)
+	var enqueued time.Time
+	if len(first)+len(again) > 0 {
+		enqueued = now
 	}
-	jobs := engage.Outstanding(meta, now)
-	return len(jobs), s.Queue.Send(ctx, jobs...)
+	if err := errors.Join(s.Queue.Send(ctx, first...), s.Queue.SendAgain(ctx, again...)); err != nil {
+		// Behind the others: the next sweep tries again.
+		return 0, errors.Join(err, s.Pushes.Postpone(ctx, id, meta.DueAt, now.Add(setback), time.Time{}))
+	}
+	err = s.Pushes.Postpone(ctx, id, meta.DueAt, engage.NextLook(now, meta.NotBefore), enqueued)
+	return len(first) + len(again), fault.Ignore(err, fault.Conflict)
 }

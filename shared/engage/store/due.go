@@ -49,26 +49,32 @@ func (s *Pushes) Due(ctx context.Context, partition int, now time.Time, limit in
 	return ids, nil
 }
 
-// ClaimDue gives a due push to the caller until next: nobody else finds it due before. It returns the push as it is
-// then, a fault Conflict if another was faster or the push is closed, or DynamoDB's error.
-func (s *Pushes) ClaimDue(ctx context.Context, requestID string, now, next time.Time) (*engage.Meta, error) {
-	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:           aws.String(s.table),
-		Key:                 partKey(requestID, partMeta),
-		UpdateExpression:    aws.String("SET dueAt = :next"),
-		ConditionExpression: aws.String("dueAt <= :now"),
-		ExpressionAttributeValues: dynamo.Item{
-			":next": dynamo.Int(engage.Millis(next)), ":now": dynamo.Int(now.UnixMilli()),
-		},
-		ReturnValues: types.ReturnValueAllNew,
+// Postpone says when engage-schedule looks at a push again, whose due time was seen, and when jobs of it were sent, if
+// any were. It returns a fault Conflict if another has changed the due time, or the push is closed; or DynamoDB's error.
+func (s *Pushes) Postpone(ctx context.Context, requestID string, seen, next, enqueued time.Time) error {
+	update, values := "SET dueAt = :next", dynamo.Item{
+		":next": dynamo.Int(engage.Millis(next)), ":seen": dynamo.Int(engage.Millis(seen)),
+	}
+	if !enqueued.IsZero() {
+		update += ", enqueuedAt = :enqueued"
+		values[":enqueued"] = dynamo.Int(engage.Millis(enqueued))
+	}
+	_, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:                           aws.String(s.table),
+		Key:                                 partKey(requestID, partMeta),
+		UpdateExpression:                    aws.String(update),
+		ConditionExpression:                 aws.String("dueAt = :seen"),
+		ExpressionAttributeValues:           values,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
-	if _, lost := dynamo.ConditionFailed(err); lost {
-		return nil, fault.Wrap(fault.Conflict, err)
+	kept, changed := dynamo.ConditionFailed(err)
+	if changed && dynamo.GetInt(kept, "dueAt") != engage.Millis(next) {
+		return fault.Wrap(fault.Conflict, err)
 	}
-	if err != nil {
-		return nil, err
+	if changed {
+		return nil // the SDK repeated a write that had been carried out
 	}
-	return decodeMeta(out.Attributes), nil
+	return err
 }
 
 // Close takes a push that is final out of the due index. Doing it again is harmless. It returns DynamoDB's error.

@@ -14,68 +14,90 @@ import (
 	"carillon/shared/fault"
 )
 
-// Lease is the right to send a chunk until its time is over. A chunk is only claimed at or after the end of its last
-// lease, so every later lease is claimed later, and an older holder is told from a newer one by that, whatever their
-// clocks say.
+// Cancelled is the fault of a chunk that cannot wait for another try because its push was cancelled.
+const Cancelled fault.Code = "cancelled"
+
+// Lease is the right to send a chunk, for one POST.
 type Lease struct {
 	RequestID string
 	Chunk     int
-	Claimed   time.Time
 	Until     time.Time
-	state     types.AttributeValue // of the chunk while the lease holds: no other lease has the same
+	Claims    int // a later lease of the chunk has the higher number
+	// Before is the chunk as it was when it was claimed: what is known of it.
+	Before engage.ChunkState
+
+	text string // of the chunk's state while the lease holds: no other lease has the same
 }
 
-// Claim takes the lease of a chunk, before anything of it is sent. It returns the push as it is then and first, whether
-// nobody has held a lease of the chunk before. It returns a fault Conflict when there is nothing to claim: the chunk is
-// final, leased by another, or was cancelled (with the push as it is, unless another was faster a moment ago); NotFound
-// for a push that is not committed or has expired; or DynamoDB's error.
+// Claim takes the lease of a chunk until a time, before anything of it is sent, and returns it with the push as it is
+// then. A chunk that waits until later than due is not claimed: another job brings it back. It returns a fault Conflict
+// when there is nothing to claim: the chunk has ended, is leased by another, waits until later, or was cancelled, with
+// the push as it is, nil if another was faster a moment ago; NotFound for a push or chunk that is not there; or
+// DynamoDB's error.
 func (s *Pushes) Claim(
-	ctx context.Context, requestID string, chunk int, now, until time.Time,
-) (lease Lease, meta *engage.Meta, first bool, err error) {
-	const neverClaimed = "attribute_exists(requestId) AND attribute_not_exists(#chunk) AND " +
+	ctx context.Context, requestID string, chunk int, due, now, until time.Time,
+) (Lease, *engage.Meta, error) {
+	const unclaimed = "attribute_exists(requestId) AND attribute_not_exists(#chunk) AND " +
 		"attribute_not_exists(cancelledAt) AND chunks > :chunk"
-	lease = Lease{RequestID: requestID, Chunk: chunk, Claimed: now, Until: until, state: encodeLease(until)}
-	meta, err = s.claim(ctx, lease, neverClaimed, "SET #chunk = :lease ADD claimed :one",
-		dynamo.Item{":one": dynamo.Int(1), ":chunk": dynamo.Int(chunk)})
+	lease := Lease{RequestID: requestID, Chunk: chunk, Until: until}
+	lease.text = encodeLease(engage.ChunkState{Until: until})
+	meta, err := s.claim(ctx, lease, unclaimed, dynamo.Item{":chunk": dynamo.Int(chunk)})
 	if err == nil {
-		return lease, meta, true, nil
+		lease.Before = engage.ChunkState{Counts: meta.Chunks[chunk].Counts}
+		return lease, meta, nil
 	}
 	kept, refused := dynamo.ConditionFailed(err)
 	switch {
 	case !refused:
-		return Lease{}, nil, false, err
+		return Lease{}, nil, err
 	case len(kept) == 0:
-		return Lease{}, nil, false, fault.Wrap(fault.NotFound, err)
+		return Lease{}, nil, fault.Wrap(fault.NotFound, err)
 	}
-	if meta = decodeMeta(kept); !wasLeased(meta, chunk) || meta.Chunks[chunk].LeasedUntil.After(now) {
-		return Lease{}, meta, false, fault.Wrap(fault.Conflict, err)
+	meta = decodeMeta(kept)
+	if chunk >= len(meta.Chunks) {
+		return Lease{}, nil, fault.Wrap(fault.NotFound, err)
 	}
-	seen := meta.Chunks[chunk].LeasedUntil
-	if !until.After(seen) {
-		lease.Until = seen.Add(time.Millisecond)
-		lease.state = encodeLease(lease.Until)
+	if !isFree(meta, chunk, due, now) {
+		return Lease{}, meta, fault.Wrap(fault.Conflict, err)
 	}
-	meta, err = s.claim(ctx, lease, "#chunk = :seen", "SET #chunk = :lease",
-		dynamo.Item{":seen": kept[chunkAttribute(chunk)]})
+	lease.Before = meta.Chunks[chunk]
+	held := lease.Before
+	held.Until = until
+	held.Claims++
+	lease.Claims = held.Claims
+	lease.text = encodeLease(held)
+	const asSeen = "#chunk = :seen AND attribute_not_exists(cancelledAt)"
+	meta, err = s.claim(ctx, lease, asSeen, dynamo.Item{":seen": kept[chunkAttribute(chunk)]})
 	if _, lost := dynamo.ConditionFailed(err); lost {
-		return Lease{}, nil, false, fault.Wrap(fault.Conflict, err)
+		return Lease{}, nil, fault.Wrap(fault.Conflict, err)
 	}
-	return lease, meta, false, err
+	return lease, meta, err
 }
 
-// wasLeased reports whether there is such a chunk, it was claimed, and it is not final.
-func wasLeased(meta *engage.Meta, chunk int) bool {
-	return chunk < len(meta.Chunks) && !meta.Chunks[chunk].LeasedUntil.IsZero()
+// isFree reports whether a chunk that somebody claimed before can be claimed now by a job that is due at a time.
+func isFree(meta *engage.Meta, chunk int, due, now time.Time) bool {
+	c := meta.Chunks[chunk]
+	if !meta.CancelledAt.IsZero() {
+		return false
+	}
+	switch c.Phase {
+	case engage.Waiting:
+		return !c.Until.After(due)
+	case engage.Leased:
+		return !c.Until.After(now)
+	default:
+		return false
+	}
 }
 
 func (s *Pushes) claim(
-	ctx context.Context, lease Lease, condition, update string, values dynamo.Item,
+	ctx context.Context, lease Lease, condition string, values dynamo.Item,
 ) (*engage.Meta, error) {
-	values[":lease"] = lease.state
+	values[":lease"] = dynamo.String(lease.text)
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(s.table),
 		Key:                                 partKey(lease.RequestID, partMeta),
-		UpdateExpression:                    aws.String(update),
+		UpdateExpression:                    aws.String("SET #chunk = :lease"),
 		ConditionExpression:                 aws.String(condition),
 		ExpressionAttributeNames:            map[string]string{"#chunk": chunkAttribute(lease.Chunk)},
 		ExpressionAttributeValues:           values,
@@ -83,8 +105,8 @@ func (s *Pushes) claim(
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	kept, refused := dynamo.ConditionFailed(err)
-	if refused && sameValue(kept[chunkAttribute(lease.Chunk)], lease.state) {
-		return decodeMeta(kept), nil // the SDK retried a claim that had been carried out
+	if refused && sameText(kept[chunkAttribute(lease.Chunk)], lease.text) {
+		return decodeMeta(kept), nil // the SDK repeated a claim that had been carried out
 	}
 	if err != nil {
 		return nil, err
@@ -92,59 +114,60 @@ func (s *Pushes) claim(
 	return decodeMeta(out.Attributes), nil
 }
 
-// Release ends a lease early: the chunk can be claimed again from a time on, which must not be before it was claimed.
-// It returns a fault Conflict if the lease was lost, or DynamoDB's error.
-func (s *Pushes) Release(ctx context.Context, lease Lease, at time.Time) error {
-	_, err := s.underLease(ctx, lease, "", dynamo.Int(engage.Millis(at)))
+// Wait ends a lease: the chunk is to be sent again from state.Until on, with what state says of it. It returns a fault
+// Conflict if the lease was lost, Cancelled if the push was cancelled meanwhile, or DynamoDB's error.
+func (s *Pushes) Wait(ctx context.Context, lease Lease, state engage.ChunkState) error {
+	state.Claims = lease.Claims
+	const unlessCancelled = " AND attribute_not_exists(cancelledAt)"
+	_, err := s.underLease(ctx, lease, unlessCancelled, "", encodeWaiting(state))
 	return err
 }
 
-// Finish writes a chunk's final counts. With the last chunk of a push it takes the push out of the due index as well.
-// It returns the push as it is then, a fault Conflict if the lease was lost, or DynamoDB's error.
-func (s *Pushes) Finish(ctx context.Context, lease Lease, counts engage.Counts, last bool) (*engage.Meta, error) {
+// Finish ends a chunk: own are the counts of the destinations whose results SaveProgress kept, rest is what became of
+// all others. With the last chunk of a push it takes the push out of the due index as well. It returns the push as it is
+// then, a fault Conflict if the lease was lost, or DynamoDB's error.
+func (s *Pushes) Finish(
+	ctx context.Context, lease Lease, notBefore time.Time, own engage.Counts, rest engage.Result, last bool,
+) (*engage.Meta, error) {
 	removal := ""
 	if last {
 		removal = " REMOVE duePartition, dueAt"
 	}
-	return s.underLease(ctx, lease, removal, dynamo.String(encodeFinal(counts)))
+	return s.underLease(ctx, lease, "", removal, encodeFinal(own, rest, notBefore))
 }
 
-// underLease writes a chunk's state if the lease still holds.
+// underLease writes a chunk's state if the lease still holds, and has not ended before the push was cancelled: then the
+// chunk was cancelled with it.
 func (s *Pushes) underLease(
-	ctx context.Context, lease Lease, removal string, value types.AttributeValue,
+	ctx context.Context, lease Lease, condition, removal, text string,
 ) (*engage.Meta, error) {
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:                           aws.String(s.table),
-		Key:                                 partKey(lease.RequestID, partMeta),
-		UpdateExpression:                    aws.String("SET #chunk = :value" + removal),
-		ConditionExpression:                 aws.String("#chunk = :lease"),
-		ExpressionAttributeNames:            map[string]string{"#chunk": chunkAttribute(lease.Chunk)},
-		ExpressionAttributeValues:           dynamo.Item{":value": value, ":lease": lease.state},
+		TableName:        aws.String(s.table),
+		Key:              partKey(lease.RequestID, partMeta),
+		UpdateExpression: aws.String("SET #chunk = :text" + removal),
+		ConditionExpression: aws.String(
+			"#chunk = :lease AND (attribute_not_exists(cancelledAt) OR cancelledAt <= :until)" + condition),
+		ExpressionAttributeNames: map[string]string{"#chunk": chunkAttribute(lease.Chunk)},
+		ExpressionAttributeValues: dynamo.Item{
+			":text": dynamo.String(text), ":lease": dynamo.String(lease.text), ":until": dynamo.Int(engage.Millis(lease.Until)),
+		},
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
-	if kept, lost := dynamo.ConditionFailed(err); lost {
-		if sameValue(kept[chunkAttribute(lease.Chunk)], value) {
-			return decodeMeta(kept), nil // the SDK retried a write that had been carried out
+	if kept, refused := dynamo.ConditionFailed(err); refused {
+		switch state := kept[chunkAttribute(lease.Chunk)]; {
+		case sameText(state, text):
+			return decodeMeta(kept), nil // the SDK repeated a write that had been carried out
+		case sameText(state, lease.text) && dynamo.GetInt(kept, "cancelledAt") <= engage.Millis(lease.Until):
+			return nil, fault.Wrap(Cancelled, err)
+		default:
+			return nil, fault.Wrap(fault.Conflict, err)
 		}
-		return nil, fault.Wrap(fault.Conflict, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return decodeMeta(out.Attributes), nil
-}
-
-func sameValue(a, b types.AttributeValue) bool {
-	switch b := b.(type) {
-	case *types.AttributeValueMemberN:
-		a, ok := a.(*types.AttributeValueMemberN)
-		return ok && a.Value == b.Value
-	case *types.AttributeValueMemberS:
-		a, ok := a.(*types.AttributeValueMemberS)
-		return ok && a.Value == b.Value
-	}
-	return false
 }
 
 // Progress is how far the sending of a chunk has come. Attempt is the number of the next POST with another webhook-id:
@@ -161,7 +184,7 @@ func (s *Pushes) SaveProgress(ctx context.Context, lease Lease, progress Progres
 	if err != nil {
 		return err
 	}
-	claimed := dynamo.Int(engage.Millis(lease.Claimed))
+	claims := dynamo.Int(lease.Claims)
 	_, err = s.client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: aws.String(s.table),
 		Item: dynamo.Item{
@@ -169,11 +192,11 @@ func (s *Pushes) SaveProgress(ctx context.Context, lease Lease, progress Progres
 			"part":      dynamo.String(partResult(lease.Chunk)),
 			"attempt":   dynamo.Int(progress.Attempt),
 			"results":   dynamo.Bytes(encoded),
-			"claimed":   claimed,
+			"claims":    claims,
 			"expiresAt": dynamo.EpochSeconds(expires.Add(retention)),
 		},
-		ConditionExpression:       aws.String("attribute_not_exists(claimed) OR claimed <= :claimed"),
-		ExpressionAttributeValues: dynamo.Item{":claimed": claimed},
+		ConditionExpression:       aws.String("attribute_not_exists(claims) OR claims <= :claims"),
+		ExpressionAttributeValues: dynamo.Item{":claims": claims},
 	})
 	if _, lost := dynamo.ConditionFailed(err); lost {
 		return fault.Wrap(fault.Conflict, err)

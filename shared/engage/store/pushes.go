@@ -34,6 +34,7 @@ var leftOver = backoff.Policy{Min: 50 * time.Millisecond, Max: 2 * time.Second}
 const (
 	partMeta         = "meta"
 	partPresentation = "content"
+	partPermits      = "permits" // of a tenant, under a key of its own
 )
 
 func partChunk(i int) string  { return fmt.Sprintf("chunk#%05d", i) }
@@ -66,12 +67,12 @@ func (s *Pushes) Put(ctx context.Context, push *engage.Push, dueAt time.Time) (i
 	if err != nil {
 		return 0, err
 	}
-	expires := dynamo.EpochSeconds(push.NotBefore.Add(time.Duration(push.TTLSeconds)*time.Second + retention))
+	expires := dynamo.EpochSeconds(push.DeliverBefore().Add(retention))
 	aNumbers, err := columns.EncodeNumbers(push.ANumbers)
 	if err != nil {
 		return 0, err
 	}
-	parts := []dynamo.Item{{
+	presentation := dynamo.Item{
 		"requestId":   dynamo.String(push.RequestID),
 		"part":        dynamo.String(partPresentation),
 		"programUuid": dynamo.String(push.Program.UUID),
@@ -79,7 +80,9 @@ func (s *Pushes) Put(ctx context.Context, push *engage.Push, dueAt time.Time) (i
 		"content":     dynamo.String(string(push.Program.Content)),
 		"aNumbers":    dynamo.Bytes(aNumbers),
 		"expiresAt":   expires,
-	}}
+	}
+	addTerms(presentation, push.Terms)
+	parts := []dynamo.Item{presentation}
 	for i, chunk := range chunks {
 		parts = append(parts, dynamo.Item{
 			"requestId":    dynamo.String(push.RequestID),
@@ -140,6 +143,15 @@ func (s *Pushes) commit(
 // Meta returns the push of a tenant, of any if tenant is empty. It returns a fault NotFound for another tenant's as for
 // none, or DynamoDB's error.
 func (s *Pushes) Meta(ctx context.Context, tenant, requestID string) (*engage.Meta, error) {
+	item, err := s.metaItem(ctx, tenant, requestID)
+	if err != nil {
+		return nil, err
+	}
+	return decodeMeta(item), nil
+}
+
+// metaItem is Meta as DynamoDB has it.
+func (s *Pushes) metaItem(ctx context.Context, tenant, requestID string) (dynamo.Item, error) {
 	item, err := s.part(ctx, requestID, partMeta)
 	if err != nil {
 		return nil, err
@@ -147,43 +159,11 @@ func (s *Pushes) Meta(ctx context.Context, tenant, requestID string) (*engage.Me
 	if item == nil || tenant != "" && dynamo.GetString(item, "tenant") != tenant {
 		return nil, fault.New(fault.NotFound, "")
 	}
-	return decodeMeta(item), nil
+	return item, nil
 }
 
-// Cancel cancels every chunk of a push that has not been claimed, in one conditional write, so that it and a claim
-// never both succeed. Doing it again returns the push as it is. It returns a fault Conflict if nothing was left to
-// cancel, NotFound as Meta does, or DynamoDB's error.
-func (s *Pushes) Cancel(ctx context.Context, tenant, requestID string, now time.Time) (*engage.Meta, error) {
-	meta, err := s.Meta(ctx, tenant, requestID)
-	if err != nil || !meta.CancelledAt.IsZero() {
-		return meta, err
-	}
-	const unlessAllClaimed = "attribute_not_exists(cancelledAt) AND (attribute_not_exists(claimed) OR claimed < chunks)"
-	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:                           aws.String(s.table),
-		Key:                                 partKey(requestID, partMeta),
-		UpdateExpression:                    aws.String("SET cancelledAt = :now"),
-		ConditionExpression:                 aws.String(unlessAllClaimed),
-		ExpressionAttributeValues:           dynamo.Item{":now": dynamo.Int(engage.Millis(now))},
-		ReturnValues:                        types.ReturnValueAllNew,
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
-	if kept, refused := dynamo.ConditionFailed(err); refused {
-		if meta = decodeMeta(kept); !meta.CancelledAt.IsZero() {
-			return meta, nil
-		}
-		return nil, fault.Wrap(fault.Conflict, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if meta = decodeMeta(out.Attributes); meta.Finished() {
-		return meta, s.Close(ctx, requestID)
-	}
-	return meta, nil
-}
-
-// Presentation returns what handsets show. It returns a fault NotFound if there is no such push, or DynamoDB's error.
+// Presentation returns what the chunks of a push have in common. It returns a fault NotFound if there is no such push,
+// engage.ErrChunk, or DynamoDB's error.
 func (s *Pushes) Presentation(ctx context.Context, requestID string) (*engage.Presentation, error) {
 	item, err := s.part(ctx, requestID, partPresentation)
 	if err != nil {
@@ -196,7 +176,7 @@ func (s *Pushes) Presentation(ctx context.Context, requestID string) (*engage.Pr
 	if err != nil {
 		return nil, err
 	}
-	return &engage.Presentation{ANumbers: aNumbers, Program: engage.Program{
+	return &engage.Presentation{Terms: decodeTerms(item), ANumbers: aNumbers, Program: engage.Program{
 		UUID:    dynamo.GetString(item, "programUuid"),
 		Name:    dynamo.GetString(item, "programName"),
 		Content: jsontext.Value(dynamo.GetString(item, "content")),

@@ -90,7 +90,7 @@ func (d *Deliverer) deliver(ctx context.Context, job outbound.Job) error {
 		return nil
 	case fault.Is(err, fault.Conflict):
 		// Its wait is not over, or another process is at it, and may die: then this job is all that is left of it.
-		return d.Outbox.Enqueue(ctx, job.Tenant, job.OttRequestID, message.NotBefore.Sub(now))
+		return d.Outbox.SendOn(ctx, job, message.NotBefore.Sub(now))
 	case err != nil:
 		return err
 	}
@@ -106,7 +106,7 @@ func (d *Deliverer) deliver(ctx context.Context, job outbound.Job) error {
 		d.Log.WarnContext(ctx, "a message is given up", "ottRequestId", message.OttRequestID, "reason", refused.Reason)
 		return fault.Ignore(d.Messages.Failed(ctx, message, refused.Reason, d.Clock.Now()), fault.Conflict)
 	case isAgain:
-		return d.postpone(ctx, message, max(again.After, retries.Wait(message.Tries+1)))
+		return d.postpone(ctx, job, message, max(again.After, retries.Wait(message.Tries+1)))
 	default:
 		return errors.Join(err, d.release(ctx, message, d.Clock.Now()))
 	}
@@ -143,7 +143,9 @@ func (d *Deliverer) registeredAgain(ctx context.Context, used ott.StoredRegistra
 }
 
 // postpone leaves a message to another job, that comes when it is time to try again or to give up.
-func (d *Deliverer) postpone(ctx context.Context, m *ott.StoredMessage, wait time.Duration) error {
+func (d *Deliverer) postpone(
+	ctx context.Context, job outbound.Job, m *ott.StoredMessage, wait time.Duration,
+) error {
 	now := d.Clock.Now()
 	at := now.Add(wait)
 	if at.After(m.ValidUntil) {
@@ -153,7 +155,7 @@ func (d *Deliverer) postpone(ctx context.Context, m *ott.StoredMessage, wait tim
 	if err := d.release(ctx, m, at); err != nil {
 		return err
 	}
-	return d.Outbox.Enqueue(ctx, m.Tenant, m.OttRequestID, at.Sub(now))
+	return d.Outbox.SendOn(ctx, job, at.Sub(now))
 }
 
 // release ends the lease of a message: who lost it has nothing more to do.

@@ -1,6 +1,7 @@
 package deliver_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 	"carillon/shared/dynamo"
 	"carillon/shared/ott"
 	"carillon/shared/queue"
+	"carillon/shared/rounds"
 	"carillon/shared/secret"
 )
 
@@ -137,6 +139,36 @@ func TestDeliverUntilItExpires(t *testing.T) {
 	assert.Equal(t, "Error: expired", o.status(id))
 	assert.Len(t, o.platforms.all(), tries, "nothing is sent once it has expired")
 	assert.Empty(t, o.queue.take())
+}
+
+// A job goes round so often and no more, whatever it is that it waits for: then its message is the queue's to bring
+// back, and a dead letter in the end.
+func TestAJobGoesRoundSoOften(t *testing.T) {
+	t.Parallel()
+	o := newOutbox(t, status(503, ""))
+	o.register(ott.Messenger, nil)
+	job := func(id string, round int) string {
+		return fmt.Sprintf(`{"tenant":"acme","ottRequestId":%q,"rounds":%d}`, id, round)
+	}
+	sentOn := func() string { return strings.ReplaceAll(strings.Join(o.queue.take(), ""), `\"`, `"`) }
+	id := o.accept(messengerHello())
+	for _, wait := range []string{"for another try", "for the lease that another job has"} {
+		require.Zero(t, o.handle(job(id, 7)), wait)
+		assert.Contains(t, sentOn(), job(id, 8), wait)
+	}
+	o.clock.Advance(queue.MaxDelay)
+	for _, wait := range []string{"for another try", "for the lease that another job has"} {
+		assert.Equal(t, 1, o.handle(job(id, rounds.Max)), wait)
+		assert.Empty(t, sentOn(), wait)
+	}
+	assert.Equal(t, 2, strings.Count(o.log.String(), rounds.ErrTooMany.Error()))
+	assert.Len(t, o.platforms.all(), 2)
+
+	require.Zero(t, o.handle(job(id, rounds.Max-1)))
+	assert.Contains(t, sentOn(), job(id, rounds.Max))
+	o.clock.Advance(time.Hour)
+	require.Zero(t, o.handle(job(id, rounds.Max)), "what needs no other round is done")
+	assert.Equal(t, "Error: expired", o.status(id))
 }
 
 func TestDeliverAfterAWhile(t *testing.T) {

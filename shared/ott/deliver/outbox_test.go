@@ -165,11 +165,19 @@ func messengerHello() string {
 // deliver gives the function the messages of these ids and returns how many it reports as failed.
 func (o *outbox) deliver(ids ...string) int {
 	o.t.Helper()
-	var event events.SQSEvent
+	var bodies []string
 	for _, id := range ids {
-		event.Records = append(event.Records, events.SQSMessage{
-			MessageId: id, Body: fmt.Sprintf(`{"tenant":"acme","ottRequestId":%q}`, id),
-		})
+		bodies = append(bodies, fmt.Sprintf(`{"tenant":"acme","ottRequestId":%q}`, id))
+	}
+	return o.handle(bodies...)
+}
+
+// handle gives the function messages and returns how many it reports as failed.
+func (o *outbox) handle(bodies ...string) int {
+	o.t.Helper()
+	var event events.SQSEvent
+	for i, body := range bodies {
+		event.Records = append(event.Records, events.SQSMessage{MessageId: strconv.Itoa(i), Body: body})
 	}
 	response, err := o.deliverer.Handle(o.t.Context(), event)
 	require.NoError(o.t, err)
@@ -197,7 +205,7 @@ func (o *outbox) next(id string) time.Duration {
 	o.t.Helper()
 	sent := o.queue.take()
 	require.Len(o.t, sent, 1)
-	assert.Contains(o.t, sent[0], `{\"tenant\":\"acme\",\"ottRequestId\":\"`+id+`\"}`)
+	assert.Contains(o.t, sent[0], `{\"tenant\":\"acme\",\"ottRequestId\":\"`+id+`\",\"rounds\":1}`)
 	_, rest, found := strings.Cut(sent[0], `"DelaySeconds":`)
 	if !found {
 		return 0

@@ -43,7 +43,7 @@ var errNotPublic = errors.New("the address is not on the public Internet")
 // PublicTransport returns a transport that connects to addresses of the public Internet alone. The address is checked
 // as it is dialled, so a name that resolves to another address than when it was registered does not get around it. It
 // uses no proxy, which would dial for it. A nil resolver is the system's.
-func PublicTransport(resolver *net.Resolver) *http.Transport {
+func PublicTransport(resolver *net.Resolver) *httpclient.Transport {
 	dialer := &net.Dialer{
 		Timeout:  dialTimeout,
 		Resolver: resolver,
@@ -55,14 +55,11 @@ func PublicTransport(resolver *net.Resolver) *http.Transport {
 			return nil
 		},
 	}
-	return &http.Transport{
+	return httpclient.NewTransport(&http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSHandshakeTimeout:    dialTimeout,
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    10,
-		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxAnswer,
-	}
+	})
 }
 
 // StandInTransport returns a transport that carries every request to a stand-in for the platforms, with its path, query
@@ -72,7 +69,7 @@ func StandInTransport(address string) (http.RoundTripper, error) {
 	if err != nil || u.Scheme != "http" || !hostname.IsThisMachine(u.Hostname()) {
 		return nil, errors.New("is not http on this machine")
 	}
-	return &standIn{host: u.Host, transport: &http.Transport{MaxIdleConnsPerHost: 10}}, nil
+	return &standIn{host: u.Host, transport: httpclient.NewTransport(new(http.Transport))}, nil
 }
 
 type standIn struct {

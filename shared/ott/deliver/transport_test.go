@@ -18,6 +18,7 @@ import (
 
 	"carillon/shared/clock/clocktest"
 	"carillon/shared/environment"
+	"carillon/shared/httpclient"
 	"carillon/shared/ott/deliver"
 )
 
@@ -184,7 +185,7 @@ func TestTransportOfTheLocalRun(t *testing.T) {
 	}
 	public, err := open("")
 	require.NoError(t, err)
-	assert.IsType(t, &http.Transport{}, public, "no stand-in unless it is asked for")
+	assert.IsType(t, &httpclient.Transport{}, public, "no stand-in unless it is asked for")
 
 	p := newPlatforms(t, status(200, ""))
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,

@@ -17,6 +17,7 @@ import (
 	"carillon/shared/clock/clocktest"
 	"carillon/shared/messagebatch"
 	"carillon/shared/ott/outbound"
+	"carillon/shared/rounds"
 	"carillon/shared/stackname"
 )
 
@@ -42,12 +43,41 @@ func TestQueue(t *testing.T) {
 	job, ok := read(t, *out.Messages[0].Body)
 	require.True(t, ok)
 	assert.Equal(t, outbound.Job{Tenant: "acme", OttRequestID: "id-1"}, job)
+	_, err = client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{
+		QueueUrl: created.QueueUrl, ReceiptHandle: out.Messages[0].ReceiptHandle,
+	})
+	require.NoError(t, err)
 	attributes, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
 		QueueUrl:       created.QueueUrl,
 		AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameApproximateNumberOfMessagesDelayed},
 	})
 	require.NoError(t, err)
 	assert.Equal(t, "1", attributes.Attributes["ApproximateNumberOfMessagesDelayed"])
+
+	require.NoError(t, queue.SendOn(t.Context(), job, 0))
+	out, err = client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: created.QueueUrl})
+	require.NoError(t, err)
+	require.Len(t, out.Messages, 1)
+	job, ok = read(t, *out.Messages[0].Body)
+	require.True(t, ok)
+	assert.Equal(t, outbound.Job{Tenant: "acme", OttRequestID: "id-1", Rounds: 1}, job)
+	job.Rounds = rounds.Max
+	require.ErrorIs(t, queue.SendOn(t.Context(), job, 0), rounds.ErrTooMany)
+}
+
+func TestWhatIsAJob(t *testing.T) {
+	for body, right := range map[string]bool{
+		`{"tenant":"acme","ottRequestId":"id"}`:             true, // of a former release, or a job's first round
+		`{"tenant":"acme","ottRequestId":"id","rounds":7}`:  true,
+		`{"tenant":"acme","ottRequestId":"id","more":7}`:    true,
+		`{"tenant":"acme","ottRequestId":"id","rounds":-1}`: false,
+		`{"tenant":"acme","ottRequestId":"id","rounds":""}`: false,
+		`{"tenant":"acme"}`:     false,
+		`{"ottRequestId":"id"}`: false,
+	} {
+		_, ok := read(t, body)
+		assert.Equal(t, right, ok, body)
+	}
 }
 
 // read is what ott-deliver reads of the body of an SQS message, if it is a job.
@@ -79,5 +109,6 @@ func FuzzDecode(f *testing.F) {
 		}
 		assert.NotEmpty(t, job.Tenant)
 		assert.NotEmpty(t, job.OttRequestID)
+		assert.GreaterOrEqual(t, int(job.Rounds), 0)
 	})
 }

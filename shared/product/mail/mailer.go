@@ -143,5 +143,5 @@ func (m *Mailer) putOff(ctx context.Context, mail product.Mail, job mailqueue.Jo
 	m.log.WarnContext(ctx, "a mail is put off",
 		"request", mail.RequestID, "tries", job.Tries, "wait", wait.String(), "error", later.code)
 	job.Tries++
-	return m.queue.Send(ctx, job, wait)
+	return m.queue.SendOn(ctx, job, wait)
 }

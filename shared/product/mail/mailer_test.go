@@ -19,6 +19,7 @@ import (
 	"carillon/shared/product"
 	"carillon/shared/product/mail"
 	"carillon/shared/product/mailqueue"
+	"carillon/shared/rounds"
 	"carillon/shared/stackname"
 )
 
@@ -167,7 +168,7 @@ func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
 			b.play(nil)
 			if test.state == product.MailPending {
 				require.Len(t, messages, 1)
-				assert.JSONEq(t, `{"requestId":"`+name+`","tries":1}`, messages[0].MessageBody)
+				assert.JSONEq(t, `{"requestId":"`+name+`","tries":1,"rounds":1}`, messages[0].MessageBody)
 				assert.Equal(t, link, dynamo.GetString(item, "link"))
 				assert.Empty(t, b.deliver(messages[0].MessageBody))
 				assert.Equal(t, product.MailSent, b.state(name))
@@ -252,6 +253,29 @@ func TestAThrottledMailBacksOffUntilItsLinkEnds(t *testing.T) {
 	state, reason, _ := b.shown(m)
 	assert.Equal(t, product.MailExpired, state)
 	assert.Equal(t, "the link ended before the mail could be sent", reason)
+}
+
+// A job goes round so often and no more: then its message is the queue's to bring back, and a dead letter in the end.
+func TestAMailsJobGoesRoundSoOften(t *testing.T) {
+	b := deploy(t)
+	b.keep(request)
+	b.play(answering(429, "TooManyRequestsException", ""))
+	job := func(round int) string {
+		return fmt.Sprintf(`{"requestId":%q,"tries":%d,"rounds":%d}`, request, round, round)
+	}
+	require.Empty(t, b.deliver(job(rounds.Max-1)))
+	messages := b.enqueued()
+	require.Len(t, messages, 1)
+	assert.JSONEq(t, job(rounds.Max), messages[0].MessageBody)
+	for range 2 {
+		assert.Equal(t, "a", b.deliver(job(rounds.Max)))
+		assert.Empty(t, b.enqueued())
+		assert.Equal(t, product.MailPending, b.state(request))
+	}
+	assert.Equal(t, 2, strings.Count(b.log.String(), rounds.ErrTooMany.Error()))
+	b.play(nil)
+	assert.Empty(t, b.deliver(job(rounds.Max)), "what needs no other round is done")
+	assert.Equal(t, product.MailSent, b.state(request))
 }
 
 func TestAMailsLastMoment(t *testing.T) {

@@ -12,16 +12,18 @@ import (
 	"carillon/shared/clock"
 	"carillon/shared/environment"
 	"carillon/shared/queue"
+	"carillon/shared/rounds"
 )
 
 // Job says that a mail is to be sent. One that comes twice finds the mail claimed or sent.
 type Job struct {
-	RequestID string `json:"requestId"`
-	Tries     int    `json:"tries,omitzero"` // how often SES did not take it, for the backoff
+	RequestID string       `json:"requestId"`
+	Tries     int          `json:"tries,omitzero"` // how often SES did not take it, for the backoff
+	Rounds    rounds.Count `json:"rounds,omitzero"`
 }
 
 // Complete reports whether the job names its mail.
-func (j Job) Complete() bool { return j.RequestID != "" && j.Tries >= 0 }
+func (j Job) Complete() bool { return j.RequestID != "" && j.Tries >= 0 && j.Rounds >= 0 }
 
 // Queue is the SQS queue that product-mail works through.
 type Queue struct{ sender *queue.Sender[Job] }
@@ -38,12 +40,19 @@ func OpenQueue(env *environment.Variables, config aws.Config) *Queue {
 
 // Enqueue says that a request's mail is to be sent. It returns the error of queue.Sender.
 func (q *Queue) Enqueue(ctx context.Context, requestID string) error {
-	return q.Send(ctx, Job{RequestID: requestID}, 0)
+	return q.send(ctx, Job{RequestID: requestID}, 0)
 }
 
-// Send enqueues a job that is to be done about wait from now, 15 minutes at most: up to a second early, never late, for
-// a mail that comes early is simply sent, and one that comes late may find its link over. It returns the error of
-// queue.Sender.
-func (q *Queue) Send(ctx context.Context, job Job, wait time.Duration) error {
+// SendOn sends a job of this queue round once more, to be done about wait from now, 15 minutes at most: up to a second
+// early, never late, for a mail that comes early is simply sent, and one that comes late may find its link over. It
+// returns rounds.ErrTooMany for one that may not go round again, or the error of queue.Sender.
+func (q *Queue) SendOn(ctx context.Context, job Job, wait time.Duration) (err error) {
+	if job.Rounds, err = job.Rounds.Next(); err != nil {
+		return err
+	}
+	return q.send(ctx, job, wait)
+}
+
+func (q *Queue) send(ctx context.Context, job Job, wait time.Duration) error {
 	return q.sender.Send(ctx, queue.Entry[Job]{Job: job, Delay: queue.NoLongerThan(wait)})
 }

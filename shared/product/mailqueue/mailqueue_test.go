@@ -17,6 +17,7 @@ import (
 	"carillon/shared/clock/clocktest"
 	"carillon/shared/messagebatch"
 	"carillon/shared/product/mailqueue"
+	"carillon/shared/rounds"
 	"carillon/shared/stackname"
 )
 
@@ -46,10 +47,10 @@ func TestQueueDelaysItsMessages(t *testing.T) {
 	queue := mailqueue.NewQueue(emulatortest.SQS(), url, clocktest.New())
 	job := mailqueue.Job{RequestID: "a", Tries: 2}
 	for _, wait := range []time.Duration{time.Minute, 15 * time.Minute, time.Hour} {
-		require.NoError(t, queue.Send(t.Context(), job, wait))
+		require.NoError(t, queue.SendOn(t.Context(), job, wait))
 	}
 	for _, wait := range []time.Duration{-time.Hour, 0, time.Second - 1} {
-		require.NoError(t, queue.Send(t.Context(), job, wait))
+		require.NoError(t, queue.SendOn(t.Context(), job, wait))
 	}
 	out, err := emulatortest.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
 		QueueUrl: &url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
@@ -60,15 +61,19 @@ func TestQueueDelaysItsMessages(t *testing.T) {
 	received, err := emulatortest.SQS().ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url})
 	require.NoError(t, err)
 	require.NotEmpty(t, received.Messages)
+	job.Rounds++
 	assert.Equal(t, []mailqueue.Job{job}, jobs(t, aws.ToString(received.Messages[0].Body)))
+	job.Rounds = rounds.Max
+	require.ErrorIs(t, queue.SendOn(t.Context(), job, 0), rounds.ErrTooMany)
 }
 
 func TestAMessageHoldsAJobOrFails(t *testing.T) {
 	for body, ok := range map[string]bool{
 		`{"requestId":"a"}`: true, `{"requestId":"a","tries":3,"more":1}`: true,
-		``: false, `{}`: false, `[]`: false, `{"requestId":""}`: false, `{"requestId":1}`: false,
+		`{"requestId":"a","rounds":3}`: true,
+		``:                             false, `{}`: false, `[]`: false, `{"requestId":""}`: false, `{"requestId":1}`: false,
 		`{"requestId":"a","tries":-1}`: false, `{"requestId":"a"}{"requestId":"b"}`: false,
-		`{"requestId":"a","tries":1.5}`: false,
+		`{"requestId":"a","tries":1.5}`: false, `{"requestId":"a","rounds":-1}`: false,
 	} {
 		assert.Equal(t, ok, len(jobs(t, body)) == 1, body)
 	}
@@ -81,6 +86,7 @@ func FuzzJob(f *testing.F) {
 		for _, job := range jobs(t, body) {
 			assert.NotEmpty(t, job.RequestID)
 			assert.GreaterOrEqual(t, job.Tries, 0)
+			assert.GreaterOrEqual(t, int(job.Rounds), 0)
 		}
 	})
 }
