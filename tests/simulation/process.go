@@ -44,22 +44,32 @@ const (
 // timeouts are the functions' time-outs in template.yaml.
 var timeouts = map[kind]time.Duration{
 	kindBatch: 29 * time.Second, kindCancel: 10 * time.Second, kindStatus: 10 * time.Second,
-	kindDeliver: 60 * time.Second, kindSchedule: 55 * time.Second,
+	kindDeliver: 45 * time.Second, kindSchedule: 55 * time.Second,
 }
 
 const (
 	gatewayURL  = "https://gateway.example.com/push"
 	gatewayName = "gateway"
-	// maxHanging is how many POSTs may hang at a tenant's gateway side at the same time.
-	maxHanging = 40
-	// deliveryURL is the queue of the first tries, and today of all.
-	deliveryURL = "https://sqs.us-east-1.amazonaws.com/000000000000/delivery"
+	// maxHanging is how many POSTs may hang at a tenant's gateway side at the same time: 60 % of the invocations of each
+	// queue.
+	maxHanging = (deliveryConcurrency + retryConcurrency) * 60 / 100
+
+	queues      = "https://sqs.us-east-1.amazonaws.com/000000000000/"
+	deliveryURL = queues + "delivery"
+	retryURL    = queues + "retry"
+
+	deliveryConcurrency = 100
+	retryConcurrency    = 30
 )
 
 // queuesOf returns the queues that template.yaml declares, and what works through them.
 func queuesOf(w *world) []*queue {
 	return []*queue{
-		{world: w, name: "delivery", url: deliveryURL, kind: kindDeliver, batchSize: 10, maxConcurrency: 50},
+		{
+			world: w, name: "delivery", url: deliveryURL, kind: kindDeliver,
+			batchSize: 10, maxConcurrency: deliveryConcurrency,
+		},
+		{world: w, name: "retry", url: retryURL, kind: kindDeliver, batchSize: 1, maxConcurrency: retryConcurrency},
 	}
 }
 
@@ -184,7 +194,8 @@ func (w *world) newProcess(k kind, n int) *process {
 	items := dynamodb.NewFromConfig(awsConfig(&dynamoTransport{process: p}))
 	messages := sqs.NewFromConfig(awsConfig(&sqsTransport{process: p}))
 	pushes := store.NewPushes(items, w.tables.Pushes, steadyClock{p.clock})
-	deliveries := schedule.NewQueue(messages, deliveryURL, steadyClock{p.clock})
+	urls := schedule.URLs{Delivery: deliveryURL, Retry: retryURL}
+	jobs := schedule.NewQueue(messages, urls, steadyClock{p.clock})
 	serve := func(handler httpapi.Handler) {
 		p.http = httpapi.Adapt(httpapi.Endpoint{Handler: handler, EncodeError: api.EncodeError}, log)
 	}
@@ -193,7 +204,7 @@ func (w *world) newProcess(k kind, n int) *process {
 		serve((&api.BatchHandler{
 			Tokens: tokens, Content: content{}, Pushes: pushes,
 			Operations: idempotencystore.New(items, w.tables.Idempotency, p.clock),
-			Queue:      deliveries, Clock: p.clock, Log: log,
+			Queue:      jobs.DeliveryQueue, Clock: p.clock, Log: log,
 		}).Serve)
 	case kindCancel:
 		serve((&api.CancelHandler{Tokens: tokens, Pushes: pushes, Clock: p.clock}).Serve)
@@ -202,14 +213,18 @@ func (w *world) newProcess(k kind, n int) *process {
 	case kindDeliver:
 		gateway, err := deliver.NewGateway(deliver.GatewayOptions{
 			URL: gatewayURL, Secrets: secrets{}, SecretName: gatewayName, Clock: p.clock,
-			Transport: &gatewayTransport{process: p},
+			Timeout: 15 * time.Second, Transport: &gatewayTransport{process: p},
 		})
 		if err != nil {
 			panic(err)
 		}
-		p.deliver = deliver.NewDeliverer(pushes, deliveries, gateway, p.clock, log).Handle
+		concurrency := deliver.Concurrency{First: deliveryConcurrency, Again: retryConcurrency}
+		p.deliver = deliver.NewDeliverer(deliver.Options{
+			Pushes: pushes, Queue: jobs, Permits: deliver.NewLanes(pushes, concurrency), Gateway: gateway,
+			Clock: p.clock, Log: log,
+		}).Handle
 	case kindSchedule:
-		p.sweep = (&schedule.Scheduler{Pushes: pushes, Queue: deliveries, Clock: p.clock, Log: log}).Sweep
+		p.sweep = (&schedule.Scheduler{Pushes: pushes, Queue: jobs, Clock: p.clock, Log: log}).Sweep
 	}
 	return p
 }

@@ -220,6 +220,28 @@ func (q *queue) isEmpty() bool {
 	return len(q.messages) == 0 && q.busy == 0
 }
 
+// attributes are what SQS says of the queue.
+func (q *queue) attributes() map[string]string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var visible, delayed, inFlight int
+	for _, m := range q.messages {
+		switch {
+		case m.inFlight:
+			inFlight++
+		case m.visible.After(time.Now()):
+			delayed++
+		default:
+			visible++
+		}
+	}
+	return map[string]string{
+		"ApproximateNumberOfMessages":           itoa(visible),
+		"ApproximateNumberOfMessagesDelayed":    itoa(delayed),
+		"ApproximateNumberOfMessagesNotVisible": itoa(inFlight),
+	}
+}
+
 // send puts an entry into the queue.
 func (q *queue) send(entry sqsEntry) (id string) {
 	var job struct {
@@ -333,7 +355,7 @@ func (t *sqsTransport) RoundTrip(request *http.Request) (*http.Response, error) 
 		const text = `{"__type":"com.amazonaws.sqs#ServiceUnavailable","message":"unavailable"}`
 		return newAnswer(request, http.StatusServiceUnavailable, header, []byte(text)), nil
 	}
-	var answer sqsAnswer
+	answer := sqsAnswer{Attributes: target.attributes()}
 	for i, entry := range call.Entries {
 		if operation == "SendMessageBatch" && d.chance(f.entryRefused) {
 			w.hit(ids[i], "SQS refuses an entry")
@@ -369,12 +391,13 @@ func (t *sqsTransport) RoundTrip(request *http.Request) (*http.Response, error) 
 	return newAnswer(request, http.StatusOK, header, text), nil
 }
 
-// sqsAnswer is the answer to SendMessage and to SendMessageBatch: each reads its own members.
+// sqsAnswer is the answer to every operation: each reads its own members.
 type sqsAnswer struct {
 	MessageID        string `json:"MessageId,omitempty"`
 	MD5OfMessageBody string `json:",omitempty"`
 	Successful       []sqsSent
 	Failed           []sqsFailed
+	Attributes       map[string]string // of GetQueueAttributes
 }
 
 type sqsSent struct {

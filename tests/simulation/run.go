@@ -141,10 +141,10 @@ type finalPush struct {
 // chunkOf returns the chunk of the destination at a place.
 func (p *finalPush) chunkOf(place int) int {
 	for i, chunk := range p.meta.Chunks {
-		if place < chunk.Size {
+		if place < chunk.Counts.Total {
 			return i
 		}
-		place -= chunk.Size
+		place -= chunk.Counts.Total
 	}
 	return -1
 }
