@@ -79,7 +79,7 @@ func (t *dynamoTransport) RoundTrip(request *http.Request) (*http.Response, erro
 		w.say(call.requestID, "%s: %s", p.id, call.name)
 	}
 	if throttled {
-		w.hit(call.requestID, "DynamoDB throttles %s", call.name)
+		p.hit(call.requestID, "DynamoDB throttles %s", call.name)
 		const text = `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"throttled"}`
 		header := http.Header{"Content-Type": {"application/x-amz-json-1.0"}}
 		return newAnswer(request, http.StatusBadRequest, header, []byte(text)), nil
@@ -93,7 +93,7 @@ func (t *dynamoTransport) RoundTrip(request *http.Request) (*http.Response, erro
 		return nil, errKilled
 	}
 	if slow {
-		w.hit(call.requestID, "DynamoDB is slow to answer %s", call.name)
+		p.hit(call.requestID, "DynamoDB is slow to answer %s", call.name)
 		if after = late; late > responseTimeout {
 			after, lost = responseTimeout, true
 		}
@@ -105,7 +105,7 @@ func (t *dynamoTransport) RoundTrip(request *http.Request) (*http.Response, erro
 		return nil, errKilled
 	}
 	if lost {
-		w.hit(call.requestID, "the answer to %s is lost", call.name)
+		p.hit(call.requestID, "the answer to %s is lost", call.name)
 		return nil, io.ErrUnexpectedEOF
 	}
 	return response, nil

@@ -49,8 +49,8 @@ const (
 	prompt = time.Second
 	// claimAhead is until how long before notBefore a cancellation holds.
 	claimAhead = 500 * time.Millisecond
-	// maxAttempts is how often destinations that the gateway wants again are sent again.
-	maxAttempts = 5
+	// lastAttempt is the number of the last of the five attempts that destinations have; the first is 0.
+	lastAttempt = 4
 )
 
 // checker holds a run to what must hold of each.
@@ -339,7 +339,7 @@ func (c *checker) deliveredInTime(push *finalPush) {
 			missing := slices.DeleteFunc(slices.Clone(numbers), func(number string) bool {
 				return slices.ContainsFunc(posts, func(p *post) bool {
 					return p.meaning(number) != saidNothing && p.ended.Before(times[0].Add(need)) ||
-						p.attempt >= maxAttempts && p.begun.Before(times[0])
+						p.attempt >= lastAttempt && p.begun.Before(times[0])
 				})
 			})
 			if len(missing) > 0 {
@@ -444,7 +444,7 @@ func (c *checker) resultsAreNotSentAgain(push *finalPush) {
 // attemptsEnd: "five attempts at most, then failed with that as the reason".
 func (c *checker) attemptsEnd(push *finalPush) {
 	for _, p := range push.posts {
-		if p.attempt > maxAttempts {
+		if p.attempt > lastAttempt {
 			c.add("attempts end", push, p.chunk, p.begun, "%s", p.id)
 			return
 		}
@@ -697,7 +697,7 @@ func (c *checker) stateWasSaid(push *finalPush) {
 			right = wasSaid(saidRejected)
 		case engage.StateFailed:
 			right = wasSaid(saidFailed) || slices.ContainsFunc(push.posts, func(p *post) bool {
-				return p.attempt == maxAttempts && slices.Contains(p.numbers, row.BNumber)
+				return p.attempt == lastAttempt && slices.Contains(p.numbers, row.BNumber)
 			})
 		case engage.StateCancelled:
 			right = len(push.log.order.CancelAt) > 0

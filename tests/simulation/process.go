@@ -176,6 +176,28 @@ func (p *process) kill(why string) {
 	p.stop()
 }
 
+// hit notes that the platform's trouble met a push, or, if the call that it met is of no push, all that the process
+// serves.
+func (p *process) hit(requestID, format string, args ...any) {
+	w := p.world
+	w.mu.Lock()
+	known := w.owners[requestID] != nil
+	w.mu.Unlock()
+	if known {
+		w.hit(requestID, format, args...)
+		return
+	}
+	p.mu.Lock()
+	serving := p.serving
+	p.mu.Unlock()
+	for _, id := range serving {
+		w.hit(id, format, args...)
+	}
+	if len(serving) == 0 {
+		w.say("", "fault: "+format, args...)
+	}
+}
+
 func (p *process) isDead() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
