@@ -60,6 +60,13 @@ fuzz: ## every fuzz target for a while each (FUZZTIME=10s)
 	  done; \
 	done
 
+SEED  ?= 1
+SEEDS ?= 1000
+
+.PHONY: simulate
+simulate: ## ENGAGE's delivery in simulated worlds (SEEDS=1000); one of them with all that happens (SEED=n SEEDS=1)
+	go test -count=1 -timeout=0 -v -run '^TestSeeds$$' ./tests/simulation -seed $(SEED) -seeds $(SEEDS) $(if $(filter 1,$(SEEDS)),-full)
+
 .PHONY: bench
 bench: ## every benchmark
 	go test -run '^$$' -bench . -benchmem ./...
