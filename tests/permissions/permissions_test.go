@@ -23,7 +23,10 @@ import (
 
 	"carillon/local"
 	"carillon/local/standin"
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/dynamo"
+	"carillon/shared/engage"
+	"carillon/shared/engage/schedule"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
 	"carillon/shared/secret"
@@ -117,9 +120,9 @@ func useEverything(t *testing.T, bundle *harness.Bundle, didAll func(function st
 	call(http.MethodDelete, "/ott/v1/registration/line/1", "", bearer)
 
 	c := d.Engage
-	engage := bundle.EngageBearer(t, c.DemoClient)
+	engageBearer := bundle.EngageBearer(t, c.DemoClient)
 	key := func(key string) map[string]string { return map[string]string{"Idempotency-Key": key} }
-	call(http.MethodGet, "/federated/content/v2/token/health", "", engage)
+	call(http.MethodGet, "/federated/content/v2/token/health", "", engageBearer)
 	batch := func(notBefore time.Time) string {
 		return fmt.Sprintf(
 			`{"destinations":[{"bNumber":"+15018902005"}],"aNumbers":[%q],"notBefore":%q}`,
@@ -129,20 +132,22 @@ func useEverything(t *testing.T, bundle *harness.Bundle, didAll func(function st
 	}
 	const pushes = "/federated/outbound/v2/batch"
 	batches := pushes + "?programContentUuid=" + c.ProgramContentUUID
-	post(batches, `{}`, engage, key(uuid.NewString())) // gives its key back
+	post(batches, `{}`, engageBearer, key(uuid.NewString())) // gives its key back
 
-	// One that the gateway wants again later, one that it takes, and one for the schedule.
-	require.NoError(
-		t,
-		bundle.Partners.Script("gateway", standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "60"}}),
-	)
-	for range 2 {
-		post(batches, batch(time.Now()), engage, key(uuid.NewString()))
+	// One that the gateway wants again later, one that it gives no result, one that it takes, and a job that is too early;
+	// then one for the schedule.
+	require.NoError(t, bundle.Partners.Script("gateway",
+		standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "60"}},
+		standin.Answer{Status: 200, Body: `{"results":[]}`}))
+	for range 3 {
+		post(batches, batch(time.Now()), engageBearer, key(uuid.NewString()))
 	}
+	early := schedule.NewDeliveryQueue(bundle.SQS(), bundle.QueueURL("DeliveryQueue"), clocktest.At(time.Now().Add(time.Hour)))
+	require.NoError(t, early.Send(t.Context(), engage.NewJob("acme", uuid.NewString(), 0, time.Now().Add(time.Hour))))
 	eventually(t, func() bool { return didAll("EngageDeliverFunction") })
 	// One that comes again as if the process had died before it could keep its answer.
 	again, repeated := uuid.NewString(), batch(time.Now())
-	post(batches, repeated, engage, key(again))
+	post(batches, repeated, engageBearer, key(again))
 	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 		TableName:                 aws.String(bundle.Table(stackname.IdempotencyTable)),
 		Key:                       dynamo.Item{"key": dynamo.String("engage#" + c.ClientID + "#" + again)},
@@ -151,18 +156,26 @@ func useEverything(t *testing.T, bundle *harness.Bundle, didAll func(function st
 		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(0)},
 	})
 	require.NoError(t, err)
-	post(batches, repeated, engage, key(again))
-	push := member(post(batches, batch(time.Now().Add(time.Hour)), engage), "requestId")
-	call(http.MethodGet, pushes+"/"+push, "", engage)
-	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-		TableName:                 aws.String(bundle.Table(stackname.PushesTable)),
-		Key:                       dynamo.Item{"requestId": dynamo.String(push), "part": dynamo.String("meta")},
-		UpdateExpression:          aws.String("SET dueAt = :past"),
-		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(1)},
-	})
-	require.NoError(t, err)
-	require.NoError(t, bundle.TriggerSchedules(t.Context()))
-	call(http.MethodDelete, pushes+"/"+push, "", engage)
+	post(batches, repeated, engageBearer, key(again))
+	push := member(post(batches, batch(time.Now().Add(time.Hour)), engageBearer), "requestId")
+	call(http.MethodGet, pushes+"/"+push, "", engageBearer)
+	// The first look sends its first jobs; the second finds a chunk whose job for another try was lost.
+	for _, update := range []string{"SET dueAt = :past", "SET dueAt = :past, notBefore = :past, c0 = :waiting REMOVE enqueuedAt"} {
+		values := dynamo.Item{":past": dynamo.Int(1), ":waiting": dynamo.String("W1")}
+		if !strings.Contains(update, ":waiting") {
+			delete(values, ":waiting")
+		}
+		_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+			TableName:                 aws.String(bundle.Table(stackname.PushesTable)),
+			Key:                       dynamo.Item{"requestId": dynamo.String(push), "part": dynamo.String("meta")},
+			UpdateExpression:          aws.String(update),
+			ExpressionAttributeValues: values,
+		})
+		require.NoError(t, err)
+		require.NoError(t, bundle.TriggerSchedules(t.Context()))
+	}
+	push = member(post(batches, batch(time.Now().Add(time.Hour)), engageBearer), "requestId")
+	call(http.MethodDelete, pushes+"/"+push, "", engageBearer)
 
 	product := func(referredType string) string {
 		return fmt.Sprintf(
@@ -238,8 +251,9 @@ func roles(t *testing.T) map[string][]permission {
 		function := strings.TrimSuffix(id, "Role") + "Function"
 		for _, policy := range role.Policies {
 			for _, statement := range policy.PolicyDocument.Statement {
+				polls := slices.Contains(values(&statement.Action), "sqs:ReceiveMessage")
 				for _, action := range values(&statement.Action) {
-					if strings.HasPrefix(action, "logs:") || slices.Contains(polling, action) {
+					if strings.HasPrefix(action, "logs:") || polls && slices.Contains(polling, action) {
 						continue // Lambda's own affair
 					}
 					for _, target := range values(&statement.Resource) {

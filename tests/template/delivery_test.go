@@ -23,39 +23,42 @@ func number(t *testing.T, value any) int {
 	return n
 }
 
-// queues are those that a function takes from, by the name without Queue: the function, the queue's name, and the
-// parameter that bounds the function's concurrency.
-var queues = map[string]struct{ function, name, concurrency string }{
-	"Delivery":  {"engage-deliver", "delivery", "DeliveryConcurrency"},
-	"Mail":      {"product-mail", "mail", "MailConcurrency"},
-	"MailEvent": {"product-mail-event", "mail-event", ""},
-	"Outbound":  {"ott-deliver", "outbound", "OutboundConcurrency"},
+// queues are those that a function takes from, by the name without Queue: the function and its event, the queue's name
+// and that of its dead letters, the parameter that bounds the function's concurrency, and the batch size.
+var queues = map[string]struct {
+	function, event, name, dead, concurrency string
+	batch                                    int
+}{
+	"Delivery":  {"engage-deliver", "Queue", "delivery", "Delivery", "DeliveryConcurrency", 10},
+	"Retry":     {"engage-deliver", "Retries", "retry", "Delivery", "RetryConcurrency", 1},
+	"Mail":      {"product-mail", "Queue", "mail", "Mail", "MailConcurrency", 10},
+	"MailEvent": {"product-mail-event", "Queue", "mail-event", "MailEvent", "", 10},
+	"Outbound":  {"ott-deliver", "Queue", "outbound", "Outbound", "OutboundConcurrency", 10},
 }
 
 // What a function cannot deal with ends where a person can look at it.
 func TestQueues(t *testing.T) {
 	template := document.Load(t)
 	declared := template.OfType(t, "AWS::SQS::Queue")
-	assert.Len(t, declared, 2*len(queues), "one of dead letters for each")
+	sources := map[string][]string{} // of dead letters
+	for _, queue := range queues {
+		arn := "!Sub arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-" + queue.name
+		sources[queue.dead] = append(sources[queue.dead], arn)
+	}
+	assert.Len(t, declared, len(queues)+len(sources), "each has dead letters")
 	for id, want := range queues {
 		t.Run(id, func(t *testing.T) {
 			require.Contains(t, declared, id+"Queue")
-			require.Contains(t, declared, id+"DeadLetterQueue")
+			require.Contains(t, declared, want.dead+"DeadLetterQueue")
 			live := document.At(t, declared[id+"Queue"], "Properties")
-			dead := document.At(t, declared[id+"DeadLetterQueue"], "Properties")
-			assert.Equal(t, "!Sub ${AWS::StackName}-"+want.name, document.Text(document.At(t, live, "QueueName")))
-			assert.Equal(
-				t,
-				"!Sub ${AWS::StackName}-"+want.name+"-dead",
-				document.Text(document.At(t, dead, "QueueName")),
-			)
+			dead := document.At(t, declared[want.dead+"DeadLetterQueue"], "Properties")
+			name := func(queue any) string { return document.Text(document.At(t, queue, "QueueName")) }
+			assert.Equal(t, "!Sub ${AWS::StackName}-"+want.name, name(live))
+			assert.Equal(t, "!Sub ${AWS::StackName}-"+queues[want.dead].name+"-dead", name(dead))
 			assert.Equal(t, "true", document.At(t, live, "SqsManagedSseEnabled"))
 			assert.Equal(t, "true", document.At(t, dead, "SqsManagedSseEnabled"))
-			assert.Equal(
-				t,
-				"!GetAtt "+id+"DeadLetterQueue.Arn",
-				document.Text(document.At(t, live, "RedrivePolicy", "deadLetterTargetArn")),
-			)
+			assert.Equal(t, "!GetAtt "+want.dead+"DeadLetterQueue.Arn",
+				document.Text(document.At(t, live, "RedrivePolicy", "deadLetterTargetArn")))
 			assert.Equal(t, 5, number(t, document.At(t, live, "RedrivePolicy", "maxReceiveCount")))
 			assert.Greater(
 				t,
@@ -64,13 +67,8 @@ func TestQueues(t *testing.T) {
 				"a dead letter keeps its age",
 			)
 			assert.Equal(t, "byQueue", document.At(t, dead, "RedriveAllowPolicy", "redrivePermission"))
-			assert.Equal(
-				t,
-				[]string{
-					"!Sub arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-" + want.name,
-				},
-				document.Texts(document.At(t, dead, "RedriveAllowPolicy", "sourceQueueArns")),
-			)
+			assert.ElementsMatch(t, sources[want.dead],
+				document.Texts(document.At(t, dead, "RedriveAllowPolicy", "sourceQueueArns")))
 
 			function := template.Functions(t)[want.function]
 			assert.Equal(
@@ -79,14 +77,14 @@ func TestQueues(t *testing.T) {
 				number(t, document.At(t, live, "VisibilityTimeout")),
 				"as AWS recommends",
 			)
-			mapping := document.At(t, function, "Events", "Queue", "Properties").(map[string]any)
+			mapping := document.At(t, function, "Events", want.event, "Properties").(map[string]any)
 			assert.Equal(t, "!GetAtt "+id+"Queue.Arn", document.Text(document.At(t, mapping, "Queue")))
 			assert.Equal(
 				t,
 				[]string{"ReportBatchItemFailures"},
 				document.Texts(document.At(t, mapping, "FunctionResponseTypes")),
 			)
-			assert.Equal(t, 10, number(t, document.At(t, mapping, "BatchSize")))
+			assert.Equal(t, want.batch, number(t, document.At(t, mapping, "BatchSize")))
 			assert.Equal(
 				t,
 				0,
@@ -185,6 +183,9 @@ func TestEventsThatAreNoRequests(t *testing.T) {
 		"Outbound": {"tenant", "ottRequestId"},
 	}
 	for id, queue := range queues {
+		if queue.event != "Queue" { // a function has one example
+			continue
+		}
 		record := document.At(t, read(queue.function), "Records").([]any)[0]
 		assert.Equal(t, "aws:sqs", document.At(t, record, "eventSource"))
 		assert.Regexp(
@@ -214,6 +215,8 @@ var alarms = map[string][]string{
 	"DeliveryQueueAgeAlarm": {
 		"AWS/SQS/ApproximateAgeOfOldestMessage of !GetAtt DeliveryQueue.QueueName, Maximum",
 		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt DeliveryQueue.QueueName, Minimum",
+		"AWS/SQS/ApproximateAgeOfOldestMessage of !GetAtt RetryQueue.QueueName, Maximum",
+		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt RetryQueue.QueueName, Minimum",
 	},
 	"OutboundDeadLettersAlarm": {
 		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt OutboundDeadLetterQueue.QueueName, Maximum",

@@ -168,7 +168,7 @@ func TestFunctions(t *testing.T) {
 func TestEnvironmentHoldsNoSecret(t *testing.T) {
 	// A name, an ARN or a prefix: what CloudFormation answers to Ref is never a secret's value.
 	harmless := regexp.MustCompile(
-		`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|GatewayUrl|TokenSigningKeySecret|ProviderSecret|GatewaySecret|` +
+		`^!Ref (AWS::NoValue|ClientRotationWindow|ProviderUrl|GatewayUrl|GatewayTimeout|\w+Concurrency|TokenSigningKeySecret|ProviderSecret|GatewaySecret|` +
 			`MailFrom|MailConfigurationSet|ActivationHosts|ResendWindow|ResendsPerAccount|ResendsPerAddress|EventBus|\w+Table|\w+Queue)$|` +
 			`^!Sub \$\{AWS::StackName\}/(client|ott)/$`,
 	)
@@ -197,7 +197,7 @@ var may = []struct{ variable, resource, actions string }{
 	{`^\w+_TABLE$`, `^!GetAtt \w+Table\.Arn$`, `^dynamodb:(GetItem|PutItem|UpdateItem|DeleteItem|BatchWriteItem)$`},
 	{`^\w+_TABLE$`, `^!Sub \$\{\w+Table\.Arn\}/index/[a-z-]+$`, `^dynamodb:Query$`},
 	{`^PRODUCTS_TABLE$`, `^!GetAtt ProductsTable\.Arn$`, `^dynamodb:Query$`}, // a tenant's are one partition
-	{`^\w+_QUEUE_URL$`, `^!GetAtt \w+Queue\.Arn$`, `^sqs:SendMessage$`},
+	{`^\w+_QUEUE_URL$`, `^!GetAtt \w+Queue\.Arn$`, `^sqs:(SendMessage|GetQueueAttributes)$`},
 	{`^\w+_SECRET$`, `^!Ref \w+Secret$`, `^secretsmanager:GetSecretValue$`},
 	{
 		`^\w+_SECRET_PREFIX$`,
