@@ -164,7 +164,7 @@ func (d *delivery) giveWay(ctx context.Context) error {
 	job := d.job
 	if job.Again {
 		job.Refusals++
-		job = job.At(d.wait(job.Refusals, 0))
+		job = job.At(d.notEarlier(d.wait(job.Refusals, 0)))
 	}
 	return d.sendAgain(ctx, job)
 }
@@ -386,16 +386,21 @@ func (d *delivery) waitUntil(ctx context.Context, at time.Time) error {
 	return d.sendAgain(ctx, job)
 }
 
+// notEarlier returns a time, but no time before the job is due: the chunk would not be claimed for it.
+func (d *delivery) notEarlier(at time.Time) time.Time {
+	if d.job.DueAt().After(at) {
+		return d.job.DueAt()
+	}
+	return at
+}
+
 // comeBack lets the job come back that met a fault of AWS's or ours, when its lease is over if it has one.
 func (d *delivery) comeBack(ctx context.Context, cause error) error {
 	job := d.job
 	if job.Failures++; job.Failures > maxFailures {
 		return cause
 	}
-	at := d.wait(job.Failures, 0)
-	if job.DueAt().After(at) {
-		at = job.DueAt()
-	}
+	at := d.notEarlier(d.wait(job.Failures, 0))
 	if end := d.lease.Until.Add(2 * engage.ClockSkew); !d.lease.Until.IsZero() && end.After(at) {
 		at = end
 	}
