@@ -51,8 +51,8 @@ const (
 	gatewayURL  = "https://gateway.example.com/push"
 	gatewayName = "gateway"
 	// maxHanging is how many POSTs may hang at a tenant's gateway side at the same time: 60 % of the invocations of
-	// each queue, twice as many where one window of store.Permits follows another.
-	maxHanging = 2 * (deliveryConcurrency + retryConcurrency) * 60 / 100
+	// each queue.
+	maxHanging = (deliveryConcurrency + retryConcurrency) * 60 / 100
 
 	queues      = "https://sqs.us-east-1.amazonaws.com/000000000000/"
 	deliveryURL = queues + "delivery"

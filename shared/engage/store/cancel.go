@@ -29,6 +29,9 @@ func (s *Pushes) Cancel(ctx context.Context, tenant, requestID string, now time.
 			return nil, err
 		}
 		meta := decodeMeta(item)
+		if err := s.countLeft(ctx, meta, now); err != nil {
+			return nil, err
+		}
 		if !meta.CancelledAt.IsZero() {
 			return meta, nil
 		}
@@ -36,11 +39,31 @@ func (s *Pushes) Cancel(ctx context.Context, tenant, requestID string, now time.
 		if _, claimed := dynamo.ConditionFailed(err); claimed {
 			continue // all that was to be cancelled was claimed a moment ago: there may be more
 		}
+		if err == nil {
+			err = s.countLeft(ctx, meta, now)
+		}
 		if err != nil || !meta.Finished() {
 			return meta, err
 		}
 		return meta, s.Close(ctx, requestID)
 	}
+}
+
+// countLeft corrects the counts of chunks that a process left when it died: it may have kept results of which it did not
+// come to say so in meta.
+func (s *Pushes) countLeft(ctx context.Context, meta *engage.Meta, now time.Time) error {
+	for i := range meta.Chunks {
+		chunk := &meta.Chunks[i]
+		if chunk.Phase != engage.Leased || !chunk.Waits(now) {
+			continue
+		}
+		results, err := s.results(ctx, meta.RequestID, i, *chunk)
+		if err != nil {
+			return err
+		}
+		chunk.Counts = engage.Count(results)
+	}
+	return nil
 }
 
 // cancel cancels a push if one of the chunks that wait still does.
@@ -50,7 +73,7 @@ func (s *Pushes) cancel(
 	names, values := map[string]string{}, dynamo.Item{":now": dynamo.Int(engage.Millis(now))}
 	var waits []string
 	for i, chunk := range meta.Chunks {
-		if !chunk.Waits(now) || len(waits) == cancelledAtOnce {
+		if !chunk.Waits(now) || chunk.Counts.Pending == 0 || len(waits) == cancelledAtOnce {
 			continue
 		}
 		n := strconv.Itoa(i)
@@ -95,8 +118,10 @@ func (s *Pushes) EndAbandoned(ctx context.Context, requestID string, chunk int, 
 	if !meta.IsAbandoned(chunk, now) {
 		return meta, nil
 	}
+	if err := s.countLeft(ctx, meta, now); err != nil {
+		return nil, err
+	}
 	own := meta.Chunks[chunk].Counts
-	own.Pending = 0
 	rest := engage.Result{State: engage.StateCancelled, Reason: "cancelled; a POST was under way, and what came of it is unknown"}
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                aws.String(s.table),

@@ -11,6 +11,7 @@ import (
 
 	"carillon/shared/engage"
 	"carillon/shared/engage/engagetest"
+	"carillon/shared/engage/store"
 	"carillon/shared/fault"
 )
 
@@ -146,6 +147,38 @@ func TestCancel(t *testing.T) {
 		_, err = p.Pushes.Finish(t.Context(), lease, now, engage.Counts{}, engage.Result{State: engage.StateDelivered}, false)
 		assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
 		assert.True(t, fault.Is(p.Pushes.Wait(t.Context(), lease, engage.ChunkState{Until: now}), fault.Conflict))
+	})
+	t.Run("what a process had the results of that died", func(t *testing.T) {
+		t.Parallel()
+		p := engagetest.New(t)
+		for name, test := range map[string]struct {
+			results []engage.Result
+			want    engage.Counts
+		}{
+			"of some": {
+				[]engage.Result{{State: engage.StateRejected}, {}, {State: engage.StateRejected}},
+				engage.Counts{Total: 3, Rejected: 2, Cancelled: 1},
+			},
+			"of all": {
+				[]engage.Result{{State: engage.StateRejected}, {State: engage.StateFailed}, {State: engage.StateRejected}},
+				engage.Counts{},
+			},
+		} {
+			push, _ := p.Accept(t, engagetest.Three(), p.Clock.Now(), 3600)
+			now := p.Clock.Now()
+			lease, _, err := p.Pushes.Claim(t.Context(), push.RequestID, 0, now, now, now.Add(leaseTime))
+			require.NoError(t, err)
+			require.NoError(t, p.Pushes.SaveProgress(t.Context(), lease, store.Progress{Results: test.results}, push.DeliverBefore()))
+			for range 2 {
+				meta, err := p.Pushes.Cancel(t.Context(), "acme", push.RequestID, now.Add(leaseTime+time.Second))
+				if test.want.Total == 0 {
+					assert.True(t, fault.Is(err, fault.Conflict), "%s: nothing was left to cancel: %v", name, err)
+					continue
+				}
+				require.NoError(t, err, name)
+				assert.Equal(t, test.want, meta.Counts(), name)
+			}
+		}
 	})
 	t.Run("of another tenant", func(t *testing.T) {
 		t.Parallel()

@@ -18,9 +18,9 @@ const (
 	// permitWindow is longer than any permit is held. A permit counts in the window that it was taken in and in the one
 	// after that, so one that was never given back, because its process died, is forgotten by then.
 	permitWindow = 30 * time.Second
-	// windows is how many attributes the windows take turns in: those of this window, the one before, one that a process
-	// whose clock is ahead may begin, and one that is empty.
-	windows = 4
+	// windows is how many attributes the windows take turns in: this window and the next, and those of a process whose
+	// clock is a window ahead; and one that is empty.
+	windows = 5
 	// hangsAfter is after how many time-outs in a row a tenant's side of the gateway hangs.
 	hangsAfter = 3
 	// permitRetention is how long an item is kept that nobody uses.
@@ -29,43 +29,41 @@ const (
 
 // Permits bound how many POSTs of one tenant are under way in one lane, whoever sends them, so that a tenant whose side
 // of the gateway is slow takes no more than its share of the lane; and while that side hangs, to a single one: that is
-// the breaker. An item of the pushes table for each tenant and lane counts them.
+// the breaker. An item of the pushes table for each tenant and lane counts them, by windows of time.
 type Permits struct {
 	pushes *Pushes
 	lane   string
 	limit  int
 }
 
-// NewPermits returns the permits of a lane, of which a tenant has at most limit; twice as many where one window follows
-// another.
+// NewPermits returns the permits of a lane, of which a tenant has at most limit.
 func NewPermits(pushes *Pushes, lane string, limit int) *Permits {
 	return &Permits{pushes: pushes, lane: lane, limit: limit}
 }
 
 // Permit is the right to send one POST. It must be given back by Return.
 type Permit struct {
-	key    string
-	window string
+	key       string
+	now, next string // the attributes that count it
 }
 
 // Take returns a permit of a tenant's. It returns a fault TooManyRequests if there is none left, or the tenant's side of
 // the gateway hangs and another POST is finding out whether it still does; or DynamoDB's error. An SDK that repeats a
-// call whose answer was lost may count it twice, until the window is over.
+// call whose answer was lost may count it twice, until the window after this one is over.
 func (p *Permits) Take(ctx context.Context, tenant string, now time.Time) (Permit, error) {
 	window := now.UnixMilli() / permitWindow.Milliseconds()
-	permit := Permit{key: "permits#" + p.lane + "#" + tenant, window: windowAttribute(window)}
-	const some = "((attribute_not_exists(#now) OR #now < :limit) AND (attribute_not_exists(#before) OR #before < :limit) " +
-		"AND (attribute_not_exists(timeouts) OR timeouts < :hangs))"
-	const none = "((attribute_not_exists(#now) OR #now < :one) AND (attribute_not_exists(#before) OR #before < :one))"
+	permit := Permit{
+		key: "permits#" + p.lane + "#" + tenant, now: windowAttribute(window), next: windowAttribute(window + 1),
+	}
+	const some = "(attribute_not_exists(#now) OR #now < :limit) AND (attribute_not_exists(timeouts) OR timeouts < :hangs)"
+	const none = "attribute_not_exists(#now) OR #now < :one"
 	_, err := p.pushes.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:           aws.String(p.pushes.table),
 		Key:                 partKey(permit.key, partPermits),
-		UpdateExpression:    aws.String("SET expiresAt = :expires ADD #now :one REMOVE #old"),
-		ConditionExpression: aws.String(some + " OR " + none),
+		UpdateExpression:    aws.String("SET expiresAt = :expires ADD #now :one, #next :one REMOVE #old"),
+		ConditionExpression: aws.String("(" + some + ") OR " + none),
 		ExpressionAttributeNames: map[string]string{
-			"#now":    permit.window,
-			"#before": windowAttribute(window - 1),
-			"#old":    windowAttribute(window - 2),
+			"#now": permit.now, "#next": permit.next, "#old": windowAttribute(window - 2),
 		},
 		ExpressionAttributeValues: dynamo.Item{
 			":one":     dynamo.Int(1),
@@ -83,7 +81,7 @@ func (p *Permits) Take(ctx context.Context, tenant string, now time.Time) (Permi
 // Return gives a permit back, and says what the POST came to; engage.NoAnswerYet if none was sent. It returns DynamoDB's
 // error: then the permit counts on until its window is over.
 func (p *Permits) Return(ctx context.Context, permit Permit, said engage.GatewayAnswer) error {
-	update, values := "ADD #window :less", dynamo.Item{":less": dynamo.Int(-1)}
+	update, values := "ADD #now :less, #next :less", dynamo.Item{":less": dynamo.Int(-1)}
 	switch said {
 	case engage.NoAnswerYet, engage.Unsigned:
 	case engage.TimedOut:
@@ -96,8 +94,8 @@ func (p *Permits) Return(ctx context.Context, permit Permit, said engage.Gateway
 		TableName:                 aws.String(p.pushes.table),
 		Key:                       partKey(permit.key, partPermits),
 		UpdateExpression:          aws.String(update),
-		ConditionExpression:       aws.String("attribute_exists(#window)"),
-		ExpressionAttributeNames:  map[string]string{"#window": permit.window},
+		ConditionExpression:       aws.String("attribute_exists(#now)"),
+		ExpressionAttributeNames:  map[string]string{"#now": permit.now, "#next": permit.next},
 		ExpressionAttributeValues: values,
 		ReturnValues:              types.ReturnValueNone,
 	})
@@ -107,4 +105,5 @@ func (p *Permits) Return(ctx context.Context, permit Permit, said engage.Gateway
 	return err
 }
 
+// windowAttribute is the attribute that counts the permits of a window and of the one before.
 func windowAttribute(window int64) string { return fmt.Sprintf("w%d", window%windows) }
