@@ -19,6 +19,8 @@ SAM_INSTALLED := $(SAM_VENV)/.installed
 FUZZTIME   ?= 10s
 # Most of the time tests wait: for functions to start, leases, time-outs. So three packages run at once on two cores.
 TESTFLAGS  ?= -race -shuffle=on -count=1 -timeout=20m -p 3
+# Simulated worlds of `make test`, which run without the race detector, and of `make simulate`.
+TESTSEEDS  ?= 200
 
 .DEFAULT_GOAL := help
 
@@ -36,6 +38,7 @@ run: ## run the bundle on this machine: no AWS account, no Docker (PORT, GATEWAY
 test: vet lint lint-template ## everything that CI checks; ends with go test's own lines
 	@docker info >/dev/null 2>&1 || printf '%s\n' '' '*** NO DOCKER ENGINE: the test of sam local (tests/samlocal) WILL BE SKIPPED, not passed. ***' '' >&2
 	go test $(TESTFLAGS) ./...
+	go test -count=1 -timeout=20m ./tests/simulation -seeds $(TESTSEEDS)
 
 .PHONY: vet
 vet: ## go vet

@@ -50,6 +50,8 @@ var timeouts = map[kind]time.Duration{
 const (
 	gatewayURL  = "https://gateway.example.com/push"
 	gatewayName = "gateway"
+	// gatewayTimeout is the default of GatewayTimeout.
+	gatewayTimeout = 15 * time.Second
 	// maxHanging is how many POSTs may hang at a tenant's gateway side at the same time: 60 % of the invocations of
 	// each queue.
 	maxHanging = (deliveryConcurrency + retryConcurrency) * 60 / 100
@@ -235,7 +237,7 @@ func (w *world) newProcess(k kind, n int) *process {
 	case kindDeliver:
 		gateway, err := deliver.NewGateway(deliver.GatewayOptions{
 			URL: gatewayURL, Secrets: secrets{}, SecretName: gatewayName, Clock: p.clock,
-			Timeout: 15 * time.Second, Transport: &gatewayTransport{process: p},
+			Timeout: gatewayTimeout, Transport: &gatewayTransport{process: p},
 		})
 		if err != nil {
 			panic(err)
@@ -299,3 +301,38 @@ func (l logWriter) Write(line []byte) (int, error) {
 	}
 	return len(line), nil
 }
+
+// Queue is what the simulation says of a queue of template.yaml, as the template has it.
+type Queue struct {
+	LogicalID, Event, Parameter                  string
+	BatchSize, Concurrency, Visibility, Receives string
+}
+
+// Queues returns the queues that are simulated.
+func Queues() []Queue {
+	var all []Queue
+	for _, q := range queuesOf(nil) {
+		described := Queue{
+			LogicalID: "DeliveryQueue", Event: "Queue", Parameter: "DeliveryConcurrency",
+			BatchSize: itoa(q.batchSize), Concurrency: itoa(q.maxConcurrency), Receives: itoa(maxReceives),
+			Visibility: itoa(int((visibilityTimes * timeouts[q.kind]).Seconds())),
+		}
+		if q.url == retryURL {
+			described.LogicalID, described.Event, described.Parameter = "RetryQueue", "Retries", "RetryConcurrency"
+		}
+		all = append(all, described)
+	}
+	return all
+}
+
+// Timeouts returns the time-outs of the functions that are simulated, in seconds, by their names.
+func Timeouts() map[string]string {
+	all := map[string]string{}
+	for kind, timeout := range timeouts {
+		all["engage-"+string(kind)] = itoa(int(timeout.Seconds()))
+	}
+	return all
+}
+
+// GatewayTimeout returns how long a POST may take, as the parameter has it.
+func GatewayTimeout() string { return gatewayTimeout.String() }

@@ -163,7 +163,7 @@ func newScenario(seed uint64, start time.Time) *Scenario {
 		}
 		s.Tenants = append(s.Tenants, tenant)
 	}
-	for range d.upTo(5, 40) {
+	for range d.upTo(3, 16) {
 		tenant := pick(d, s.Tenants...)
 		if tenant.Noisy {
 			tenant = s.Tenants[1]
@@ -172,7 +172,7 @@ func newScenario(seed uint64, start time.Time) *Scenario {
 	}
 	if s.Profile == NoisyNeighbour {
 		burst := start.Add(d.between(0, 2*time.Minute))
-		most := pick(d, 100, 100, 100, 700)
+		most := pick(d, 60, 60, 60, 60, 60, 60, 60, 700)
 		for range d.upTo(most/4, most) {
 			s.noise(d, burst)
 		}
