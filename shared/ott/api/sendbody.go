@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"io"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/jsonbody"
 	"carillon/shared/ott"
 )
 
@@ -23,16 +23,23 @@ func readSend(r *httpapi.Request) (ott.Message, fault.Violations, ott.SendBody, 
 	if err != nil {
 		return refuse(err)
 	}
-	hash, kept := sha256.New(), new(beginning)
-	message, faults, err := ott.DecodeSend(io.TeeReader(reader, io.MultiWriter(hash, kept)))
+	kept := new(beginning)
+	message, faults, err := ott.DecodeSend(io.TeeReader(reader, kept))
 	if err != nil {
 		return refuse(err)
 	}
-	body := ott.SendBody{Kept: kept.bytes, Hash: [32]byte(hash.Sum(nil))}
+	body := ott.SendBody{Kept: jsonbody.TrimMark(kept.bytes)}
 	if kept.whole() {
-		return message, faults, body, nil
+		body.Hash, err = jsonbody.Digest(bytes.NewReader(body.Kept))
+		return message, faults, body, err
 	}
 	if reader, err = r.Body(); err != nil { // from its start once more
+		return refuse(err)
+	}
+	if body.Hash, err = jsonbody.Digest(reader); err != nil {
+		return refuse(err)
+	}
+	if reader, err = r.Body(); err != nil {
 		return refuse(err)
 	}
 	if body.Kept, err = copyMembers(reader, isSendMember); err != nil {
@@ -68,7 +75,7 @@ func copyMembers(
 	body io.Reader, keep func(name string) bool, more ...jsontext.Token,
 ) (jsontext.Value, error) {
 	var out bytes.Buffer
-	decoder, encoder := jsontext.NewDecoder(body), jsontext.NewEncoder(&out)
+	decoder, encoder := jsontext.NewDecoder(jsonbody.SkipMark(body)), jsontext.NewEncoder(&out)
 	if _, err := decoder.ReadToken(); err != nil {
 		return nil, err
 	}
