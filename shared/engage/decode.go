@@ -406,12 +406,12 @@ func appendText(to []byte, decoder *jsontext.Decoder) ([]byte, error) {
 func (p *personalization) all() iter.Seq2[string, jsonbody.Value] {
 	return func(yield func(string, jsonbody.Value) bool) {
 		for next := p.members; next != ""; {
-			name, text := "", ""
-			name, next = cutField(next)
-			text, next = cutField(next)
-			if !yield(name, jsonbody.Value{Kind: jsontext.Kind(text[0]), Text: text[1:]}) {
+			name, behind := cutField(next)
+			value, rest := cutField(behind)
+			if !yield(name, jsonbody.Value{Kind: jsontext.Kind(value[0]), Text: value[1:]}) {
 				return
 			}
+			next = rest
 		}
 	}
 }

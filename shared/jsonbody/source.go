@@ -20,9 +20,7 @@ const byteOrderMark = "\ufeff"
 // TrimMark returns a body without the UTF-8 byte order mark that may come before it, as Decode reads it.
 func TrimMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte(byteOrderMark)) }
 
-// SkipMark returns a reader of what a body holds behind the UTF-8 byte order mark that may come before it.
-func SkipMark(body io.Reader) io.Reader { return &markSkipper{body: body} }
-
+// markSkipper is what a body holds behind a byte order mark.
 type markSkipper struct {
 	body    io.Reader
 	begun   bool
@@ -85,7 +83,10 @@ func (s *source) Read(p []byte) (int, error) {
 			next = s.structure(next)
 		}
 		if s.total > MaxMembers {
-			return 0, fault.New(fault.Malformed, fmt.Sprintf("the body's objects have more than %d members", MaxMembers))
+			return 0, fault.New(
+				fault.Malformed,
+				fmt.Sprintf("the body's objects have more than %d members", MaxMembers),
+			)
 		}
 	}
 	return n, err
