@@ -129,6 +129,9 @@ func (f *Function) Label() string { return f.config.Label }
 // Timeout is the longest an invocation may take.
 func (f *Function) Timeout() time.Duration { return f.config.Timeout }
 
+// MemoryMB is the function's MemorySize.
+func (f *Function) MemoryMB() int { return f.config.MemoryMB }
+
 // Invoke hands the payload to a process and returns its answer. The process gets the tracing header that ctx has
 // (trace.With), with this invocation counted in its Lineage. When ctx ends first the invocation goes on, as it does on
 // AWS when a caller hangs up. It returns ErrTooLarge, ErrThrottled, ErrInit, ErrTimeout, ErrCrashed,

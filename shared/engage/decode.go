@@ -2,8 +2,10 @@ package engage
 
 import (
 	"io"
+	"iter"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -68,11 +70,10 @@ func DecodeBatch(body io.Reader) (*Batch, error) {
 	batch := &Batch{}
 	batch.body.Destinations.Max = MaxDestinations
 	batch.body.ANumbers.Max = MaxANumbers
-	halves := jsonbody.NewHalfReader(body)
-	if err := jsonbody.Decode(halves, &batch.body); err != nil {
+	var err error
+	if batch.halves, err = jsonbody.DecodeHalves(body, &batch.body); err != nil {
 		return nil, err
 	}
-	batch.halves = halves.Offsets()
 	if batch.hasStrayHalf() {
 		return nil, fault.New(fault.Malformed, "the body is not valid JSON: it holds half a surrogate pair")
 	}
@@ -261,31 +262,35 @@ func (c *checker) destination(i int, item *destinationItem, variables []string) 
 	if p := &sent.Personalization; p.kind != 0 && p.kind != 'n' && p.kind != '{' {
 		c.destinationFault(i, ".personalization", "must be an object of strings")
 	}
-	texts, found := c.personalization(i, sent.Personalization.variables, variables, halves)
+	texts, found := c.personalization(i, sent.Personalization, variables, halves)
 	if halves > found {
 		c.destinationFault(i, "", noHalves) // in a member that nobody reads
 	}
 	return Destination{BNumber: sent.BNumber.Text, Personalization: texts, CustomTrackingID: sent.CustomTrackingID.Text}
 }
 
-// personalization returns the texts of a destination, and how many of its halves it found in them.
-func (c *checker) personalization(i int, sent []variableBody, variables []string, halves int) ([]Variable, int) {
+// personalization returns the texts of a destination, as long as no fault was found, and how many of its halves it
+// found in them.
+func (c *checker) personalization(i int, sent personalization, variables []string, halves int) ([]Variable, int) {
 	var texts []Variable
 	found := 0
-	for _, v := range sent {
-		inName, inText := halvesOf(v.name, halves), halvesOf(v.text.Text, halves)
+	for name, text := range sent.all() {
+		inName, inText := halvesOf(name, halves), halvesOf(text.Text, halves)
 		found += inName + inText
 		switch {
-		case inName == 0 && !slices.Contains(variables, v.name):
-			c.variableFault(i, v.name, "is not a variable of the program")
+		case inName == 0 && !slices.Contains(variables, name):
+			c.variableFault(i, name, "is not a variable of the program")
 		case inName > 0, inText > 0:
-			c.variableFault(i, v.name, noHalves)
-		case !v.text.IsString() || !isAtMost(maxPersonalization, v.text.Text):
-			c.variableFault(i, v.name, personalizationLimit)
-		case isDisguised(v.text.Text):
-			c.variableFault(i, v.name, noDisguise)
-		default:
-			texts = append(texts, Variable{Name: v.name, Text: v.text.Text})
+			c.variableFault(i, name, noHalves)
+		case !text.IsString() || !isAtMost(maxPersonalization, text.Text):
+			c.variableFault(i, name, personalizationLimit)
+		case isDisguised(text.Text):
+			c.variableFault(i, name, noDisguise)
+		case len(c.faults) == 0: // else nobody reads them
+			if texts == nil {
+				texts = make([]Variable, 0, min(sent.count, len(variables)))
+			}
+			texts = append(texts, Variable{Name: name, Text: text.Text})
 		}
 	}
 	return texts, found
@@ -341,19 +346,18 @@ func shown(name string) string {
 	return jsonbody.ReplaceHalves(name)
 }
 
-// personalization is an object of any members, in the order sent.
+// personalization is an object of any members, in the order sent. A body has room for millions of them, which are kept
+// in no more memory than they took in the body: those of a destination are one string.
 type personalization struct {
-	kind      jsontext.Kind
-	variables []variableBody
+	kind    jsontext.Kind
+	count   int
+	members string // of each its name, behind fieldEnd, its kind and its text, behind fieldEnd
 }
 
-type variableBody struct {
-	name string
-	text jsonbody.Value
-}
+// fieldEnd is no byte of any text in UTF-8.
+const fieldEnd = 0xff
 
-// MaxVariables is how many variables a destination has at most: more than any program declares, so that of one member
-// more some are wrong.
+// MaxVariables is how many variables a program declares at most, and so how many a destination has.
 const MaxVariables = 256
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom. It fails only on what is no JSON.
@@ -365,19 +369,54 @@ func (p *personalization) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	if _, err := decoder.ReadToken(); err != nil {
 		return err
 	}
-	for decoder.PeekKind() != '}' {
-		name, err := decoder.ReadToken()
+	var few [512]byte
+	members := few[:0]
+	for ; decoder.PeekKind() != '}'; p.count++ {
+		var err error
+		if members, err = appendText(members, decoder); err != nil {
+			return err
+		}
+		kind := decoder.PeekKind()
+		members = append(members, fieldEnd, byte(kind))
+		if kind == '"' {
+			members, err = appendText(members, decoder)
+		} else {
+			err = decoder.SkipValue()
+		}
 		if err != nil {
 			return err
 		}
-		variable := variableBody{name: name.String()}
-		if err := variable.text.UnmarshalJSONFrom(decoder); err != nil {
-			return err
-		}
-		if len(p.variables) <= MaxVariables {
-			p.variables = append(p.variables, variable)
-		}
+		members = append(members, fieldEnd)
 	}
+	p.members = string(members)
 	_, err := decoder.ReadToken()
 	return err
+}
+
+// appendText appends the next value or name, which is a string unless the JSON is broken.
+func appendText(to []byte, decoder *jsontext.Decoder) ([]byte, error) {
+	quoted, err := decoder.ReadValue()
+	if err != nil {
+		return to, err
+	}
+	return jsontext.AppendUnquote(to, quoted)
+}
+
+// all returns the members and their values, which have no Text where they are no strings.
+func (p *personalization) all() iter.Seq2[string, jsonbody.Value] {
+	return func(yield func(string, jsonbody.Value) bool) {
+		for next := p.members; next != ""; {
+			name, behind := cutField(next)
+			value, rest := cutField(behind)
+			if !yield(name, jsonbody.Value{Kind: jsontext.Kind(value[0]), Text: value[1:]}) {
+				return
+			}
+			next = rest
+		}
+	}
+}
+
+func cutField(members string) (field, next string) {
+	end := strings.IndexByte(members, fieldEnd)
+	return members[:end], members[end+1:]
 }

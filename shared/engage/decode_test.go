@@ -1,8 +1,11 @@
 package engage_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"carillon/shared/engage/engagetest"
 	"carillon/shared/engage/store/columns"
 	"carillon/shared/fault"
+	"carillon/shared/jsonbody"
 )
 
 var now = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
@@ -526,6 +530,45 @@ func wrongBody() string {
 		strings.Repeat(wrong+",", engage.MaxDestinations-1) + wrong + `]}`
 }
 
+// However many variables a destination has, each that is wrong is counted.
+func TestCheckOfManyVariables(t *testing.T) {
+	var members strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&members, `"UNKNOWN_%d":"x",`, i)
+	}
+	_, err := check(t, `{"destinations":[{"bNumber":"+15018902005","personalization":{`+members.String()+
+		`"MY_VAR":7}}],"aNumbers":["+5014008029"]}`)
+	var failure *fault.Error
+	require.ErrorAs(t, err, &failure)
+	assert.True(
+		t,
+		strings.HasSuffix(failure.Violations.Join("; ", 1), "; and 1000 more"),
+		failure.Violations.Join("; ", 1),
+	)
+}
+
+// What a destination sends in its personalization is kept in the memory that it took in the body.
+func TestDecodeBatchOfMillionsOfVariables(t *testing.T) {
+	var members strings.Builder
+	for i := range 256 {
+		fmt.Fprintf(&members, `"%x":"",`, i)
+	}
+	destination := `{"personalization":{` + members.String() + `"":[]}}`
+	text := `{"destinations":[` + strings.Repeat(destination+",", 4000) + destination + `]}`
+	inUse := func() int {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return int(stats.HeapAlloc)
+	}
+	before := inUse()
+	batch, err := engage.DecodeBatch(strings.NewReader(text))
+	require.NoError(t, err)
+	assert.Less(t, inUse()-before, len(text)+len(text)/4, "bytes kept")
+	_, err = batch.Check(nil, now)
+	require.Error(t, err)
+}
+
 func TestCheckReportsEveryFaultAtOnce(t *testing.T) {
 	_, err := check(t, `{"destinations":[
 		{"bNumber":"1"},
@@ -628,6 +671,31 @@ func BenchmarkDecodeBatch(b *testing.B) {
 		require.NoError(b, err)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/engage.MaxDestinations, "ns/destination")
+}
+
+// BenchmarkDigest digests the same body, which is done for a batch under an Idempotency-Key, beside SHA-256 of its
+// bytes.
+func BenchmarkDigest(b *testing.B) {
+	text := engagetest.RealisticBody()
+	for name, digest := range map[string]func() error{
+		"value": func() error {
+			_, err := jsonbody.Digest(strings.NewReader(text))
+			return err
+		},
+		"bytes": func() error {
+			_, err := io.Copy(sha256.New(), strings.NewReader(text))
+			return err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				require.NoError(b, digest())
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/engage.MaxDestinations, "ns/destination")
+		})
+	}
 }
 
 // BenchmarkCheckRefuses checks a batch of 25,000 destinations in which everything is wrong, and prints what that

@@ -1,6 +1,8 @@
 // Package jsonbody decodes JSON request bodies strictly (one object, UTF-8, no duplicate members, nothing behind it)
 // and leniently per member: a member of the wrong type does not fail the decoding but is kept as such, so that all
 // faults of a request can be reported at once. Unknown members are ignored.
+//
+// Digest tells by its value whether a body is the same as an earlier one.
 package jsonbody
 
 import (
@@ -19,26 +21,51 @@ import (
 var AnyCase = json.MatchCaseInsensitiveNames(true)
 
 // Decode reads a JSON object from body into v, a pointer to a struct of this package's types. It reads body to its end.
-// It returns a fault Malformed, or the reader's own fault.
+// A UTF-8 byte order mark before the object is skipped. It returns a fault Malformed, also of more members than
+// MaxMembers, or the reader's own fault.
 func Decode(body io.Reader, v any, options ...json.Options) error {
-	decoder := jsontext.NewDecoder(body, options...)
+	from := newSource(body)
+	return decode(from, from, v, options)
+}
+
+// DecodeHalves is Decode through a HalfReader. It returns the offsets of the halves as well, as jsontext.Decoder counts
+// in UnmarshalJSONFrom: from behind a byte order mark.
+func DecodeHalves(body io.Reader, v any, options ...json.Options) (offsets []int64, err error) {
+	from := newSource(body)
+	halves := NewHalfReader(from)
+	err = decode(halves, from, v, options)
+	return halves.Offsets(), err
+}
+
+// decode decodes what it reads, which comes from a source.
+func decode(reader io.Reader, from *source, v any, options []json.Options) error {
+	decoder := jsontext.NewDecoder(reader, options...)
 	if kind := decoder.PeekKind(); kind != '{' && kind != 0 {
 		return fault.New(fault.Malformed, "the body must be a JSON object")
 	}
 	err := json.UnmarshalDecode(decoder, v, options...)
 	if err == nil {
-		// The end of the input is the one thing that may follow.
-		if _, err = decoder.ReadToken(); errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			return fault.New(fault.Malformed, "unexpected data after the JSON object")
-		}
+		err = atEnd(decoder)
 	}
-	return malformed(decoder, err)
+	return malformed(decoder, from, err)
 }
 
-func malformed(decoder *jsontext.Decoder, err error) error {
+// atEnd returns an error unless the end of the input is what comes next.
+func atEnd(decoder *jsontext.Decoder) error {
+	_, err := decoder.ReadToken()
+	switch {
+	case err == nil:
+		return fault.New(fault.Malformed, "unexpected data after the JSON object")
+	case errors.Is(err, io.EOF):
+		return nil
+	}
+	return err
+}
+
+func malformed(decoder *jsontext.Decoder, from *source, err error) error {
+	if err == nil {
+		return nil
+	}
 	message := "the body is not valid JSON"
 	known, isFault := errors.AsType[*fault.Error](err)
 	syntax, isSyntax := errors.AsType[*jsontext.SyntacticError](err)
@@ -50,7 +77,7 @@ func malformed(decoder *jsontext.Decoder, err error) error {
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		message = "duplicate member in a JSON object"
 	case isSyntax:
-		message = fmt.Sprintf("the body is not valid JSON at byte %d", syntax.ByteOffset)
+		message = fmt.Sprintf("the body is not valid JSON at byte %d", from.skipped+syntax.ByteOffset)
 	}
 	return &fault.Error{Code: fault.Malformed, Message: message, Cause: err}
 }

@@ -40,7 +40,6 @@ func TestDecodeRefusesWhatIsNotOneJSONObject(t *testing.T) {
 		"number":                   {`12`, "the body must be a JSON object"},
 		"null":                     {`null`, "the body must be a JSON object"},
 		"true":                     {`true`, "the body must be a JSON object"},
-		"byte order mark":          {"\ufeff{}", "the body is not valid JSON at byte 0"},
 		"open object":              {`{`, "the body is not valid JSON at byte 1"},
 		"open string":              {`{"name":"hunter2`, "the body is not valid JSON at byte "},
 		"no value":                 {`{"name":}`, "the body is not valid JSON at byte 8"},

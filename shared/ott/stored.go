@@ -31,7 +31,7 @@ type SendBody struct {
 	// Kept is JSON: the body as sent, or if that is larger than MaxBody, without the members of the outermost object
 	// that the API does not know.
 	Kept []byte
-	Hash [32]byte // of all of it as sent
+	Hash [32]byte // of all of it, by its value: jsonbody.Digest
 }
 
 // StoredMessage is a message as it is kept.

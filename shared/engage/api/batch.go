@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"crypto/sha256"
-	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotency"
+	"carillon/shared/jsonbody"
 	"carillon/shared/token"
 )
 
@@ -81,13 +81,7 @@ func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 	if err != nil {
 		return nil, err
 	}
-	hash := sha256.New()
-	program := r.QueryParameter("programContentUuid")
-	if id, ok := parseUUID(program); ok {
-		program = id // in capitals it is the same one
-	}
-	_, _ = io.WriteString(hash, program+"\n") // a hash never fails
-	batch, err := engage.DecodeBatch(io.TeeReader(body, hash))
+	batch, err := engage.DecodeBatch(body)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +92,11 @@ func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 	if utf8.RuneCountInString(key) > engage.MaxIdempotencyKey {
 		return nil, invalid("Idempotency-Key must be at most 255 characters")
 	}
-	operation, err := h.Operations.Begin(ctx, "engage#"+grant.ClientID+"#"+key, [32]byte(hash.Sum(nil)), r.ID)
+	hash, err := digest(r)
+	if err != nil {
+		return nil, err
+	}
+	operation, err := h.Operations.Begin(ctx, "engage#"+grant.ClientID+"#"+key, hash, r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +106,25 @@ func (h *BatchHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 	answer, err := h.accept(ctx, r, grant, batch, operation.ID)
 	operation.End(ctx, h.Log, answer, err)
 	return answer, err
+}
+
+// digest returns what a batch is known again by under its Idempotency-Key: its program and the value of its body. It
+// reads the body once more, which costs time, and only where there is a key, but no memory for a copy of it. A body
+// that no batch can be decoded from, or one that is not to be taken, is refused or forgotten whatever its digest is.
+func digest(r *httpapi.Request) ([sha256.Size]byte, error) {
+	body, err := r.Body()
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	value, err := jsonbody.Digest(body)
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	program := r.QueryParameter("programContentUuid")
+	if id, ok := parseUUID(program); ok {
+		program = id // in capitals it is the same one
+	}
+	return sha256.Sum256(append(value[:], program...)), nil
 }
 
 // accept checks a batch in the order of docs/contract.md §2: whom it is from, its program, its fields, its aNumbers.

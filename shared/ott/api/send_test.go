@@ -241,6 +241,50 @@ func TestSendWithMoreThanAskedFor(t *testing.T) {
 	}
 }
 
+// What is large and not a message's is read and not kept; what is a message's must fit.
+func TestSendOfALargeBody(t *testing.T) {
+	t.Parallel()
+	s := newSending(t)
+	long := strings.Repeat("x", ott.MaxBody)
+	for name, test := range map[string]struct {
+		body   string
+		status int
+	}{
+		"a long unknown name":     {`{"` + long + `":1,` + messengerMessage[1:], http.StatusCreated},
+		"behind a mark":           {"\ufeff" + `{"unknown":"` + long + `",` + messengerMessage[1:], http.StatusCreated},
+		"deep unknown members":    {`{"unknown":[{"to":[{"` + long + `":{}}]}],` + messengerMessage[1:], http.StatusCreated},
+		"a text":                  {instead(messengerMessage, "thanks for purchase", long), http.StatusRequestEntityTooLarge},
+		"many elements":           {`{"to":[` + strings.Repeat("1,", ott.MaxBody) + `1]}`, http.StatusRequestEntityTooLarge},
+		"a name of a known value": {`{"to":{"` + long + `":1}}`, http.StatusRequestEntityTooLarge},
+		"white space":             {strings.Repeat(" ", ott.MaxBody) + messengerMessage, http.StatusCreated},
+		"a text, then broken":     {`{"to":"` + long + `"`, http.StatusBadRequest},
+		"behind it more":          {messengerMessage + strings.Repeat(" ", ott.MaxBody) + "x", http.StatusBadRequest},
+		"an array":                {`["` + long + `"]`, http.StatusBadRequest},
+		"an unknown member twice": {`{"unknown":"` + long + `","unknown":1}`, http.StatusBadRequest},
+		"a known member twice":    {`{"unknown":"` + long + `","to":1,"to":1}`, http.StatusBadRequest},
+	} {
+		key := `"messageKey":"` + name + `"`
+		body := strings.Replace(test.body, messageKey, key, 1)
+		answer := s.post(body)
+		assert.Equal(t, test.status, answer.StatusCode, "%s: %.200s", name, answer.Body)
+		if test.status == http.StatusCreated {
+			assert.Equal(t, answer.Body, s.post(body).Body, name)
+			shown := s.get(bearer(t, sendScope), s.accepted(body)).Body
+			assert.Less(t, len(shown), 2000, name)
+			assert.True(t, strings.HasPrefix(shown, `{"requestBody":{"`), "%s: %.100s", name, shown)
+		}
+	}
+}
+
+// A byte order mark is no part of the body: it is not shown.
+func TestSendBehindAByteOrderMark(t *testing.T) {
+	t.Parallel()
+	s := newSending(t)
+	id := s.accepted("\ufeff" + messengerMessage)
+	assert.Equal(t, id, s.accepted(messengerMessage))
+	assert.True(t, strings.HasPrefix(s.get(bearer(t, sendScope), id).Body, `{"requestBody":{"`))
+}
+
 // single and aggregated refusals to the letter, each row of docs/contract.md §1.
 func TestSendIsRefused(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"io"
 	"slices"
 	"strings"
@@ -11,10 +10,12 @@ import (
 
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
+	"carillon/shared/jsonbody"
 	"carillon/shared/ott"
 )
 
-// readSend reads a message. It returns ott.DecodeSend's faults, or TooLarge for a message that cannot be kept.
+// readSend reads a message. It returns ott.DecodeSend's faults, or TooLarge for a message that cannot be kept. However
+// much a body holds, no more of it is kept in memory than of a message.
 func readSend(r *httpapi.Request) (ott.Message, fault.Violations, ott.SendBody, error) {
 	refuse := func(err error) (ott.Message, fault.Violations, ott.SendBody, error) {
 		return ott.Message{}, nil, ott.SendBody{}, err
@@ -23,37 +24,95 @@ func readSend(r *httpapi.Request) (ott.Message, fault.Violations, ott.SendBody, 
 	if err != nil {
 		return refuse(err)
 	}
-	hash, kept := sha256.New(), new(beginning)
-	message, faults, err := ott.DecodeSend(io.TeeReader(reader, io.MultiWriter(hash, kept)))
+	text, err := io.ReadAll(io.LimitReader(reader, ott.MaxBody+1))
 	if err != nil {
 		return refuse(err)
 	}
-	body := ott.SendBody{Kept: kept.bytes, Hash: [32]byte(hash.Sum(nil))}
-	if kept.whole() {
-		return message, faults, body, nil
+	whole := len(text) <= ott.MaxBody
+	if !whole {
+		if text, err = sendMembersOf(io.MultiReader(bytes.NewReader(text), reader)); err != nil {
+			return refuse(err)
+		}
 	}
-	if reader, err = r.Body(); err != nil { // from its start once more
-		return refuse(err)
+	message, faults, err := ott.DecodeSend(bytes.NewReader(text))
+	if err != nil || len(faults) > 0 {
+		return message, faults, ott.SendBody{}, err
 	}
-	if body.Kept, err = copyMembers(reader, isSendMember); err != nil {
-		return refuse(err)
+	body := ott.SendBody{Kept: jsonbody.TrimMark(text)}
+	reader = bytes.NewReader(text)
+	if !whole {
+		if reader, err = r.Body(); err != nil { // from its start once more
+			return refuse(err)
+		}
 	}
-	if len(body.Kept) > ott.MaxBody {
-		return refuse(fault.New(fault.TooLarge, "the message is larger than 256 KiB"))
-	}
-	return message, faults, body, nil
+	body.Hash, err = jsonbody.Digest(reader)
+	return message, faults, body, err
 }
 
-// beginning keeps what is written to it up to ott.MaxBody bytes and one more, which tells that there was more.
-type beginning struct{ bytes []byte }
-
-// Write implements io.Writer.
-func (b *beginning) Write(p []byte) (int, error) {
-	b.bytes = append(b.bytes, p[:min(len(p), ott.MaxBody+1-len(b.bytes))]...)
-	return len(p), nil
+// sendMembersOf copies a body without the members of the outermost object that ott.DecodeSend does not read. It returns
+// jsonbody.Decode's faults, or TooLarge for more than ott.MaxBody.
+func sendMembersOf(body io.Reader) ([]byte, error) {
+	var members sendMembers
+	if err := jsonbody.Decode(body, &members); err != nil {
+		return nil, err
+	}
+	text := bytes.TrimSpace(members.text.Bytes())
+	if members.tooLarge || len(text) > ott.MaxBody {
+		return nil, fault.New(fault.TooLarge, "the message is larger than 256 KiB")
+	}
+	return text, nil
 }
 
-func (b *beginning) whole() bool { return len(b.bytes) <= ott.MaxBody }
+type sendMembers struct {
+	text     bytes.Buffer
+	tooLarge bool // more than can be kept was left out
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom. It fails only on what is no JSON.
+func (m *sendMembers) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
+	// The decoder finds duplicates.
+	encoder := jsontext.NewEncoder(&m.text, jsontext.AllowDuplicateNames(true))
+	outermost := decoder.StackDepth()
+	for {
+		_, length := decoder.StackIndex(decoder.StackDepth())
+		isName := decoder.StackDepth() == outermost+1 && length%2 == 0
+		kind := decoder.PeekKind()
+		var value jsontext.Value
+		var token jsontext.Token
+		var err error
+		if kind == '"' || kind == '0' {
+			value, err = decoder.ReadValue()
+		} else {
+			token, err = decoder.ReadToken()
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case isName && kind == '"' && !isSendMemberQuoted(value):
+			err = decoder.SkipValue()
+		case m.tooLarge:
+		case encoder.OutputOffset()+int64(len(value)) > ott.MaxBody:
+			m.tooLarge = true
+		case value != nil:
+			err = encoder.WriteValue(value)
+		default:
+			err = encoder.WriteToken(token)
+		}
+		if err != nil || decoder.StackDepth() == outermost {
+			return err
+		}
+	}
+}
+
+func isSendMemberQuoted(quoted jsontext.Value) bool {
+	const longest = 6 * len("message-group-key") // each character escaped, and a few more
+	if len(quoted) > 2*longest {
+		return false
+	}
+	name, err := jsontext.AppendUnquote(nil, quoted)
+	return err == nil && isSendMember(string(name))
+}
 
 // isSendMember reports whether a member of the outermost object is one that ott.DecodeSend reads.
 func isSendMember(name string) bool {

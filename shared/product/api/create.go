@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/idempotency"
+	"carillon/shared/jsonbody"
 	"carillon/shared/product"
 )
 
@@ -110,15 +110,21 @@ func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi
 	return answer, err
 }
 
-// decodeBody returns the product of the body, and the hash by which the same body is known again.
+// decodeBody returns the product of the body, and the digest by which the same body is known again.
 func decodeBody(r *httpapi.Request) (product.Product, [sha256.Size]byte, error) {
 	body, err := r.Body()
 	if err != nil {
 		return product.Product{}, [sha256.Size]byte{}, err
 	}
-	hash := sha256.New()
-	asked, err := product.DecodeProduct(io.TeeReader(body, hash))
-	return asked, [sha256.Size]byte(hash.Sum(nil)), err
+	asked, err := product.DecodeProduct(body)
+	if err != nil {
+		return product.Product{}, [sha256.Size]byte{}, err
+	}
+	if body, err = r.Body(); err != nil { // from its start once more
+		return product.Product{}, [sha256.Size]byte{}, err
+	}
+	digest, err := jsonbody.Digest(body)
+	return asked, digest, err
 }
 
 // withRequestFaults adds the faults of the path and the headers to those of the body. business is nil if the country is
