@@ -77,7 +77,8 @@ func TestVisibilityTimeoutOfOneReceiver(t *testing.T) {
 	assert.Empty(t, out.Messages, "the one before asked for nothing: the queue's own holds")
 }
 
-// The header that the SDK sends on Lambda is kept with every message of the call, decoded; a sender's own goes before it.
+// The header that the SDK sends on Lambda is kept with every message of the call, decoded; a sender's own goes before
+// it.
 func TestTraceHeaderIsKept(t *testing.T) {
 	const function, header = "f", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=3995c3f42cd8ad8;Sampled=0;Lineage=a:1|b:2"
 	t.Setenv("AWS_LAMBDA_FUNCTION_NAME", function)
@@ -121,8 +122,8 @@ func TestTraceHeaderIsKept(t *testing.T) {
 	assert.Equal(t, "Root=1-own", kept())
 }
 
-// Whatever groups wait and are in flight, the next message is one of those whose group has the fewest in flight, and the
-// oldest of its group.
+// Whatever groups wait and are in flight, the next message is one of those whose group has the fewest in flight, and
+// the oldest of its group.
 func TestQueuesAreFair(t *testing.T) {
 	queues := emulatortest.SQS()
 	rapid.Check(t, func(rt *rapid.T) {

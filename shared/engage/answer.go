@@ -2,8 +2,8 @@ package engage
 
 import "fmt"
 
-// GatewayAnswer is what the device gateway said to a POST, as it is kept with a chunk that waits: an HTTP status, or one
-// of the values below. Its zero value is no answer yet.
+// GatewayAnswer is what the device gateway said to a POST, as it is kept with a chunk that waits: an HTTP status, or
+// one of the values below. Its zero value is no answer yet.
 type GatewayAnswer int
 
 // What is no status. They are kept in the pushes table, so their numbers stay.

@@ -8,18 +8,19 @@ import "time"
 //     waits in the due index until enqueueAhead before its time, which is two sweeps of engage-schedule, one a minute:
 //     one of them may be missed or fail. A push that is due later than sweepAhead stays in the index until its jobs are
 //     known to be in the queue, so that a sweep makes up for a failure of that too.
-//   - A first job arrives WakeAhead early, up to a second more by SQS's whole seconds. Its receiver prepares the POST and
-//     claims the chunk ClaimAhead before its time: until then it can be cancelled. Nothing makes up for a late one.
+//   - A first job arrives WakeAhead early, up to a second more by SQS's whole seconds. Its receiver prepares the POST
+//     and claims the chunk ClaimAhead before its time: until then it can be cancelled. Nothing makes up for a late one.
 //   - A job that is more than MaxEarly early goes back to its queue. So a function's time holds MaxEarly, the lease and
 //     what AWS's calls take.
-//   - Who claims a chunk holds it for one POST: the gateway's time-out and LeaseMargin, of which clockSkew is never used
-//     for the POST itself. So neither another process nor a DELETE takes a POST for over that still goes on.
+//   - Who claims a chunk holds it for one POST: the gateway's time-out and LeaseMargin, of which clockSkew is never
+//     used for the POST itself. So neither another process nor a DELETE takes a POST for over that still goes on.
 //   - lostAfter is how long a chunk may be overdue before engage-schedule takes its job for lost. It is less than
 //     lookAgain, so the first look after notBefore finds it.
 const (
 	// WakeAhead is how long before its time the first job of a chunk arrives: time to read it and to build its body.
 	WakeAhead = 2 * time.Second
-	// ClaimAhead is how long before its time a chunk is claimed. docs/contract.md §2 allows a DELETE until 0.5 s before.
+	// ClaimAhead is how long before its time a chunk is claimed. docs/contract.md §2 allows a DELETE until 0.5 s
+	// before.
 	ClaimAhead = 400 * time.Millisecond
 	// MaxEarly is how early a job may come and be slept out.
 	MaxEarly = 5 * time.Second
@@ -69,9 +70,9 @@ func later(a, b time.Time) time.Time {
 }
 
 // Outstanding returns a job for each chunk that is to be sent and whose job is not known to be on its way: before
-// notBefore, of all that nobody has claimed; after it, of what is overdue for so long that its job must be lost. Jobs of
-// chunks that were never claimed are first, the others again. backlog says that jobs wait in the queues for a function
-// that has time for them.
+// notBefore, of all that nobody has claimed; after it, of what is overdue for so long that its job must be lost. Jobs
+// of chunks that were never claimed are first, the others again. backlog says that jobs wait in the queues for a
+// function that has time for them.
 func Outstanding(meta *Meta, now time.Time, backlog bool) (first, again []Job) {
 	patience := lostAfter
 	if backlog {

@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// MaxAttempts is how many POSTs a destination is in at most that the gateway answers without a usable result for it.
+	// MaxAttempts is how many POSTs a destination is in at most that the gateway answers without a usable result for
+	// it.
 	MaxAttempts = 5
 	// leastWait is how little is waited at the end of a push's time at least.
 	leastWait = time.Second

@@ -11,8 +11,8 @@ import (
 	"carillon/shared/engage"
 )
 
-// docs/contract.md §2, "408, 425, 429, 5xx, …": backoff with full jitter up to 30 s, Retry-After never earlier and up to
-// a tenth later, until deliverBefore.
+// docs/contract.md §2, "408, 425, 429, 5xx, …": backoff with full jitter up to 30 s, Retry-After never earlier and up
+// to a tenth later, until deliverBefore.
 func TestWaits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		left := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "left"))

@@ -75,7 +75,8 @@ func TestHalfReaderFindsHalvesOfPairs(t *testing.T) {
 	}
 }
 
-// What jsontext alone says of a text, and what it says of the marked one, differ where there are halves, and only there.
+// What jsontext alone says of a text, and what it says of the marked one, differ where there are halves, and only
+// there.
 func TestHalfReaderMakesValidWhatIsInvalidForHalvesAlone(t *testing.T) {
 	pieces := []string{
 		`\ud800`,

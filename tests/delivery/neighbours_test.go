@@ -14,8 +14,8 @@ import (
 	"carillon/tests/harness"
 )
 
-// BenchmarkNeighbours prints how late one provider's pushes are, one a second, beside 600 pushes of another provider that
-// are due at the same second and whose side of the gateway takes ten seconds for each POST.
+// BenchmarkNeighbours prints how late one provider's pushes are, one a second, beside 600 pushes of another provider
+// that are due at the same second and whose side of the gateway takes ten seconds for each POST.
 func BenchmarkNeighbours(b *testing.B) {
 	const noisy, quiet, slow = 600, 20, 10_000
 	other := bundle.Demo.EngageOther
@@ -38,7 +38,12 @@ func BenchmarkNeighbours(b *testing.B) {
 				defer func() { <-limit }()
 				body := fmt.Sprintf(`{"aNumbers":[%q],"notBefore":%q,"destinations":[{"bNumber":"+1502%07d"}]}`,
 					other.ANumbers[0], notBefore.UTC().Format(time.RFC3339), i)
-				reply := bundle.Post(b, "/federated/outbound/v2/batch?programContentUuid="+other.ProgramContentUUID, body, bearer)
+				reply := bundle.Post(
+					b,
+					"/federated/outbound/v2/batch?programContentUuid="+other.ProgramContentUUID,
+					body,
+					bearer,
+				)
 				require.Equal(b, http.StatusOK, reply.Status, reply.Body)
 			})
 		}

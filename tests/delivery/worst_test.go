@@ -129,9 +129,9 @@ func worstBatches() map[string]func() string {
 
 func xs(int) string { return strings.Repeat("x", 1000) }
 
-// BenchmarkMemoryOfWorstBodies prints for each API the peak resident memory of a fresh process, in MB, after one body of
-// 32 MiB that is made to cost memory, sent under an Idempotency-Key where there are such, beside the limit: half of the
-// function's memory (docs/contract.md, common). More fails it.
+// BenchmarkMemoryOfWorstBodies prints for each API the peak resident memory of a fresh process, in MB, after one body
+// of 32 MiB that is made to cost memory, sent under an Idempotency-Key where there are such, beside the limit: half of
+// the function's memory (docs/contract.md, common). More fails it.
 func BenchmarkMemoryOfWorstBodies(b *testing.B) {
 	program := largeProgram(b)
 	headers := token(b)

@@ -76,7 +76,12 @@ func ends(t *testing.T, id string) {
 // timePasses ends every lease and every wait of a push and makes it due since a minute, as a minute would.
 func timePasses(t *testing.T, id string) {
 	t.Helper()
-	table, key := bundle.Table(stackname.PushesTable), dynamo.Item{"requestId": dynamo.String(id), "part": dynamo.String("meta")}
+	table, key := bundle.Table(
+		stackname.PushesTable,
+	), dynamo.Item{
+		"requestId": dynamo.String(id),
+		"part":      dynamo.String("meta"),
+	}
 	got, err := bundle.DynamoDB().GetItem(t.Context(), &dynamodb.GetItemInput{
 		TableName: aws.String(table), Key: key, ConsistentRead: aws.Bool(true),
 	})
@@ -98,7 +103,9 @@ func timePasses(t *testing.T, id string) {
 	}
 	for name, seen := range got.Item {
 		switch {
-		case name == "dueAt", name == "notBefore", name == "enqueuedAt": // of meta alone: POSTs have what the content has
+		case name == "dueAt",
+			name == "notBefore",
+			name == "enqueuedAt": // of meta alone: POSTs have what the content has
 			set(name, dynamo.Item{":seen": seen, ":past": dynamo.Int(past.UnixMilli())})
 		case chunkState.MatchString(name):
 			// L or W and the time, to the base of 36: package store.
@@ -174,7 +181,12 @@ func TestDeliveryKilledBetweenTwoSteps(t *testing.T) {
 			both:  true,
 			done:  true,
 		},
-		{name: "after the push is closed", fault: with(closing, after("UpdateItem", engageDeliver)), both: true, done: true},
+		{
+			name:  "after the push is closed",
+			fault: with(closing, after("UpdateItem", engageDeliver)),
+			both:  true,
+			done:  true,
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -134,15 +134,19 @@ func useEverything(t *testing.T, bundle *harness.Bundle, didAll func(function st
 	batches := pushes + "?programContentUuid=" + c.ProgramContentUUID
 	post(batches, `{}`, engageBearer, key(uuid.NewString())) // gives its key back
 
-	// One that the gateway wants again later, one that it gives no result, one that it takes, and a job that is too early;
-	// then one for the schedule.
+	// One that the gateway wants again later, one that it gives no result, one that it takes, and a job that is too
+	// early; then one for the schedule.
 	require.NoError(t, bundle.Partners.Script("gateway",
 		standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "60"}},
 		standin.Answer{Status: 200, Body: `{"results":[]}`}))
 	for range 3 {
 		post(batches, batch(time.Now()), engageBearer, key(uuid.NewString()))
 	}
-	early := schedule.NewDeliveryQueue(bundle.SQS(), bundle.QueueURL("DeliveryQueue"), clocktest.At(time.Now().Add(time.Hour)))
+	early := schedule.NewDeliveryQueue(
+		bundle.SQS(),
+		bundle.QueueURL("DeliveryQueue"),
+		clocktest.At(time.Now().Add(time.Hour)),
+	)
 	require.NoError(t, early.Send(t.Context(), engage.NewJob("acme", uuid.NewString(), 0, time.Now().Add(time.Hour))))
 	eventually(t, func() bool { return didAll("EngageDeliverFunction") })
 	// One that comes again as if the process had died before it could keep its answer.

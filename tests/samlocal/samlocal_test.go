@@ -37,8 +37,8 @@ type call struct {
 }
 
 // calls are calls that a function can answer so only with what it read from, or wrote to, the emulators: a client's
-// secret, the signing key, a table. The order matters, for the tokens. A function without a call here is invoked with its
-// event behind these, and has to answer.
+// secret, the signing key, a table. The order matters, for the tokens. A function without a call here is invoked with
+// its event behind these, and has to answer.
 var calls = []call{
 	{
 		event:  "oauth-token",

@@ -307,8 +307,8 @@ func (c *checker) neverLate(push *finalPush) {
 	}
 }
 
-// deliveredInTime: "the same chunk again, backoff with full jitter up to 30 s … until deliverBefore". A gateway side that
-// is up for as long as the longest wait has the push by then.
+// deliveredInTime: "the same chunk again, backoff with full jitter up to 30 s … until deliverBefore". A gateway side
+// that is up for as long as the longest wait has the push by then.
 func (c *checker) deliveredInTime(push *finalPush) {
 	o, expiry := push.log.order, push.meta.DeliverBefore()
 	if !push.meta.CancelledAt.IsZero() {

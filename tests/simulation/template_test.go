@@ -25,7 +25,11 @@ func TestTheSimulatedStackIsTheTemplates(t *testing.T) {
 		assert.Equal(t, "!Ref "+queue.Parameter, parameter)
 		assert.Equal(t, text("Parameters", queue.Parameter, "Default"), queue.Concurrency)
 		assert.Equal(t, text("Resources", queue.LogicalID, "Properties", "VisibilityTimeout"), queue.Visibility)
-		assert.Equal(t, text("Resources", queue.LogicalID, "Properties", "RedrivePolicy", "maxReceiveCount"), queue.Receives)
+		assert.Equal(
+			t,
+			text("Resources", queue.LogicalID, "Properties", "RedrivePolicy", "maxReceiveCount"),
+			queue.Receives,
+		)
 	}
 	assert.Equal(t, text("Parameters", "GatewayTimeout", "Default"), simulation.GatewayTimeout())
 }

@@ -179,8 +179,9 @@ func accepted(requestID string) *httpapi.Response {
 	return httpapi.JSON(http.StatusOK, batchAnswer{Response: "success", ErrorCode: "", RequestID: requestID})
 }
 
-// enqueue sends the jobs of a push that is due within minutes, and tells engage-schedule so if it would look at the push
-// before that. The push is durable: if SQS does not take them, or this process ends first, engage-schedule sends them.
+// enqueue sends the jobs of a push that is due within minutes, and tells engage-schedule so if it would look at the
+// push before that. The push is durable: if SQS does not take them, or this process ends first, engage-schedule sends
+// them.
 func (h *BatchHandler) enqueue(
 	ctx context.Context, terms engage.Terms, requestID, tenant string, chunks int, due time.Time,
 ) {

@@ -144,8 +144,12 @@ func TestGatewayAnswers(t *testing.T) {
 			[]int{3},
 		},
 		"items that are none": {
-			[]answer{text(`{"results":[null,7,"x",[],{"status":"delivered"},{"bNumber":"+15018902001","status":"delivered"}]}`),
-				status(200)},
+			[]answer{
+				text(
+					`{"results":[null,7,"x",[],{"status":"delivered"},{"bNumber":"+15018902001","status":"delivered"}]}`,
+				),
+				status(200),
+			},
 			all,
 			[]string{".0", ".0.1"},
 			[]int{3, 2},
@@ -461,7 +465,11 @@ func TestWhatCannotBeSent(t *testing.T) {
 				push, chunks := p.Accept(t, engagetest.Three(), p.Clock.Now(), 3600)
 				p.Spoil(t, push.RequestID, part, missing)
 				require.Empty(t, p.Deliver(t, push, chunks))
-				assert.Equal(t, []string{"failed: what is kept of the chunk cannot be read"}, slices.Compact(p.States(t, push)))
+				assert.Equal(
+					t,
+					[]string{"failed: what is kept of the chunk cannot be read"},
+					slices.Compact(p.States(t, push)),
+				)
 				assert.Equal(t, engage.PushCompleted, p.Meta(t, push).State())
 				assert.Zero(t, p.Meta(t, push).DueAt)
 			})
@@ -626,7 +634,12 @@ func TestAProcessThatDied(t *testing.T) {
 		state := engage.ChunkState{Until: now, Attempt: 1, Counts: engage.Count(progress.Results)}
 		require.NoError(t, p.Pushes.Wait(t.Context(), lease, state))
 		sweep(t, p, push)
-		assert.Equal(t, 3, p.Meta(t, push).Counts().Delivered, "the next lease is the later one, whatever the clocks say")
+		assert.Equal(
+			t,
+			3,
+			p.Meta(t, push).Counts().Delivered,
+			"the next lease is the later one, whatever the clocks say",
+		)
 	})
 	t.Run("between results and counts", func(t *testing.T) {
 		t.Parallel()

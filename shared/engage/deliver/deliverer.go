@@ -48,9 +48,9 @@ type Lanes struct{ First, Again Permits }
 // RetryConcurrency of template.yaml.
 type Concurrency struct{ First, Again int }
 
-// NewLanes returns the permits that are kept with pushes. A tenant has no more POSTs under way in a lane than 60 % of the
-// invocations that there can be, so that some of each lane are left to others, even if every one of its POSTs is slow and
-// in an invocation of its own.
+// NewLanes returns the permits that are kept with pushes. A tenant has no more POSTs under way in a lane than 60 % of
+// the invocations that there can be, so that some of each lane are left to others, even if every one of its POSTs is
+// slow and in an invocation of its own.
 func NewLanes(pushes *store.Pushes, c Concurrency) Lanes {
 	share := func(n int) int {
 		const percent = 60
@@ -72,8 +72,8 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Deliverer serves the two queues of engage-deliver: it sends chunks to the device gateway. One job is one POST at most;
-// what is to be sent again comes back by another.
+// Deliverer serves the two queues of engage-deliver: it sends chunks to the device gateway. One job is one POST at
+// most; what is to be sent again comes back by another.
 type Deliverer struct {
 	Options
 
@@ -86,8 +86,8 @@ func NewDeliverer(o Options) *Deliverer {
 	return &Deliverer{Options: o, presentations: cache.New(kept)}
 }
 
-// Handle delivers the chunks of a batch of jobs, all at the same time, since they may all be due at the same time. A job
-// that meets a fault of AWS's comes back by another, after a wait; it fails only if that cannot be sent, or after
+// Handle delivers the chunks of a batch of jobs, all at the same time, since they may all be due at the same time. A
+// job that meets a fault of AWS's comes back by another, after a wait; it fails only if that cannot be sent, or after
 // maxFailures in a row. SQS brings these back.
 func (d *Deliverer) Handle(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
 	return messagebatch.Jobs(d.Log, d.deliver)(ctx, batch)

@@ -192,19 +192,24 @@ func (d *delivery) claim(ctx context.Context) (bool, error) {
 	if d.state.Phase == engage.Unclaimed || d.unreadable != nil {
 		return true, nil
 	}
-	progress, known, err := d.Pushes.Progress(ctx, id, chunk)
-	switch {
-	case errors.Is(err, engage.ErrChunk), known && len(progress.Results) != len(d.destinations):
+	return true, d.recall(ctx)
+}
+
+// recall reads what is known of the chunk by those who held it before.
+func (d *delivery) recall(ctx context.Context) error {
+	progress, known, err := d.Pushes.Progress(ctx, d.job.RequestID, d.job.Chunk)
+	if errors.Is(err, engage.ErrChunk) || err == nil && known && len(progress.Results) != len(d.destinations) {
 		d.unreadable = engage.ErrChunk
-	case err != nil:
-		return false, err
-	case known:
-		d.progress = progress
-		if progress.Attempt > d.state.Attempt { // it died before it could say so
-			d.state.Attempt, d.state.Tries = progress.Attempt, 0
-		}
+		return nil
 	}
-	return true, nil
+	if err != nil || !known {
+		return err
+	}
+	d.progress = progress
+	if progress.Attempt > d.state.Attempt { // the process died before it could say so
+		d.state.Attempt, d.state.Tries = progress.Attempt, 0
+	}
+	return nil
 }
 
 // isTimeForPost reports whether a POST begun now would end within the lease and the function's time. So two processes
@@ -339,8 +344,8 @@ func (d *delivery) fail(ctx context.Context, reason string) error {
 }
 
 // finish ends the chunk, in which rest is what became of all that has no result, and closes the push with its last
-// chunk: meta is as it was when the chunk was claimed, and chunks that had ended then have ended for good. If two chunks
-// end at the same time neither knows that it is the last; close does.
+// chunk: meta is as it was when the chunk was claimed, and chunks that had ended then have ended for good. If two
+// chunks end at the same time neither knows that it is the last; close does.
 func (d *delivery) finish(ctx context.Context, rest engage.Result) error {
 	meta, err := d.Pushes.Finish(ctx, d.lease, d.meta.NotBefore, d.own(), rest, d.meta.IsLast(d.job.Chunk))
 	if err != nil {

@@ -59,8 +59,8 @@ type GatewayOptions struct {
 	Transport  http.RoundTripper // instead of one to the network; nil for that
 }
 
-// NewGateway returns a client of a gateway. It returns an error if its time-out is too long, or httpclient.ParseURL's if
-// its address is none that an operator may configure.
+// NewGateway returns a client of a gateway. It returns an error if its time-out is too long, or httpclient.ParseURL's
+// if its address is none that an operator may configure.
 func NewGateway(o GatewayOptions) (*Gateway, error) {
 	u, err := httpclient.ParseURL(o.URL)
 	if err != nil {
@@ -77,12 +77,17 @@ func NewGateway(o GatewayOptions) (*Gateway, error) {
 		client.Transport = o.Transport
 	}
 	return &Gateway{
-		url: u.String(), secrets: o.Secrets, secretName: o.SecretName, clock: o.Clock, timeout: o.Timeout, client: client,
+		url:        u.String(),
+		secrets:    o.Secrets,
+		secretName: o.SecretName,
+		clock:      o.Clock,
+		timeout:    o.Timeout,
+		client:     client,
 	}, nil
 }
 
-// OpenGateway returns a client of the gateway at GATEWAY_URL, whose POSTs may take GATEWAY_TIMEOUT. Its signing secret is
-// the one that GATEWAY_SECRET names, read in the background by now.
+// OpenGateway returns a client of the gateway at GATEWAY_URL, whose POSTs may take GATEWAY_TIMEOUT. Its signing secret
+// is the one that GATEWAY_SECRET names, read in the background by now.
 func OpenGateway(env *environment.Variables, config aws.Config) *Gateway {
 	const urlVariable, timeoutVariable = "GATEWAY_URL", "GATEWAY_TIMEOUT"
 	options := GatewayOptions{
@@ -101,7 +106,7 @@ func OpenGateway(env *environment.Variables, config aws.Config) *Gateway {
 type webhook struct {
 	request     *http.Request
 	secret      string        // the version that signed it
-	connections *atomic.Int32 // that it was sent over: the transport sends it again when a kept one turns out to be dead
+	connections *atomic.Int32 // that it was sent over: one that turns out to be dead is followed by another
 }
 
 // prepare signs a body under a webhook-id, as of a time. It returns an error if the signing secret cannot be read, and

@@ -116,8 +116,8 @@ func (p *Pipeline) Accept(
 	return push, chunks
 }
 
-// Deliver hands a job for each chunk to the deliverer, as SQS would, ten at a time, and then every job that it sends on,
-// when it is due. It returns the ids of the messages that failed.
+// Deliver hands a job for each chunk to the deliverer, as SQS would, ten at a time, and then every job that it sends
+// on, when it is due. It returns the ids of the messages that failed.
 func (p *Pipeline) Deliver(t testing.TB, push *engage.Push, chunks int) []string {
 	t.Helper()
 	var failed []string

@@ -96,8 +96,8 @@ func (s *Scheduler) sweepPartition(
 }
 
 // enqueue sends a job for each chunk of a due push whose job is not on its way, and says when to look again. In this
-// order: a sweep that dies in between leaves the push due, and jobs that come twice do nothing. It returns how many jobs
-// there were.
+// order: a sweep that dies in between leaves the push due, and jobs that come twice do nothing. It returns how many
+// jobs there were.
 func (s *Scheduler) enqueue(ctx context.Context, id string, backlog bool) (int, error) {
 	now := s.Clock.Now()
 	meta, err := s.Pushes.Meta(ctx, "", id)

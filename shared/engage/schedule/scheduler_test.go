@@ -34,7 +34,10 @@ func jobs(t *testing.T, p *engagetest.Pipeline, url string) []engage.Job {
 			var job engage.Job
 			require.NoError(t, json.Unmarshal([]byte(*m.Body), &job))
 			assert.Equal(t, engagetest.Tenant, m.Attributes["MessageGroupId"], "the queue is fair by tenant")
-			_, err := p.Messages.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle})
+			_, err := p.Messages.DeleteMessage(
+				t.Context(),
+				&sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle},
+			)
 			require.NoError(t, err)
 			all = append(all, job)
 		}
@@ -159,7 +162,11 @@ func TestAPushThatIsDueLater(t *testing.T) {
 		push, _ := p.Accept(t, engagetest.Three(), p.Clock.Now().Add(time.Hour), 3600)
 		p.Clock.Advance(time.Hour - 100*time.Second)
 		delivery := p.Scheduler.Queue
-		p.Scheduler.Queue = schedule.NewQueue(p.Messages, schedule.URLs{Delivery: "http://127.0.0.1:1/none", Retry: p.URLs.Retry}, p.Clock)
+		p.Scheduler.Queue = schedule.NewQueue(
+			p.Messages,
+			schedule.URLs{Delivery: "http://127.0.0.1:1/none", Retry: p.URLs.Retry},
+			p.Clock,
+		)
 		require.Error(t, p.Scheduler.Sweep(t.Context()))
 		p.Scheduler.Queue = delivery
 		p.Clock.Advance(time.Minute)
@@ -193,7 +200,10 @@ func TestASweepBesideABacklog(t *testing.T) {
 	t.Parallel()
 	p := engagetest.New(t)
 	push, _ := p.Accept(t, engagetest.Three(), p.Clock.Now(), 86_400)
-	require.NoError(t, p.Scheduler.Queue.Send(t.Context(), engage.NewJob(push.Tenant, push.RequestID, 0, p.Clock.Now())))
+	require.NoError(
+		t,
+		p.Scheduler.Queue.Send(t.Context(), engage.NewJob(push.Tenant, push.RequestID, 0, p.Clock.Now())),
+	)
 	for range 120 {
 		p.Clock.Advance(time.Minute)
 		sweep(t, p)

@@ -15,8 +15,8 @@ import (
 	"carillon/shared/fault"
 )
 
-// cancelledAtOnce is how many of the chunks that wait a cancellation names: one that still waits is enough, and they are
-// claimed in no order.
+// cancelledAtOnce is how many of the chunks that wait a cancellation names: one that still waits is enough, and they
+// are claimed in no order.
 const cancelledAtOnce = 20
 
 // Cancel cancels every chunk of a push that waits: what was never claimed, what is to be sent again, and what a process
@@ -49,8 +49,8 @@ func (s *Pushes) Cancel(ctx context.Context, tenant, requestID string, now time.
 	}
 }
 
-// countLeft corrects the counts of chunks that a process left when it died: it may have kept results of which it did not
-// come to say so in meta.
+// countLeft corrects the counts of chunks that a process left when it died: it may have kept results of which it did
+// not come to say so in meta.
 func (s *Pushes) countLeft(ctx context.Context, meta *engage.Meta, now time.Time) error {
 	for i := range meta.Chunks {
 		chunk := &meta.Chunks[i]
@@ -89,10 +89,12 @@ func (s *Pushes) cancel(
 		return nil, fault.New(fault.Conflict, "")
 	}
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:                           aws.String(s.table),
-		Key:                                 partKey(meta.RequestID, partMeta),
-		UpdateExpression:                    aws.String("SET cancelledAt = :now"),
-		ConditionExpression:                 aws.String("attribute_not_exists(cancelledAt) AND (" + strings.Join(waits, " OR ") + ")"),
+		TableName:        aws.String(s.table),
+		Key:              partKey(meta.RequestID, partMeta),
+		UpdateExpression: aws.String("SET cancelledAt = :now"),
+		ConditionExpression: aws.String(
+			"attribute_not_exists(cancelledAt) AND (" + strings.Join(waits, " OR ") + ")",
+		),
 		ExpressionAttributeNames:            names,
 		ExpressionAttributeValues:           values,
 		ReturnValues:                        types.ReturnValueAllNew,
@@ -108,7 +110,8 @@ func (s *Pushes) cancel(
 }
 
 // EndAbandoned ends a chunk of a cancelled push that a process left in a POST when it died: what has no result is
-// cancelled. Nothing happens if the chunk is not so, or is already ended. It returns the push as it is then, or DynamoDB's error.
+// cancelled. Nothing happens if the chunk is not so, or is already ended. It returns the push as it is then, or
+// DynamoDB's error.
 func (s *Pushes) EndAbandoned(ctx context.Context, requestID string, chunk int, now time.Time) (*engage.Meta, error) {
 	item, err := s.metaItem(ctx, "", requestID)
 	if err != nil {
@@ -122,7 +125,10 @@ func (s *Pushes) EndAbandoned(ctx context.Context, requestID string, chunk int, 
 		return nil, err
 	}
 	own := meta.Chunks[chunk].Counts
-	rest := engage.Result{State: engage.StateCancelled, Reason: "cancelled; a POST was under way, and what came of it is unknown"}
+	rest := engage.Result{
+		State:  engage.StateCancelled,
+		Reason: "cancelled; a POST was under way, and what came of it is unknown",
+	}
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                aws.String(s.table),
 		Key:                      partKey(requestID, partMeta),

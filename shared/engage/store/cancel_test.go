@@ -80,7 +80,11 @@ func TestCancel(t *testing.T) {
 		t.Parallel()
 		p := engagetest.New(t)
 		p.Gateway.Answer = func(_ int, posted engagetest.Post, w http.ResponseWriter, _ *http.Request) {
-			engagetest.Results(w, posted, func(i int, _ string) string { return []string{`"delivered"`, `"retry"`, `"rejected"`}[i] })
+			engagetest.Results(
+				w,
+				posted,
+				func(i int, _ string) string { return []string{`"delivered"`, `"retry"`, `"rejected"`}[i] },
+			)
 		}
 		push, _ := p.Accept(t, engagetest.Three(), p.Clock.Now(), 3600)
 		require.Empty(t, p.Handle(t, engagetest.Message(push, 0)))
@@ -131,7 +135,14 @@ func TestCancel(t *testing.T) {
 		assert.Equal(t, 600, p.Meta(t, push).Counts().Cancelled)
 		assert.Zero(t, p.Meta(t, push).DueAt)
 		assert.Contains(t, p.States(t, push)[0], "what came of it is unknown")
-		_, err = p.Pushes.Finish(t.Context(), lease, now, engage.Counts{}, engage.Result{State: engage.StateDelivered}, false)
+		_, err = p.Pushes.Finish(
+			t.Context(),
+			lease,
+			now,
+			engage.Counts{},
+			engage.Result{State: engage.StateDelivered},
+			false,
+		)
 		assert.True(t, fault.Is(err, fault.Conflict), "what was answered stays so: %v", err)
 	})
 	t.Run("what was left before", func(t *testing.T) {
@@ -144,7 +155,14 @@ func TestCancel(t *testing.T) {
 		meta, err := p.Pushes.Cancel(t.Context(), "acme", push.RequestID, now.Add(leaseTime+time.Second))
 		require.NoError(t, err)
 		assert.Equal(t, 3, meta.Counts().Cancelled)
-		_, err = p.Pushes.Finish(t.Context(), lease, now, engage.Counts{}, engage.Result{State: engage.StateDelivered}, false)
+		_, err = p.Pushes.Finish(
+			t.Context(),
+			lease,
+			now,
+			engage.Counts{},
+			engage.Result{State: engage.StateDelivered},
+			false,
+		)
 		assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
 		assert.True(t, fault.Is(p.Pushes.Wait(t.Context(), lease, engage.ChunkState{Until: now}), fault.Conflict))
 	})
@@ -168,7 +186,10 @@ func TestCancel(t *testing.T) {
 			now := p.Clock.Now()
 			lease, _, err := p.Pushes.Claim(t.Context(), push.RequestID, 0, now, now, now.Add(leaseTime))
 			require.NoError(t, err)
-			require.NoError(t, p.Pushes.SaveProgress(t.Context(), lease, store.Progress{Results: test.results}, push.DeliverBefore()))
+			require.NoError(
+				t,
+				p.Pushes.SaveProgress(t.Context(), lease, store.Progress{Results: test.results}, push.DeliverBefore()),
+			)
 			for range 2 {
 				meta, err := p.Pushes.Cancel(t.Context(), "acme", push.RequestID, now.Add(leaseTime+time.Second))
 				if test.want.Total == 0 {

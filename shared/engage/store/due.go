@@ -50,7 +50,8 @@ func (s *Pushes) Due(ctx context.Context, partition int, now time.Time, limit in
 }
 
 // Postpone says when engage-schedule looks at a push again, whose due time was seen, and when jobs of it were sent, if
-// any were. It returns a fault Conflict if another has changed the due time, or the push is closed; or DynamoDB's error.
+// any were. It returns a fault Conflict if another has changed the due time, or the push is closed; or DynamoDB's
+// error.
 func (s *Pushes) Postpone(ctx context.Context, requestID string, seen, next, enqueued time.Time) error {
 	update, values := "SET dueAt = :next", dynamo.Item{
 		":next": dynamo.Int(engage.Millis(next)), ":seen": dynamo.Int(engage.Millis(seen)),

@@ -124,8 +124,8 @@ func (s *Pushes) Wait(ctx context.Context, lease Lease, state engage.ChunkState)
 }
 
 // Finish ends a chunk: own are the counts of the destinations whose results SaveProgress kept, rest is what became of
-// all others. With the last chunk of a push it takes the push out of the due index as well. It returns the push as it is
-// then, a fault Conflict if the lease was lost, or DynamoDB's error.
+// all others. With the last chunk of a push it takes the push out of the due index as well. It returns the push as it
+// is then, a fault Conflict if the lease was lost, or DynamoDB's error.
 func (s *Pushes) Finish(
 	ctx context.Context, lease Lease, notBefore time.Time, own engage.Counts, rest engage.Result, last bool,
 ) (*engage.Meta, error) {
@@ -149,7 +149,11 @@ func (s *Pushes) underLease(
 			"#chunk = :lease AND (attribute_not_exists(cancelledAt) OR cancelledAt <= :until)" + condition),
 		ExpressionAttributeNames: map[string]string{"#chunk": chunkAttribute(lease.Chunk)},
 		ExpressionAttributeValues: dynamo.Item{
-			":text": dynamo.String(text), ":lease": dynamo.String(lease.text), ":until": dynamo.Int(engage.Millis(lease.Until)),
+			":text": dynamo.String(
+				text,
+			),
+			":lease": dynamo.String(lease.text),
+			":until": dynamo.Int(engage.Millis(lease.Until)),
 		},
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,

@@ -44,8 +44,8 @@ func TestClaimsThatEndAtTheSameTime(t *testing.T) {
 	}
 }
 
-// The SDK repeats a claim, a wait and a chunk's end, a new due time and a cancellation, whose answer was lost: each finds
-// itself done.
+// The SDK repeats a claim, a wait and a chunk's end, a new due time and a cancellation, whose answer was lost: each
+// finds itself done.
 func TestWritesWhoseAnswerWasLost(t *testing.T) {
 	t.Parallel()
 	var lose atomic.Bool
@@ -127,7 +127,14 @@ func TestChunkStates(t *testing.T) {
 			assert.Equal(t, state, p.Meta(t, push).Chunks[0])
 			_, _, err = p.Pushes.Claim(t.Context(), push.RequestID, 0, now, now.Add(time.Hour), now.Add(2*time.Hour))
 			require.True(t, fault.Is(err, fault.Conflict), "a job that is due before the wait ends: %v", err)
-			lease, _, err = p.Pushes.Claim(t.Context(), push.RequestID, 0, state.Until, state.Until, state.Until.Add(leaseTime))
+			lease, _, err = p.Pushes.Claim(
+				t.Context(),
+				push.RequestID,
+				0,
+				state.Until,
+				state.Until,
+				state.Until.Add(leaseTime),
+			)
 			require.NoError(t, err)
 			assert.Equal(t, state, lease.Before)
 			assert.Equal(t, 1, lease.Claims)

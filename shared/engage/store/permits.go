@@ -47,9 +47,9 @@ type Permit struct {
 	now, next string // the attributes that count it
 }
 
-// Take returns a permit of a tenant's. It returns a fault TooManyRequests if there is none left, or the tenant's side of
-// the gateway hangs and another POST is finding out whether it still does; or DynamoDB's error. An SDK that repeats a
-// call whose answer was lost may count it twice, until the window after this one is over.
+// Take returns a permit of a tenant's. It returns a fault TooManyRequests if there is none left, or the tenant's side
+// of the gateway hangs and another POST is finding out whether it still does; or DynamoDB's error. An SDK that repeats
+// a call whose answer was lost may count it twice, until the window after this one is over.
 func (p *Permits) Take(ctx context.Context, tenant string, now time.Time) (Permit, error) {
 	window := now.UnixMilli() / permitWindow.Milliseconds()
 	permit := Permit{
@@ -78,8 +78,8 @@ func (p *Permits) Take(ctx context.Context, tenant string, now time.Time) (Permi
 	return permit, err
 }
 
-// Return gives a permit back, and says what the POST came to; engage.NoAnswerYet if none was sent. It returns DynamoDB's
-// error: then the permit counts on until its window is over.
+// Return gives a permit back, and says what the POST came to; engage.NoAnswerYet if none was sent. It returns
+// DynamoDB's error: then the permit counts on until its window is over.
 func (p *Permits) Return(ctx context.Context, permit Permit, said engage.GatewayAnswer) error {
 	update, values := "ADD #now :less, #next :less", dynamo.Item{":less": dynamo.Int(-1)}
 	switch said {

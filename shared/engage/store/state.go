@@ -18,11 +18,11 @@ import (
 //	W<at>|<claims>|<attempt>|<tries>|<last>|<delivered>|<rejected>|<failed>             waiting
 //	F<letter>|<delivered after notBefore>|<delivered>|<rejected>|<failed>|<reason>      final
 //
-// The numbers of delivered, rejected and failed destinations are those that have a result of their own. In a final chunk
-// all others have the state of the letter, and the reason.
+// The numbers of delivered, rejected and failed destinations are those that have a result of their own. In a final
+// chunk all others have the state of the letter, and the reason.
 //
-// The nonce tells a lease from another that ends in the same millisecond, so that of two who claim at once each knows its
-// own write when the SDK repeats it.
+// The nonce tells a lease from another that ends in the same millisecond, so that of two who claim at once each knows
+// its own write when the SDK repeats it.
 const (
 	leased    = 'L'
 	waiting   = 'W'

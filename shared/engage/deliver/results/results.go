@@ -1,5 +1,5 @@
-// Package results reads what the device gateway answers of each destination (docs/contract.md §2, "The device gateway").
-// Each item stands for itself: one that is odd costs no other its result.
+// Package results reads what the device gateway answers of each destination (docs/contract.md §2, "The device
+// gateway"). Each item stands for itself: one that is odd costs no other its result.
 package results
 
 import (

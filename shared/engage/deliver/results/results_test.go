@@ -95,7 +95,8 @@ func TestDigits(t *testing.T) {
 func TestEachItemStandsForItself(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 20).Draw(t, "destinations")
-		statuses := rapid.SliceOfN(rapid.SampledFrom([]string{"delivered", "rejected", "retry", "odd"}), n, n).Draw(t, "statuses")
+		statuses := rapid.SliceOfN(rapid.SampledFrom([]string{"delivered", "rejected", "retry", "odd"}), n, n).
+			Draw(t, "statuses")
 		var items []string
 		for i, status := range statuses {
 			if status == "odd" {

@@ -93,7 +93,10 @@ func TestChunksAreBoundedByTheBodyThatTheyMake(t *testing.T) {
 				d := engage.Destination{BNumber: fmt.Sprintf("+1%010d", i)}
 				for v := range test.variables {
 					text := strings.Repeat("鐘", test.characters)
-					d.Personalization = append(d.Personalization, engage.Variable{Name: fmt.Sprintf("V%03d", v), Text: text})
+					d.Personalization = append(
+						d.Personalization,
+						engage.Variable{Name: fmt.Sprintf("V%03d", v), Text: text},
+					)
 				}
 				destinations = append(destinations, d)
 			}
