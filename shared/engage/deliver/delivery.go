@@ -41,7 +41,7 @@ func (d *delivery) run(ctx context.Context) error {
 	}
 	var post webhook
 	var unsigned error
-	if prepared := d.unreadable == nil && !d.job.Again; prepared {
+	if d.isToBeSent() && !d.job.Again { // else more has to be known first
 		post, unsigned = d.prepare(ctx)
 	}
 	if err := d.sleepUntil(ctx, d.job.DueAt().Add(-engage.ClaimAhead)); err != nil {
@@ -61,7 +61,7 @@ func (d *delivery) run(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case !d.Clock.Now().Before(d.meta.DeliverBefore()):
+	case d.isExpired():
 		return d.expire(ctx)
 	case d.unreadable != nil:
 		return d.fail(ctx, "what is kept of the chunk cannot be read")
@@ -70,24 +70,26 @@ func (d *delivery) run(ctx context.Context) error {
 	case post.request == nil && unsigned == nil, d.state.Attempt > 0:
 		post, unsigned = d.prepare(ctx)
 	}
-	if errors.Is(unsigned, errUnsigned) {
-		d.Log.ErrorContext(ctx, "a push cannot be signed", "pushId", d.job.RequestID, "error", unsigned)
-		d.state.Last = engage.Unsigned
-		return d.waitAfter(ctx, d.job.Refusals+1)
-	}
 	if unsigned != nil {
-		return unsigned
+		return d.waitForSecret(ctx, unsigned)
 	}
 	if err := d.sleepUntil(ctx, d.due()); err != nil {
 		return err
 	}
 	switch {
-	case !d.Clock.Now().Before(d.meta.DeliverBefore()):
+	case d.isExpired():
 		return d.expire(ctx)
 	case !d.isTimeForPost(ctx):
 		return d.waitAfter(ctx, d.job.Refusals+1)
 	}
 	return d.send(ctx, post)
+}
+
+// waitForSecret waits for a signing secret that can be read and used. If none comes in time, that is the reason.
+func (d *delivery) waitForSecret(ctx context.Context, cause error) error {
+	d.Log.ErrorContext(ctx, "a push cannot be signed", "pushId", d.job.RequestID, "error", cause)
+	d.state.Last = engage.Unsigned
+	return d.waitAfter(ctx, d.job.Refusals+1)
 }
 
 // load reads what is to be sent. What is not there, or cannot be read, is no fault of AWS's: the chunk ends with that.
@@ -144,6 +146,9 @@ func (d *delivery) isToBeSent() bool {
 	return d.unreadable == nil && d.Clock.Now().Before(d.presentation.DeliverBefore())
 }
 
+// isExpired reports whether nothing of the push may be sent any more.
+func (d *delivery) isExpired() bool { return !d.Clock.Now().Before(d.meta.DeliverBefore()) }
+
 func (d *delivery) lane() Permits {
 	if d.job.Again {
 		return d.Permits.Again
@@ -171,16 +176,11 @@ func (d *delivery) giveWay(ctx context.Context) error {
 
 // claim takes the lease and reads what is known of the chunk. It reports whether there is anything to do under it.
 func (d *delivery) claim(ctx context.Context) (bool, error) {
-	now, id, chunk := d.Clock.Now(), d.job.RequestID, d.job.Chunk
+	now := d.Clock.Now()
 	until := now.Add(d.Gateway.timeout + engage.LeaseMargin)
-	lease, meta, err := d.Pushes.Claim(ctx, id, chunk, d.job.DueAt(), now, until)
+	lease, meta, err := d.Pushes.Claim(ctx, d.job.RequestID, d.job.Chunk, d.job.DueAt(), now, until)
 	if fault.Is(err, fault.Conflict) {
-		if meta != nil && meta.IsAbandoned(chunk, now) {
-			if meta, err = d.Pushes.EndAbandoned(ctx, id, chunk, now); err != nil {
-				return false, err
-			}
-		}
-		return false, d.close(ctx, meta)
+		return false, d.leaveAlone(ctx, meta, now)
 	}
 	if err != nil {
 		return false, err
@@ -189,10 +189,20 @@ func (d *delivery) claim(ctx context.Context) (bool, error) {
 	if d.state.Phase == engage.Leased {
 		d.state.Tries++ // whoever held it died, perhaps after the POST
 	}
-	if d.state.Phase == engage.Unclaimed || d.unreadable != nil {
-		return true, nil
+	if d.state.Phase != engage.Unclaimed && d.unreadable == nil {
+		err = d.recall(ctx)
 	}
-	return true, d.recall(ctx)
+	return err == nil, err
+}
+
+// leaveAlone does what is left to do about a chunk that cannot be claimed: it has ended, or is in another's hands.
+func (d *delivery) leaveAlone(ctx context.Context, meta *engage.Meta, now time.Time) (err error) {
+	if meta != nil && meta.IsAbandoned(d.job.Chunk, now) {
+		if meta, err = d.Pushes.EndAbandoned(ctx, d.job.RequestID, d.job.Chunk, now); err != nil {
+			return err
+		}
+	}
+	return d.close(ctx, meta)
 }
 
 // recall reads what is known of the chunk by those who held it before.
