@@ -282,7 +282,10 @@ func (c *checker) personalization(i int, sent []variableBody, variables []string
 			c.variableFault(i, v.name, personalizationLimit)
 		case isDisguised(v.text.Text):
 			c.variableFault(i, v.name, noDisguise)
-		default:
+		case len(c.faults) == 0: // else nobody reads them
+			if texts == nil {
+				texts = make([]Variable, 0, len(sent))
+			}
 			texts = append(texts, Variable{Name: v.name, Text: v.text.Text})
 		}
 	}
