@@ -219,11 +219,17 @@ func token(tb testing.TB) map[string]string {
 // accept sends a gzip'd batch, which must be accepted, and returns the push's id.
 func accept(tb testing.TB, bearer map[string]string, body []byte) string {
 	tb.Helper()
+	return acceptFor(tb, bearer, bundle.Demo.Engage.ProgramContentUUID, body)
+}
+
+// acceptFor is accept for a program.
+func acceptFor(tb testing.TB, bearer map[string]string, program string, body []byte) string {
+	tb.Helper()
 	headers := maps.Clone(bearer)
 	headers["Content-Encoding"] = "gzip"
 	reply := bundle.Post(
 		tb,
-		"/federated/outbound/v2/batch?programContentUuid="+bundle.Demo.Engage.ProgramContentUUID,
+		"/federated/outbound/v2/batch?programContentUuid="+program,
 		string(body),
 		headers,
 	)

@@ -3,16 +3,22 @@ package delivery_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"carillon/provision"
 	"carillon/shared/engage"
+	"carillon/shared/stackname"
 )
 
 // lambdaBody is how much gzip a request can hold: Lambda's 6 MB, in base64, with room for headers.
@@ -33,6 +39,85 @@ func BenchmarkMemory(b *testing.B) {
 		}
 		b.ReportMetric(peak, name)
 	}
+}
+
+// BenchmarkMemoryOfDelivery prints the peak resident memory, in MB, of the largest fresh engage-deliver process after
+// pushes whose chunks are as large as provisioning allows, ten of them at the same time, beside the limit: half of the
+// function's memory. More fails it.
+func BenchmarkMemoryOfDelivery(b *testing.B) {
+	const variables, longest = 200, 256 // package provision; docs/contract.md §2
+	program := provision.Program{
+		UUID: uuid.NewString(), Name: "Large", Complete: true,
+		Content: `{"text":"` + strings.Repeat("x", provision.MaxProgramContent-20) + `"}`,
+	}
+	for i := range variables {
+		program.Variables = append(program.Variables, fmt.Sprintf("V%03d", i))
+	}
+	demo := bundle.Demo.Engage
+	_, err := provision.ApplyContent(
+		b.Context(),
+		bundle.DynamoDB(),
+		bundle.Table(stackname.ContentTable),
+		provision.Content{
+			Tenants: []provision.Tenant{{ID: "demo-calls", ANumbers: demo.ANumbers, Programs: []provision.Program{
+				program,
+				{UUID: demo.ProgramContentUUID, Name: "Demo", Complete: true, Variables: demo.Variables, Content: `{}`},
+			}}},
+		},
+	)
+	require.NoError(b, err)
+	for name, test := range map[string]struct {
+		destinations int
+		text         string
+	}{
+		"longest-texts": {200, strings.Repeat("鐘", longest)},
+		"to-be-escaped": {250, strings.Repeat(`"`, longest)},
+		"no-texts":      {12_000, ""},
+	} {
+		b.Run(name, func(b *testing.B) {
+			peak := 0.0
+			for b.Loop() {
+				bundle.Function("EngageDeliverFunction").Kill()
+				texts := make(map[string]string, variables)
+				for _, variable := range program.Variables {
+					texts[variable] = test.text
+				}
+				personalization, err := json.Marshal(texts)
+				require.NoError(b, err)
+				var body strings.Builder
+				fmt.Fprintf(&body, `{"aNumbers":[%q],"notBefore":%q,"destinations":[`,
+					demo.ANumbers[0], time.Now().Add(8*time.Second).UTC().Format(time.RFC3339))
+				for i := range test.destinations {
+					if i > 0 {
+						body.WriteByte(',')
+					}
+					fmt.Fprintf(&body, `{"bNumber":"+1501%07d","personalization":%s}`, i, personalization)
+				}
+				body.WriteString("]}")
+				waitFor(b, acceptFor(b, token(b), program.UUID, zip(b, body.String())))
+				for _, pid := range bundle.Function("EngageDeliverFunction").Processes() {
+					peak = max(peak, peakMemory(b, pid))
+				}
+			}
+			limit := float64(bundle.Function("EngageDeliverFunction").MemoryMB()) * 1.048576 / 2
+			b.ReportMetric(peak, "peak-MB")
+			b.ReportMetric(limit, "limit-MB")
+			if peak > limit {
+				b.Errorf("%.0f MB are more than half of the function's memory", peak)
+			}
+		})
+	}
+}
+
+func zip(b *testing.B, body string) []byte {
+	b.Helper()
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	_, err := io.WriteString(w, body)
+	require.NoError(b, err)
+	require.NoError(b, w.Close())
+	require.Less(b, zipped.Len(), lambdaBody)
+	return zipped.Bytes()
 }
 
 func largestBatch(b *testing.B) []byte {
