@@ -181,7 +181,7 @@ func TestBundle(t *testing.T) {
 			GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: url, AttributeNames: []types.QueueAttributeName{"All"}})
 		require.NoError(t, err)
 		assert.Equal(t, "0", out.Attributes["ApproximateNumberOfMessages"])
-		assert.Equal(t, "360", out.Attributes["VisibilityTimeout"])
+		assert.Equal(t, "270", out.Attributes["VisibilityTimeout"])
 		assert.JSONEq(
 			t,
 			`{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:carillon-local-delivery-dead","maxReceiveCount":5}`,

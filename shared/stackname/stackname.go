@@ -43,7 +43,10 @@ func RegistrationsTable(stack string) string { return stack + "-registrations" }
 // DeliveryQueue has the jobs that deliver chunks of pushes.
 func DeliveryQueue(stack string) string { return stack + "-delivery" }
 
-// DeliveryDeadLetterQueue has the jobs of DeliveryQueue that failed too often.
+// RetryQueue has the jobs of chunks that wait for another try.
+func RetryQueue(stack string) string { return stack + "-retry" }
+
+// DeliveryDeadLetterQueue has the jobs of DeliveryQueue and RetryQueue that failed too often.
 func DeliveryDeadLetterQueue(stack string) string { return stack + "-delivery-dead" }
 
 // OutboundQueue is the name of the queue of OTT messages that ott-deliver works through.

@@ -26,6 +26,7 @@ var functions = map[string]func(string) string{
 	"PushesTable":             stackname.PushesTable,
 	"RegistrationsTable":      stackname.RegistrationsTable,
 	"DeliveryQueue":           stackname.DeliveryQueue,
+	"RetryQueue":              stackname.RetryQueue,
 	"DeliveryDeadLetterQueue": stackname.DeliveryDeadLetterQueue,
 	"OutboundQueue":           stackname.OutboundQueue,
 	"MailQueue":               stackname.MailQueue,
@@ -107,7 +108,7 @@ func TestNamesAreTheTemplates(t *testing.T) {
 func TestPrefixesAreTheTemplates(t *testing.T) {
 	of := load(t)
 	for _, id := range []string{
-		"DeliveryQueue", "OutboundQueue", "MailQueue", "TokenSigningKeySecret", "ProviderSecret", "GatewaySecret",
+		"DeliveryQueue", "RetryQueue", "OutboundQueue", "MailQueue", "TokenSigningKeySecret", "ProviderSecret", "GatewaySecret",
 	} {
 		of.Bind(id, template.Physical{Ref: id, Attributes: map[string]string{"Id": id, "Arn": id}})
 	}
