@@ -497,9 +497,15 @@ func (c *checker) deadGatewayIsSpared(push *finalPush) {
 }
 
 // cancelledIsNotSent: DELETE "cancels every destination that has no final result and is not in a POST under way": what
-// ends as cancelled was not sent after the answer.
+// ends as cancelled was not sent after the answer. A chunk that was claimed then is under way, and said to be pending:
+// its POST may begin up to claimAhead later, and fail, and then it is cancelled.
 func (c *checker) cancelledIsNotSent(push *finalPush) {
+	const written = 300 * time.Millisecond // from the claim's time to its write, and from the answer's read to its arrival
 	for _, cancel := range push.log.cancels {
+		from := cancel.at
+		if cancel.body.Counts.Pending > 0 {
+			from = from.Add(claimAhead + written + c.skew)
+		}
 		if cancel.status != 200 {
 			continue
 		}
@@ -508,7 +514,7 @@ func (c *checker) cancelledIsNotSent(push *finalPush) {
 				continue
 			}
 			for _, p := range push.posts {
-				if p.begun.After(cancel.at) && slices.Contains(p.numbers, row.BNumber) {
+				if p.begun.After(from) && slices.Contains(p.numbers, row.BNumber) {
 					c.add("cancelled is not sent", push, push.chunkOf(i), p.begun, "%s is sent %v after the answer",
 						row.BNumber, p.begun.Sub(cancel.at))
 					return

@@ -44,7 +44,7 @@ func (d *delivery) run(ctx context.Context) error {
 	if d.isToBeSent() && !d.job.Again { // else more has to be known first
 		post, unsigned = d.prepare(ctx)
 	}
-	if err := d.sleepUntil(ctx, d.job.DueAt().Add(-engage.ClaimAhead)); err != nil {
+	if err := d.sleepUntil(ctx, d.claimAt()); err != nil {
 		return err
 	}
 	if d.isToBeSent() {
@@ -83,6 +83,15 @@ func (d *delivery) run(ctx context.Context) error {
 		return d.waitAfter(ctx, d.job.Refusals+1)
 	}
 	return d.send(ctx, post)
+}
+
+// claimAt is when the chunk is claimed: as late as it can be, for it can be cancelled until then. What is sent again is
+// due within a second, so nothing is claimed ahead for it.
+func (d *delivery) claimAt() time.Time {
+	if d.job.Again {
+		return d.job.DueAt()
+	}
+	return d.job.DueAt().Add(-engage.ClaimAhead)
 }
 
 // waitForSecret waits for a signing secret that can be read and used. If none comes in time, that is the reason.
