@@ -29,7 +29,7 @@ func NewJob(tenant, requestID string, chunk int, at time.Time) Job {
 }
 
 // Complete reports whether the job names a chunk. It makes Job a messagebatch.Job.
-func (j Job) Complete() bool { return j.RequestID != "" && j.Chunk >= 0 }
+func (j Job) Complete() bool { return j.RequestID != "" && j.Chunk >= 0 && j.Rounds >= 0 }
 
 // DueAt is when the chunk is to be sent.
 func (j Job) DueAt() time.Time { return time.UnixMilli(j.NotBefore) }

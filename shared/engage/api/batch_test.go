@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -56,6 +57,8 @@ type service struct {
 	stack    string
 	bearer   string
 	queueURL string
+	clock    *clocktest.Clock
+	handler  *api.BatchHandler
 	serve    func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error)
 }
 
@@ -90,11 +93,19 @@ func newService(t *testing.T, stack, pushes string) *service {
 		Log:        log,
 	}
 	endpoint := httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}
-	return &service{stack: stack, bearer: bearer, queueURL: *created.QueueUrl, serve: httpapi.Adapt(endpoint, log)}
+	return &service{
+		stack: stack, bearer: bearer, queueURL: *created.QueueUrl, clock: clock, handler: handler,
+		serve: httpapi.Adapt(endpoint, log),
+	}
 }
 
 // post sends the batch under an idempotency key. It returns the status, and the request id of the answer.
 func (s *service) post(t *testing.T, key string) (status int, requestID string) {
+	t.Helper()
+	return s.send(t, key, body)
+}
+
+func (s *service) send(t *testing.T, key, body string) (status int, requestID string) {
 	t.Helper()
 	response, err := s.serve(t.Context(), events.APIGatewayV2HTTPRequest{
 		RawQueryString: "programContentUuid=" + program,
@@ -177,6 +188,38 @@ func TestARepeatAfterAThrottledWritePushesOnce(t *testing.T) {
 			assert.Equal(t, id, again)
 			assert.Equal(t, want, s.parts(t))
 			assert.Empty(t, s.jobs(t))
+		})
+	}
+}
+
+// noQueue is SQS that does not answer.
+type noQueue struct{}
+
+func (noQueue) Send(context.Context, ...engage.Job) error { return errors.New("SQS is down") }
+
+// A push that is due in minutes is on time although SQS takes none of its jobs when it is accepted: engage-schedule looks
+// at it before its time. Where SQS takes them it looks after its time, and sends no job twice.
+func TestAPushWhoseJobsSQSDoesNotTake(t *testing.T) {
+	t.Parallel()
+	for name, down := range map[string]bool{"SQS is down": true, "SQS is well": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newService(t, emulatortest.Deploy(t), emulatortest.DynamoDBEndpoint())
+			if down {
+				s.handler.Queue = noQueue{}
+			}
+			notBefore := s.clock.Now().Add(5 * time.Minute)
+			status, id := s.send(t, "", fmt.Sprintf(`{"notBefore":%q,%s`, notBefore.Format(time.RFC3339Nano), body[1:]))
+			require.Equal(t, http.StatusOK, status, "it is durable")
+			pushes := store.NewPushes(emulatortest.DynamoDB(), stackname.PushesTable(s.stack), s.clock)
+			meta, err := pushes.Meta(t.Context(), tenant, id)
+			require.NoError(t, err)
+			const twoSweeps = 2 * time.Minute
+			if down {
+				assert.False(t, meta.DueAt.After(notBefore.Add(-twoSweeps)))
+			} else {
+				assert.True(t, meta.DueAt.After(notBefore))
+			}
 		})
 	}
 }

@@ -446,6 +446,23 @@ func TestWhatCannotBeSent(t *testing.T) {
 		assert.NotEmpty(t, p.Log.Lines(t, "a push cannot be signed"))
 		assert.Less(t, len(p.Log.Lines(t, "a push cannot be signed")), 30)
 	})
+	t.Run("and not before its time once it can", func(t *testing.T) {
+		t.Parallel()
+		p := engagetest.New(t)
+		good := p.Signing.Current
+		p.Signing.Kept = engagetest.NewSecret("0", "not a secret")
+		for range 10 { // whatever the jitter of the wait
+			p.Signing.Kept = engagetest.NewSecret("0", "not a secret")
+			push, chunks := p.Accept(t, engagetest.Three(), p.Clock.Now().Add(3*time.Second), 60)
+			handle(t, p, push, chunks)
+			assert.True(t, p.Clock.Now().Before(push.NotBefore), "it is still early")
+			p.Signing.Kept = good
+			require.Empty(t, p.Drain(t))
+			posts := p.Gateway.Received()
+			assert.False(t, posts[len(posts)-1].At.Before(push.NotBefore))
+			assert.Equal(t, 3, p.Meta(t, push).Counts().Delivered)
+		}
+	})
 	t.Run("until the secret is mended", func(t *testing.T) {
 		t.Parallel()
 		p := engagetest.New(t)

@@ -12,8 +12,12 @@ import (
 	"carillon/shared/fault"
 )
 
-// spareTime is what is left of the function's time after the longest POST, to record what came of it.
-const spareTime = time.Second
+const (
+	// spareTime is what is left of the function's time after the longest POST, to record what came of it.
+	spareTime = time.Second
+	// giveBackTime is how long it may take to return a permit.
+	giveBackTime = 2 * time.Second
+)
 
 // delivery is one job: the sending of one chunk by one POST.
 type delivery struct {
@@ -127,20 +131,23 @@ func (d *delivery) prepare(ctx context.Context) (webhook, error) {
 	if err != nil {
 		return webhook{}, err
 	}
-	at := d.Clock.Now()
-	if d.due().After(at) {
-		at = d.due()
-	}
-	return d.Gateway.prepare(ctx, d.webhookID(), at, body)
+	return d.Gateway.prepare(ctx, d.webhookID(), later(d.Clock.Now(), d.due()), body)
 }
 
-// due is when the chunk is to be sent: not before the job says, and not before the chunk's own wait is over.
+// due is when the chunk is to be sent: when the job says, but not before its push may be, nor before its own wait is over.
 func (d *delivery) due() time.Time {
-	due := d.job.DueAt()
-	if d.state.Phase == engage.Waiting && d.state.Until.After(due) {
-		return d.state.Until
+	due := later(d.job.DueAt(), d.presentation.NotBefore)
+	if d.state.Phase == engage.Waiting {
+		return later(due, d.state.Until)
 	}
 	return due
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (d *delivery) webhookID() string {
@@ -165,9 +172,12 @@ func (d *delivery) lane() Permits {
 	return d.Permits.First
 }
 
-// giveBack returns the permit, though the invocation's time may be over.
+// giveBack returns the permit, though the invocation's time may be over; not for long, since others wait for the end of
+// the invocation.
 func (d *delivery) giveBack(ctx context.Context, permit store.Permit) {
-	if err := d.lane().Return(context.WithoutCancel(ctx), permit, d.said); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
+	defer cancel()
+	if err := d.lane().Return(ctx, permit, d.said); err != nil {
 		d.Log.WarnContext(ctx, "a permit counts until its window is over", "pushId", d.job.RequestID, "error", err)
 	}
 }
@@ -178,7 +188,7 @@ func (d *delivery) giveWay(ctx context.Context) error {
 	job := d.job
 	if job.Again {
 		job.Refusals++
-		job = job.At(d.notEarlier(d.wait(job.Refusals, 0)))
+		job = job.At(later(d.wait(job.Refusals, 0), job.DueAt())) // earlier it would not be claimed
 	}
 	return d.sendAgain(ctx, job)
 }
@@ -392,6 +402,7 @@ func (d *delivery) waitAfter(ctx context.Context, failures int) error {
 // waitUntil leaves the chunk to a job that comes when it is time, and to engage-schedule if that is lost. What is left
 // of a push that was cancelled meanwhile is cancelled.
 func (d *delivery) waitUntil(ctx context.Context, at time.Time) error {
+	at = later(at, d.meta.NotBefore)
 	d.state.Until = at
 	d.state.Counts = d.own()
 	err := d.Pushes.Wait(ctx, d.lease, d.state)
@@ -410,23 +421,15 @@ func (d *delivery) waitUntil(ctx context.Context, at time.Time) error {
 	return d.sendAgain(ctx, job)
 }
 
-// notEarlier returns a time, but no time before the job is due: the chunk would not be claimed for it.
-func (d *delivery) notEarlier(at time.Time) time.Time {
-	if d.job.DueAt().After(at) {
-		return d.job.DueAt()
-	}
-	return at
-}
-
 // comeBack lets the job come back that met a fault of AWS's or ours, when its lease is over if it has one.
 func (d *delivery) comeBack(ctx context.Context, cause error) error {
 	job := d.job
 	if job.Failures++; job.Failures > maxFailures {
 		return cause
 	}
-	at := d.notEarlier(d.wait(job.Failures, 0))
-	if end := d.lease.Until.Add(2 * engage.ClockSkew); !d.lease.Until.IsZero() && end.After(at) {
-		at = end
+	at := later(d.wait(job.Failures, 0), job.DueAt())
+	if !d.lease.Until.IsZero() {
+		at = later(at, d.lease.Until.Add(2*engage.ClockSkew))
 	}
 	d.Log.WarnContext(ctx, "a chunk comes back", "pushId", job.RequestID, "chunk", job.Chunk,
 		"failures", job.Failures, "error", cause)
