@@ -500,7 +500,8 @@ func (c *checker) deadGatewayIsSpared(push *finalPush) {
 // ends as cancelled was not sent after the answer. A chunk that was claimed then is under way, and said to be pending:
 // its POST may begin up to claimAhead later, and fail, and then it is cancelled.
 func (c *checker) cancelledIsNotSent(push *finalPush) {
-	const written = 300 * time.Millisecond // from the claim's time to its write, and from the answer's read to its arrival
+	// From the claim's time to its write, and from the answer's read to its arrival.
+	const written = 300 * time.Millisecond
 	for _, cancel := range push.log.cancels {
 		from := cancel.at
 		if cancel.body.Counts.Pending > 0 {

@@ -134,7 +134,8 @@ func (d *delivery) prepare(ctx context.Context) (webhook, error) {
 	return d.Gateway.prepare(ctx, d.webhookID(), later(d.Clock.Now(), d.due()), body)
 }
 
-// due is when the chunk is to be sent: when the job says, but not before its push may be, nor before its own wait is over.
+// due is when the chunk is to be sent: when the job says, but not before its push may be, nor before its own wait is
+// over.
 func (d *delivery) due() time.Time {
 	due := later(d.job.DueAt(), d.presentation.NotBefore)
 	if d.state.Phase == engage.Waiting {
