@@ -18,7 +18,6 @@ import (
 
 	"carillon/provision"
 	"carillon/shared/engage"
-	"carillon/shared/stackname"
 )
 
 // lambdaBody is how much gzip a request can hold: Lambda's 6 MB, in base64, with room for headers.
@@ -53,19 +52,7 @@ func BenchmarkMemoryOfDelivery(b *testing.B) {
 	for i := range variables {
 		program.Variables = append(program.Variables, fmt.Sprintf("V%03d", i))
 	}
-	demo := bundle.Demo.Engage
-	_, err := provision.ApplyContent(
-		b.Context(),
-		bundle.DynamoDB(),
-		bundle.Table(stackname.ContentTable),
-		provision.Content{
-			Tenants: []provision.Tenant{{ID: "demo-calls", ANumbers: demo.ANumbers, Programs: []provision.Program{
-				program,
-				{UUID: demo.ProgramContentUUID, Name: "Demo", Complete: true, Variables: demo.Variables, Content: `{}`},
-			}}},
-		},
-	)
-	require.NoError(b, err)
+	provide(b, program)
 	for name, test := range map[string]struct {
 		destinations int
 		text         string
@@ -86,7 +73,7 @@ func BenchmarkMemoryOfDelivery(b *testing.B) {
 				require.NoError(b, err)
 				var body strings.Builder
 				fmt.Fprintf(&body, `{"aNumbers":[%q],"notBefore":%q,"destinations":[`,
-					demo.ANumbers[0], time.Now().Add(8*time.Second).UTC().Format(time.RFC3339))
+					bundle.Demo.Engage.ANumbers[0], time.Now().Add(8*time.Second).UTC().Format(time.RFC3339))
 				for i := range test.destinations {
 					if i > 0 {
 						body.WriteByte(',')

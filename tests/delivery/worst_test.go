@@ -209,24 +209,27 @@ func begun(text string) func(int) string {
 // largeProgram provides a program with as many variables as fit a body, and returns its UUID.
 func largeProgram(b *testing.B) string {
 	b.Helper()
-	demo := bundle.Demo.Engage
 	program := provision.Program{UUID: uuid.NewString(), Name: "Large", Complete: true, Content: `{}`}
 	for i := range rightVariables {
 		program.Variables = append(program.Variables, padded(2)(i))
 	}
-	_, err := provision.ApplyContent(
-		b.Context(),
-		bundle.DynamoDB(),
-		bundle.Table(stackname.ContentTable),
-		provision.Content{
-			Tenants: []provision.Tenant{{ID: "demo-calls", ANumbers: demo.ANumbers, Programs: []provision.Program{
-				program,
-				{UUID: demo.ProgramContentUUID, Name: "Demo", Complete: true, Variables: demo.Variables, Content: `{}`},
-			}}},
-		},
-	)
-	require.NoError(b, err)
+	provide(b, program)
 	return program.UUID
+}
+
+// provide gives the demo's provider a program beside its own.
+func provide(b *testing.B, program provision.Program) {
+	b.Helper()
+	demo := bundle.Demo.Engage
+	own := provision.Program{
+		UUID: demo.ProgramContentUUID, Name: "Demo", Complete: true, Variables: demo.Variables, Content: `{}`,
+	}
+	content := provision.Content{Tenants: []provision.Tenant{
+		{ID: "demo-calls", ANumbers: demo.ANumbers, Programs: []provision.Program{program, own}},
+	}}
+	table := bundle.Table(stackname.ContentTable)
+	_, err := provision.ApplyContent(b.Context(), bundle.DynamoDB(), table, content)
+	require.NoError(b, err)
 }
 
 func worst(b *testing.B, function, path string, headers map[string]string, body string) {
