@@ -4,20 +4,25 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
 )
 
-// rfc3339 has the groups: up to the minute, second, fraction, offset.
-var rfc3339 = regexp.MustCompile(
-	`^(\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$`)
+// rfc3339 has the groups: up to the minute, second, fraction, offset. Like number it is compiled when it is first used:
+// every function of ENGAGE would pay for it at its start.
+var rfc3339 = sync.OnceValue(func() *regexp.Regexp {
+	const minute, second = `(\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d)`, `([0-5]\d|60)`
+	const fraction, offset = `(\.\d+)?`, `([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)`
+	return regexp.MustCompile(`^` + minute + `:` + second + fraction + offset + `$`)
+})
 
 // parseTime reads a time of RFC 3339. It is strict where time.Parse is not: that takes an hour of one digit, a comma
 // for the point and an offset of 24:60. A leap second, which UTC has at the end of a month alone, is the second that
 // follows it. What is finer than a nanosecond is rounded up, so that nothing happens before its time.
 func parseTime(text string) (time.Time, bool) {
-	parts := rfc3339.FindStringSubmatch(text)
+	parts := rfc3339().FindStringSubmatch(text)
 	if parts == nil {
 		return time.Time{}, false
 	}
@@ -44,12 +49,14 @@ func parseTime(text string) (time.Time, bool) {
 }
 
 // number has the groups: whole, fraction, exponent.
-var number = regexp.MustCompile(`^(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$`)
+var number = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$`)
+})
 
 // parseInteger reads a number from 0 to 999,999,999 whose value is an integer, however it is written: 3600, 3600.0,
 // 3.6e3. It never rounds.
 func parseInteger(text string) (int, bool) {
-	parts := number.FindStringSubmatch(text)
+	parts := number().FindStringSubmatch(text)
 	if parts == nil {
 		return 0, false
 	}
