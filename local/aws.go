@@ -10,12 +10,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
+// attempts is how often a call is made, as functions make theirs. On a busy machine the SDK now and then closes a
+// connection whose answer it is still reading ("use of closed network connection",
+// https://github.com/aws/aws-sdk-go-v2/issues/2737), and its usual three attempts have been seen to fail all of them.
+const attempts = 8
+
 // AWSConfig reaches the emulators; DynamoDB has an endpoint of its own, see DynamoDB.
 func (b *Bundle) AWSConfig() aws.Config {
 	return aws.Config{
-		Region:       region,
-		Credentials:  credentials.NewStaticCredentialsProvider("local", "local", ""),
-		BaseEndpoint: aws.String(b.emulators.AWS),
+		Region:           region,
+		Credentials:      credentials.NewStaticCredentialsProvider("local", "local", ""),
+		BaseEndpoint:     aws.String(b.emulators.AWS),
+		RetryMaxAttempts: attempts,
 	}
 }
 
