@@ -76,12 +76,16 @@ func (q *Queue) SendAgain(ctx context.Context, jobs ...engage.Job) error {
 	return send(ctx, q.again, q.clock.Now(), jobs)
 }
 
-// HasBacklog reports whether jobs wait in one of the queues for a function that has time for them. It returns SQS's
-// error.
+// backlogFrom is how many jobs wait in a queue before that is a backlog: a few are between a poll and the next whenever
+// something is sent.
+const backlogFrom = 100
+
+// HasBacklog reports whether many jobs wait in one of the queues for a function that has time for them: more than 100.
+// It returns SQS's error.
 func (q *Queue) HasBacklog(ctx context.Context) (bool, error) {
 	for _, sender := range []*queue.Sender[engage.Job]{q.jobs, q.again} {
-		if waiting, err := sender.Waiting(ctx); err != nil || waiting > 0 {
-			return waiting > 0, err
+		if waiting, err := sender.Waiting(ctx); err != nil || waiting > backlogFrom {
+			return err == nil, err
 		}
 	}
 	return false, nil

@@ -25,6 +25,9 @@ const (
 	sweepsAtWorst = 50 * time.Second // without a deadline
 	// setback is less than the time between two sweeps.
 	setback = 30 * time.Second
+	// indexLag is waited where the index shows only what was looked at a moment ago: DynamoDB's global indexes follow
+	// their table, as a rule within a fraction of a second.
+	indexLag = 500 * time.Millisecond
 )
 
 // Scheduler serves EventBridge's every minute: it enqueues what is due, and again what was committed and not finished.
@@ -68,47 +71,56 @@ func (s *Scheduler) sweepPartition(
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		var failed atomic.Int64
+		var failed, looked atomic.Int64
 		var group errgroup.Group
 		group.SetLimit(pushesAtOnce)
 		for _, id := range ids {
 			group.Go(func() error {
-				count, err := s.enqueue(ctx, id, backlog)
-				if err != nil {
+				isDue, jobs, err := s.look(ctx, id, backlog)
+				switch {
+				case err != nil:
 					// One push that fails must not hold up the others.
 					failed.Add(1)
 					s.Log.ErrorContext(ctx, "a push could not be enqueued", "pushId", id, "error", err)
-					return nil
+				case isDue:
+					looked.Add(1)
+					done.pushes.Add(1)
+					done.jobs.Add(int64(jobs))
 				}
-				done.pushes.Add(1)
-				done.jobs.Add(int64(count))
 				return nil
 			})
 		}
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		if int(failed.Load()) == len(ids) {
+		switch {
+		case looked.Load() > 0:
+		case failed.Load() > 0:
 			return fault.New(fault.Unavailable, "no due push could be enqueued")
+		default:
+			if err := s.Clock.Sleep(ctx, indexLag); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// enqueue sends a job for each chunk of a due push whose job is not on its way, and says when to look again. In this
-// order: a sweep that dies in between leaves the push due, and jobs that come twice do nothing. It returns how many
-// jobs there were.
-func (s *Scheduler) enqueue(ctx context.Context, id string, backlog bool) (int, error) {
+// look sends a job for each chunk of a push whose job is not on its way, and says when to look again. In this order: a
+// sweep that dies in between leaves the push due, and jobs that come twice do nothing. It reports whether the push is
+// due, as the index said, and how many jobs there were.
+func (s *Scheduler) look(ctx context.Context, id string, backlog bool) (isDue bool, jobs int, err error) {
 	now := s.Clock.Now()
 	meta, err := s.Pushes.Meta(ctx, "", id)
-	if fault.Is(err, fault.NotFound) {
-		return 0, nil // expired
-	}
-	if err != nil {
-		return 0, err
-	}
-	if meta.Finished() {
-		return 0, s.Pushes.Close(ctx, id)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return false, 0, nil // expired
+	case err != nil:
+		return false, 0, err
+	case meta.DueAt.IsZero() || meta.DueAt.After(now):
+		return false, 0, nil
+	case meta.Finished():
+		return true, 0, s.Pushes.Close(ctx, id)
 	}
 	first, again := engage.Outstanding(meta, now, backlog)
 	var enqueued time.Time
@@ -117,8 +129,8 @@ func (s *Scheduler) enqueue(ctx context.Context, id string, backlog bool) (int, 
 	}
 	if err := errors.Join(s.Queue.Send(ctx, first...), s.Queue.SendAgain(ctx, again...)); err != nil {
 		// Behind the others: the next sweep tries again.
-		return 0, errors.Join(err, s.Pushes.Postpone(ctx, id, meta.DueAt, now.Add(setback), time.Time{}))
+		return true, 0, errors.Join(err, s.Pushes.Postpone(ctx, id, meta.DueAt, now.Add(setback), time.Time{}))
 	}
 	err = s.Pushes.Postpone(ctx, id, meta.DueAt, engage.NextLook(now, meta.NotBefore), enqueued)
-	return len(first) + len(again), fault.Ignore(err, fault.Conflict)
+	return true, len(first) + len(again), fault.Ignore(err, fault.Conflict)
 }
