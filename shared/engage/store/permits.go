@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// permitWindow is longer than any permit is held. A permit counts in the window that it was taken in and in the one
-	// after that, so one that was never given back, because its process died, is forgotten by then.
-	permitWindow = 30 * time.Second
+	// permitWindow is as long as a permit can be held: engage-deliver's Timeout. A permit counts in the window that it
+	// was taken in and in the one after that, so one that was never given back, because its process died, is forgotten
+	// by then.
+	permitWindow = 45 * time.Second
 	// windows is how many attributes the windows take turns in: this window and the next, and those of a process whose
 	// clock is a window ahead; and one that is empty.
 	windows = 5

@@ -13,7 +13,7 @@ import (
 	"carillon/shared/fault"
 )
 
-const windowLength = 30 * time.Second
+const windowLength = 45 * time.Second
 
 func TestPermits(t *testing.T) {
 	t.Parallel()
