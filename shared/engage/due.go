@@ -1,6 +1,10 @@
 package engage
 
-import "time"
+import (
+	"time"
+
+	"carillon/shared/clock"
+)
 
 // How the times of a delivery fit together:
 //
@@ -12,7 +16,7 @@ import "time"
 //     and claims the chunk ClaimAhead before its time: until then it can be cancelled. Nothing makes up for a late one.
 //   - A job that is more than MaxEarly early goes back to its queue. So a function's time holds MaxEarly, the lease and
 //     what AWS's calls take.
-//   - Who claims a chunk holds it for one POST: the gateway's time-out and LeaseMargin, of which clockSkew is never
+//   - Who claims a chunk holds it for one POST: the gateway's time-out and LeaseMargin, of which ClockSkew is never
 //     used for the POST itself. So neither another process nor a DELETE takes a POST for over that still goes on.
 //   - lostAfter is how long a chunk may be overdue before engage-schedule takes its job for lost. It is less than
 //     lookAgain, so the first look after notBefore finds it.
@@ -48,7 +52,7 @@ func FirstDue(now, notBefore time.Time) time.Time {
 	case ahead > EnqueueWithin:
 		return notBefore.Add(-enqueueAhead)
 	case ahead > sweepAhead:
-		return later(now, notBefore.Add(-enqueueAhead))
+		return clock.Later(now, notBefore.Add(-enqueueAhead))
 	default:
 		return NextLook(now, notBefore)
 	}
@@ -59,14 +63,7 @@ func FirstDue(now, notBefore time.Time) time.Time {
 func NextLook(now, notBefore time.Time) time.Time {
 	const share = 8 // of the time that it has been due
 	wait := min(max(now.Sub(notBefore)/share, lookAgain), lookAtLeast)
-	return later(now, notBefore).Add(wait)
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
+	return clock.Later(now, notBefore).Add(wait)
 }
 
 // Outstanding returns a job for each chunk that is to be sent and whose job is not known to be on its way: before
@@ -86,7 +83,7 @@ func Outstanding(meta *Meta, now time.Time, backlog bool) (first, again []Job) {
 		if chunk.Phase == Unclaimed {
 			since = meta.NotBefore
 		}
-		switch since = later(since, meta.EnqueuedAt); {
+		switch since = clock.Later(since, meta.EnqueuedAt); {
 		case chunk.Phase == Unclaimed && now.Before(meta.NotBefore):
 			first = append(first, NewJob(meta.Tenant, meta.RequestID, i, meta.NotBefore))
 		case now.Sub(since) < patience:

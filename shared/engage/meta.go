@@ -27,7 +27,7 @@ type Meta struct {
 	CreatedAt   time.Time
 	CancelledAt time.Time // zero if it is not
 	DueAt       time.Time // when engage-schedule looks at it next; zero if it is final
-	EnqueuedAt  time.Time // when engage-schedule sent jobs of it last; zero if it never did
+	EnqueuedAt  time.Time // when jobs of it were sent last, as far as engage-schedule has to know
 	Chunks      []ChunkState
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A regular expression that is compiled when a function starts costs its cold start a tenth of a millisecond and more: it
-// is compiled when it is first used.
+// A regular expression that is compiled when a function starts costs its cold start a tenth of a millisecond and more:
+// it is compiled when it is first used.
 func TestNoFunctionCompilesARegularExpressionAtItsStart(t *testing.T) {
 	linked := map[string]bool{}
 	for path, p := range packages(t) {

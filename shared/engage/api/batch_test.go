@@ -197,8 +197,8 @@ type noQueue struct{}
 
 func (noQueue) Send(context.Context, ...engage.Job) error { return errors.New("SQS is down") }
 
-// A push that is due in minutes is on time although SQS takes none of its jobs when it is accepted: engage-schedule looks
-// at it before its time. Where SQS takes them it looks after its time, and sends no job twice.
+// A push that is due in minutes is on time although SQS takes none of its jobs when it is accepted: engage-schedule
+// looks at it before its time. Where SQS takes them it looks after its time, and sends no job twice.
 func TestAPushWhoseJobsSQSDoesNotTake(t *testing.T) {
 	t.Parallel()
 	for name, down := range map[string]bool{"SQS is down": true, "SQS is well": false} {

@@ -2,15 +2,16 @@ package deliver
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"carillon/shared/engage"
-	"carillon/shared/fault"
 )
 
-// encodeBody writes the body of a POST. It is the same bytes for the same attempt, whoever writes it.
+// encodeBody writes the body of a POST. It is the same bytes for the same attempt, whoever writes it. It returns
+// engage.ErrChunk if what is kept is no JSON, or no Unicode.
 func encodeBody(
 	requestID string, chunk int, presentation *engage.Presentation, destinations []engage.Destination,
 ) ([]byte, error) {
@@ -51,7 +52,7 @@ func encodeBody(
 	}
 	b.raw(`]}`)
 	if err := errors.Join(b.errs...); err != nil {
-		return nil, fault.Wrap(fault.Internal, err)
+		return nil, fmt.Errorf("%w: %w", engage.ErrChunk, err)
 	}
 	return b.text, nil
 }

@@ -95,7 +95,7 @@ func (d *Deliverer) Handle(ctx context.Context, batch events.SQSEvent) (events.S
 
 func (d *Deliverer) deliver(ctx context.Context, job engage.Job) error {
 	if job.DueAt().Sub(d.Clock.Now()) > engage.MaxEarly {
-		return d.sendBack(ctx, job)
+		return d.sendOn(ctx, job)
 	}
 	delivery := &delivery{Deliverer: d, job: job}
 	err := delivery.run(ctx)
@@ -109,16 +109,20 @@ func (d *Deliverer) deliver(ctx context.Context, job engage.Job) error {
 	return delivery.comeBack(ctx, err)
 }
 
-// sendBack puts a job back into its queue that came too early.
-func (d *Deliverer) sendBack(ctx context.Context, job engage.Job) error {
+// sendOn sends a job to its queue that follows the one that was received. One that went round too often ends:
+// engage-schedule begins anew.
+func (d *Deliverer) sendOn(ctx context.Context, job engage.Job) error {
 	next, err := job.Next()
-	if err != nil {
-		return err
-	}
-	if job.Again {
+	switch {
+	case err != nil:
+		d.Log.WarnContext(ctx, "a chunk is left to engage-schedule",
+			"pushId", job.RequestID, "chunk", job.Chunk, "error", err)
+		return nil
+	case next.Again:
 		return d.Queue.SendAgain(ctx, next)
+	default:
+		return d.Queue.Send(ctx, next)
 	}
-	return d.Queue.Send(ctx, next)
 }
 
 // close mends a crash between the last chunk's end and the push's.

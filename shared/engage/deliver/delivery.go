@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/shared/cache"
+	"carillon/shared/clock"
 	"carillon/shared/engage"
 	"carillon/shared/engage/store"
 	"carillon/shared/fault"
@@ -18,6 +19,9 @@ const (
 	// giveBackTime is how long it may take to return a permit.
 	giveBackTime = 2 * time.Second
 )
+
+// unreadable is why destinations failed that could not even be sent.
+const unreadable = "what is kept of the chunk cannot be read"
 
 // delivery is one job: the sending of one chunk by one POST.
 type delivery struct {
@@ -68,13 +72,16 @@ func (d *delivery) run(ctx context.Context) error {
 	case d.isExpired():
 		return d.expire(ctx)
 	case d.unreadable != nil:
-		return d.fail(ctx, "what is kept of the chunk cannot be read")
+		return d.fail(ctx, unreadable)
 	case d.pending() == 0:
 		return d.finish(ctx, engage.Result{}) // who claimed it before died just before this
 	case post.request == nil && unsigned == nil, d.state.Attempt > 0:
 		post, unsigned = d.prepare(ctx)
 	}
-	if unsigned != nil {
+	switch {
+	case errors.Is(unsigned, engage.ErrChunk):
+		return d.fail(ctx, unreadable)
+	case unsigned != nil:
 		return d.waitForSecret(ctx, unsigned)
 	}
 	if err := d.sleepUntil(ctx, d.due()); err != nil {
@@ -119,7 +126,8 @@ func (d *delivery) load(ctx context.Context) (err error) {
 	return err
 }
 
-// prepare builds and signs the POST of all that has no result yet, as of when it is due.
+// prepare builds and signs the POST of all that has no result yet, as of when it is due. It returns engage.ErrChunk if
+// there is no body to be made of what is kept, or Gateway.prepare's error.
 func (d *delivery) prepare(ctx context.Context) (webhook, error) {
 	var pending []engage.Destination
 	for i, destination := range d.destinations {
@@ -131,24 +139,17 @@ func (d *delivery) prepare(ctx context.Context) (webhook, error) {
 	if err != nil {
 		return webhook{}, err
 	}
-	return d.Gateway.prepare(ctx, d.webhookID(), later(d.Clock.Now(), d.due()), body)
+	return d.Gateway.prepare(ctx, d.webhookID(), clock.Later(d.Clock.Now(), d.due()), body)
 }
 
 // due is when the chunk is to be sent: when the job says, but not before its push may be, nor before its own wait is
 // over.
 func (d *delivery) due() time.Time {
-	due := later(d.job.DueAt(), d.presentation.NotBefore)
+	due := clock.Later(d.job.DueAt(), d.presentation.NotBefore)
 	if d.state.Phase == engage.Waiting {
-		return later(due, d.state.Until)
+		return clock.Later(due, d.state.Until)
 	}
 	return due
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 func (d *delivery) webhookID() string {
@@ -189,9 +190,10 @@ func (d *delivery) giveWay(ctx context.Context) error {
 	job := d.job
 	if job.Again {
 		job.Refusals++
-		job = job.At(later(d.wait(job.Refusals, 0), job.DueAt())) // earlier it would not be claimed
+		job = job.At(clock.Later(d.wait(job.Refusals, 0), job.DueAt())) // earlier it would not be claimed
 	}
-	return d.sendAgain(ctx, job)
+	job.Again = true
+	return d.sendOn(ctx, job)
 }
 
 // claim takes the lease and reads what is known of the chunk. It reports whether there is anything to do under it.
@@ -335,12 +337,20 @@ func (d *delivery) allTheSame() bool {
 // noResult says why destinations have failed that the gateway has had often enough.
 func (d *delivery) noResult() string {
 	reason := fmt.Sprintf("no result in %d POSTs", engage.MaxAttempts)
-	for _, result := range d.progress.Results {
-		if result.IsPending() && result.Reason != "" {
-			return reason + "; the gateway's last answer: " + result.Reason
-		}
+	if wanted := d.wantedAgain(); wanted != "" {
+		return reason + "; the gateway's last answer: " + wanted
 	}
 	return reason
+}
+
+// wantedAgain is why the gateway wanted a destination again, if it said so of any.
+func (d *delivery) wantedAgain() string {
+	for _, result := range d.progress.Results {
+		if result.IsPending() && result.Reason != "" {
+			return result.Reason
+		}
+	}
+	return ""
 }
 
 func (d *delivery) save(ctx context.Context) error {
@@ -365,7 +375,11 @@ func (d *delivery) pending() int {
 
 // expire ends what could not be delivered in time.
 func (d *delivery) expire(ctx context.Context) error {
-	return d.finish(ctx, engage.Result{State: engage.StateExpired, Reason: d.state.Last.ExpiredReason()})
+	reason := d.state.Last.ExpiredReason()
+	if wanted := d.wantedAgain(); d.state.Last == engage.NoResult && wanted != "" {
+		reason += ", " + wanted
+	}
+	return d.finish(ctx, engage.Result{State: engage.StateExpired, Reason: reason})
 }
 
 // fail ends what has no result.
@@ -403,7 +417,7 @@ func (d *delivery) waitAfter(ctx context.Context, failures int) error {
 // waitUntil leaves the chunk to a job that comes when it is time, and to engage-schedule if that is lost. What is left
 // of a push that was cancelled meanwhile is cancelled.
 func (d *delivery) waitUntil(ctx context.Context, at time.Time) error {
-	at = later(at, d.meta.NotBefore)
+	at = clock.Later(at, d.meta.NotBefore)
 	d.state.Until = at
 	d.state.Counts = d.own()
 	err := d.Pushes.Wait(ctx, d.lease, d.state)
@@ -415,40 +429,30 @@ func (d *delivery) waitUntil(ctx context.Context, at time.Time) error {
 	}
 	d.lease = store.Lease{}
 	job := d.job.At(at)
-	job.Failures = 0
+	job.Again, job.Failures = true, 0
 	if job.Refusals = 0; d.state.Last == engage.Unsigned {
 		job.Refusals = d.job.Refusals + 1
 	}
-	return d.sendAgain(ctx, job)
+	return d.sendOn(ctx, job)
 }
 
 // comeBack lets the job come back that met a fault of AWS's or ours, when its lease is over if it has one.
 func (d *delivery) comeBack(ctx context.Context, cause error) error {
 	job := d.job
+	job.Again = true
 	if job.Failures++; job.Failures > maxFailures {
 		return cause
 	}
-	at := later(d.wait(job.Failures, 0), job.DueAt())
+	at := clock.Later(d.wait(job.Failures, 0), job.DueAt())
 	if !d.lease.Until.IsZero() {
-		at = later(at, d.lease.Until.Add(2*engage.ClockSkew))
+		at = clock.Later(at, d.lease.Until.Add(2*engage.ClockSkew))
 	}
 	d.Log.WarnContext(ctx, "a chunk comes back", "pushId", job.RequestID, "chunk", job.Chunk,
 		"failures", job.Failures, "error", cause)
-	if err := d.sendAgain(ctx, job.At(at)); err != nil {
+	if err := d.sendOn(ctx, job.At(at)); err != nil {
 		return errors.Join(cause, err)
 	}
 	return nil
-}
-
-// sendAgain sends a job that follows this one. One that went round too often ends: engage-schedule begins anew.
-func (d *delivery) sendAgain(ctx context.Context, job engage.Job) error {
-	next, err := job.Next()
-	if err != nil {
-		d.Log.WarnContext(ctx, "a chunk is left to engage-schedule",
-			"pushId", job.RequestID, "chunk", job.Chunk, "error", err)
-		return nil
-	}
-	return d.Queue.SendAgain(ctx, next)
 }
 
 func (d *delivery) sleepUntil(ctx context.Context, at time.Time) error {

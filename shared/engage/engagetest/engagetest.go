@@ -211,6 +211,19 @@ func (p *Pipeline) Spoil(t testing.TB, requestID, part string, remove bool) {
 	require.NoError(t, err)
 }
 
+// SetText writes a text into a part of a push.
+func (p *Pipeline) SetText(t testing.TB, requestID, part, name, text string) {
+	t.Helper()
+	_, err := p.items.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName:                 aws.String(p.table),
+		Key:                       dynamo.Item{"requestId": dynamo.String(requestID), "part": dynamo.String(part)},
+		UpdateExpression:          aws.String("SET #name = :text"),
+		ExpressionAttributeNames:  map[string]string{"#name": name},
+		ExpressionAttributeValues: dynamo.Item{":text": dynamo.String(text)},
+	})
+	require.NoError(t, err)
+}
+
 // Set writes a time into a push's meta, as time would: a due time that came.
 func (p *Pipeline) Set(t testing.TB, requestID, name string, at time.Time) {
 	t.Helper()

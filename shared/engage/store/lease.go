@@ -149,9 +149,7 @@ func (s *Pushes) underLease(
 			"#chunk = :lease AND (attribute_not_exists(cancelledAt) OR cancelledAt <= :until)" + condition),
 		ExpressionAttributeNames: map[string]string{"#chunk": chunkAttribute(lease.Chunk)},
 		ExpressionAttributeValues: dynamo.Item{
-			":text": dynamo.String(
-				text,
-			),
+			":text":  dynamo.String(text),
 			":lease": dynamo.String(lease.text),
 			":until": dynamo.Int(engage.Millis(lease.Until)),
 		},

@@ -31,7 +31,7 @@ const (
 	separator = "|"
 )
 
-// letters are the states of the rest of a final chunk. None has "-".
+// letters are the states of the rest of a final chunk; where there is no rest it is "-".
 var letters = map[engage.DestinationState]string{
 	engage.StateDelivered: "d", engage.StateRejected: "r", engage.StateFailed: "f", engage.StateExpired: "e",
 	engage.StateCancelled: "c", engage.StatePending: "-",
