@@ -33,10 +33,14 @@ const (
 // AccountID is the AWS account that the emulators are: part of every ARN and of the queues' URLs.
 const AccountID = "000000000000"
 
-// motoLauncher is a Python program that runs moto's server.
-//
-//go:embed moto.py
-var motoLauncher string
+// motoFIFO is the Python that mends moto's FIFO queues, and motoLauncher a program that mends the rest and runs moto's
+// server. They are one program, in this order.
+var (
+	//go:embed fifo.py
+	motoFIFO string
+	//go:embed moto.py
+	motoLauncher string
+)
 
 // Set is the running emulators.
 type Set struct {
@@ -179,7 +183,7 @@ func startDynoxide(ctx context.Context, tools Tools) (*child, string, error) {
 var motoAddress = regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
 
 func startMoto(ctx context.Context, tools Tools) (*child, string, error) {
-	c, err := start("moto", tools.python, "-c", motoLauncher, "-H", "127.0.0.1", "-p", "0")
+	c, err := start("moto", tools.python, "-c", motoFIFO+motoLauncher, "-H", "127.0.0.1", "-p", "0")
 	if err != nil {
 		return nil, "", err
 	}

@@ -1,6 +1,6 @@
 # Runs moto's server. Its queues are mended first: how long they take, what threads do to one another, which visibility
-# timeout holds, that they are fair, and that they keep tracing headers. So are the rules of its event buses. All else
-# that they do is left as it is.
+# timeout holds, that they are fair, and that they keep tracing headers. So are the rules of its event buses. fifo.py,
+# which runs before this, mends FIFO queues. All else that they do is left as it is.
 import runpy
 import sys
 import threading
@@ -62,7 +62,7 @@ SQSResponse._get_validated_visibility_timeout = visibility_timeout
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
 def by_turn(queue):
     waiting = [message for message in queue._messages if message.visible and not message.delayed]
-    if queue.fifo_queue or not any(message.group_id for message in waiting):
+    if not any(message.group_id for message in waiting):
         return waiting
     before = Counter(message.group_id for message in queue._messages if message.group_id and not message.visible)
     turns = {}
