@@ -33,7 +33,7 @@ func (a *attempt) make(ctx context.Context) error {
 	job := a.receipt.Job
 	sendable, err := a.load(ctx)
 	switch {
-	case fault.Is(err, fault.NotFound) && a.Clock.Now().Before(time.UnixMilli(job.QueuedAt).Add(unwritten)):
+	case fault.Is(err, fault.NotFound) && a.mayBeWritten():
 		return a.hold(ctx, a.receipt, time.Second)
 	case fault.Is(err, fault.NotFound):
 		a.Log.WarnContext(ctx, "the message of a job was never accepted", "ottRequestId", job.OttRequestID)
@@ -70,7 +70,7 @@ func (a *attempt) load(ctx context.Context) (sendable bool, err error) {
 	job := a.receipt.Job
 	group, reading := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		a.message, err = a.Messages.Load(reading, job.Tenant, job.OttRequestID)
+		a.message, err = a.written(reading)
 		return err
 	})
 	group.Go(func() error {
@@ -87,6 +87,28 @@ func (a *attempt) load(ctx context.Context) (sendable bool, err error) {
 	}
 	a.delivery.OttRequestID, a.delivery.Message = job.OttRequestID, a.message.Message
 	return sendable, nil
+}
+
+// writes is how long the job's message is waited for within the invocation: ott-send writes it some milliseconds after
+// it sends the job.
+var writes = backoff.Policy{Min: 20 * time.Millisecond, Max: 160 * time.Millisecond}
+
+// written returns the job's message. It looks five times, within half a second, before it returns a fault NotFound.
+func (a *attempt) written(ctx context.Context) (*ott.StoredMessage, error) {
+	for tries := 1; ; tries++ {
+		m, err := a.Messages.Load(ctx, a.receipt.Job.Tenant, a.receipt.Job.OttRequestID)
+		if !fault.Is(err, fault.NotFound) || tries == 5 || !a.mayBeWritten() {
+			return m, err
+		}
+		if err := writes.Sleep(ctx, a.Clock, tries); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// mayBeWritten reports whether ott-send may still be about to write the job's message.
+func (a *attempt) mayBeWritten() bool {
+	return a.Clock.Now().Before(time.UnixMilli(a.receipt.Job.QueuedAt).Add(unwritten))
 }
 
 func (a *attempt) send(ctx context.Context) ([]string, error) {
