@@ -3,7 +3,6 @@ package deliver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +23,8 @@ type attempt struct {
 	message  *ott.StoredMessage
 	delivery Delivery
 	begun    time.Time
+	// expiredOnly is set of one without a permit: it may give up a message that has expired, and nothing else.
+	expiredOnly bool
 }
 
 // breaks is how long a property in trouble is left alone. It is short, for the call that ends it is one alone.
@@ -42,6 +43,9 @@ func (a *attempt) make(ctx context.Context) error {
 		return a.later(ctx, a.receipt, err)
 	}
 	m, now := a.message, a.Clock.Now()
+	if a.expiredOnly && now.Before(m.ValidUntil) { // it was accepted later than its job says, by a repeat of the request
+		return a.hold(ctx, a.receipt, pause(a.receipt, a.receipt.Count))
+	}
 	err = a.Messages.Claim(ctx, m, now, now.Add(leaseTime))
 	switch {
 	case fault.Is(err, fault.Conflict) && m.Progress.Final():
@@ -51,14 +55,15 @@ func (a *attempt) make(ctx context.Context) error {
 	case err != nil:
 		return a.later(ctx, a.receipt, err)
 	}
-	most := a.Platforms[m.Message.Platform].MaxUnanswered()
+	// Those who began the tries before, but for this one, died or had no answer.
+	over := a.Platforms[m.Message.Platform].Repeats().over(m.Progress.Open-1, m.Progress.OpenSince, now)
 	switch {
 	case !now.Before(m.ValidUntil):
 		return a.giveUp(ctx, m.Progress.ExpiredReason())
 	case !sendable:
 		return a.giveUp(ctx, ott.NotSendable)
-	case most > 0 && m.Progress.Open > most: // those who made the tries before died
-		return a.giveUp(ctx, unansweredReason(most, m.Progress.Reason))
+	case over != "":
+		return a.giveUp(ctx, withLast(over, m.Progress.Reason))
 	}
 	ids, err := a.send(ctx)
 	return a.record(ctx, ids, err)
@@ -184,7 +189,7 @@ func (a *attempt) giveUp(ctx context.Context, reason string) error {
 func (a *attempt) ended(ctx context.Context, err error) error {
 	switch {
 	case fault.Is(err, fault.Conflict):
-		return a.hold(ctx, a.receipt, pauses.Wait(1))
+		return a.hold(ctx, a.receipt, pause(a.receipt, 1))
 	case err != nil:
 		return a.later(ctx, a.receipt, err)
 	}
@@ -201,11 +206,11 @@ func (a *attempt) postpone(ctx context.Context, again *Again) error {
 	}
 	a.outcome = permits.Well()
 	if again.Trouble {
-		a.outcome = permits.Trouble(again.Error(), now.Add(max(again.After, breaks.Wait(a.troubles+1))))
+		a.outcome = permits.Trouble(again.Error(), now.Add(max(again.After, breaks.Half(a.troubles+1, a.draw()))))
 	}
-	most := a.Platforms[m.Message.Platform].MaxUnanswered()
-	if most > 0 && m.Progress.Open >= most {
-		return a.giveUp(ctx, unansweredReason(most, m.Progress.Reason))
+	over := a.Platforms[m.Message.Platform].Repeats().over(m.Progress.Open, m.Progress.OpenSince, now)
+	if over != "" {
+		return a.giveUp(ctx, withLast(over, m.Progress.Reason))
 	}
 	wait := a.wait(again.After)
 	if err := a.Messages.Release(ctx, m, now.Add(wait)); err != nil {
@@ -218,16 +223,19 @@ func (a *attempt) postpone(ctx context.Context, again *Again) error {
 // that is left to it, so that a message whose time is short is not lost to a long wait.
 func (a *attempt) wait(after time.Duration) time.Duration {
 	left := a.message.ValidUntil.Sub(a.Clock.Now())
-	own := min(retries.Wait(a.message.Progress.Tries), max(left/2, time.Second))
+	own := min(retries.Half(a.message.Progress.Tries, a.draw()), max(left/2, time.Second))
 	return min(max(after, own), max(left, 0))
 }
 
-func unansweredReason(tries int, last string) string {
-	reason := fmt.Sprintf("given up after %d tries without an answer, for each may have been taken", tries)
-	if last != "" {
-		reason += "; " + last
+// draw is the jitter of the message's waits.
+func (a *attempt) draw() float64 { return backoff.Draw(a.message.OttRequestID, a.message.Progress.Tries) }
+
+// withLast is a reason with what the platform said last.
+func withLast(reason, last string) string {
+	if last == "" {
+		return reason
 	}
-	return reason
+	return reason + "; " + last
 }
 
 // noteCredentials keeps what the platform said of the registration's credentials, if it is news: the bus is told first,

@@ -30,7 +30,8 @@ const isDue = isOpen + " AND (attribute_not_exists(notBefore) OR notBefore <= :n
 func (s *Messages) Claim(ctx context.Context, m *ott.StoredMessage, now, until time.Time) error {
 	lease := uuid.NewString()
 	item, err := s.update(ctx, m, isDue,
-		"SET lease = :lease, notBefore = :until, expiresAt = :expires ADD opened :one", "", dynamo.Item{
+		"SET lease = :lease, notBefore = :until, openSince = if_not_exists(openSince, :now), expiresAt = :expires "+
+			"ADD opened :one", "", dynamo.Item{
 			":lease": dynamo.String(lease), ":until": dynamo.Int(until.UnixMilli()), ":now": dynamo.Int(now.UnixMilli()),
 			":expires": dynamo.EpochSeconds(m.CreatedAt.Add(messageRetention)), ":one": dynamo.Int(1),
 		})
@@ -52,8 +53,12 @@ func (s *Messages) Claim(ctx context.Context, m *ott.StoredMessage, now, until t
 // It keeps m's Tries, Open and Reason, and lists the message among those that wait. It returns a fault Conflict if the
 // lease was lost, or DynamoDB's error.
 func (s *Messages) Release(ctx context.Context, m *ott.StoredMessage, at time.Time) error {
+	remove := "REMOVE lease"
+	if m.Progress.Open == 0 {
+		remove += ", openSince"
+	}
 	return s.end(ctx, m, "SET notBefore = :at, tries = :tries, opened = :open, reason = :reason, waiting = :waiting, "+
-		"createdAt = :created", "REMOVE lease", dynamo.Item{
+		"createdAt = :created", remove, dynamo.Item{
 		":at": dynamo.Int(at.UnixMilli()), ":tries": dynamo.Int(m.Progress.Tries), ":open": dynamo.Int(m.Progress.Open),
 		":reason":  dynamo.String(sanitize.Text(m.Progress.Reason, maxReason)),
 		":waiting": dynamo.String(registrationKey(m.Message.Platform, m.Message.SenderID)),
@@ -90,7 +95,7 @@ func (s *Messages) Sent(ctx context.Context, m *ott.StoredMessage, at time.Time)
 		set += ", platformIds = if_not_exists(platformIds, :ids)"
 		values[":ids"] = dynamo.StringList(m.Progress.PlatformIDs)
 	}
-	_, err := s.update(ctx, m, "attribute_exists(id)", set, "REMOVE failedAt, reason, lease, notBefore, waiting, opened",
+	_, err := s.update(ctx, m, "attribute_exists(id)", set, "REMOVE failedAt, reason, lease, notBefore, waiting, opened, openSince",
 		values)
 	return err
 }
@@ -98,7 +103,7 @@ func (s *Messages) Sent(ctx context.Context, m *ott.StoredMessage, at time.Time)
 // Failed gives a claimed message up. The reason is kept as sanitize.Text has it. It returns a fault Conflict if the lease
 // was lost, or DynamoDB's error.
 func (s *Messages) Failed(ctx context.Context, m *ott.StoredMessage, reason string, at time.Time) error {
-	return s.end(ctx, m, "SET failedAt = :at, reason = :reason", "REMOVE lease, notBefore, waiting, opened", dynamo.Item{
+	return s.end(ctx, m, "SET failedAt = :at, reason = :reason", "REMOVE lease, notBefore, waiting, opened, openSince", dynamo.Item{
 		":at": dynamo.Int(at.UnixMilli()), ":reason": dynamo.String(sanitize.Text(reason, maxReason)),
 	})
 }
@@ -150,6 +155,7 @@ func readProgress(item dynamo.Item) ott.Progress {
 	return ott.Progress{
 		Tries:       int(dynamo.GetInt(item, "tries")),
 		Open:        int(dynamo.GetInt(item, "opened")),
+		OpenSince:   getMilliseconds(item, "openSince"),
 		Reason:      dynamo.GetString(item, "reason"),
 		NotBefore:   getMilliseconds(item, "notBefore"),
 		Lease:       dynamo.GetString(item, "lease"),
