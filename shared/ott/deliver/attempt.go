@@ -228,7 +228,9 @@ func (a *attempt) wait(after time.Duration) time.Duration {
 }
 
 // draw is the jitter of the message's waits.
-func (a *attempt) draw() float64 { return backoff.Draw(a.message.OttRequestID, a.message.Progress.Tries) }
+func (a *attempt) draw() float64 {
+	return backoff.Draw(a.message.OttRequestID, a.message.Progress.Tries)
+}
 
 // withLast is a reason with what the platform said last.
 func withLast(reason, last string) string {
