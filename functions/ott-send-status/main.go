@@ -2,6 +2,7 @@
 package main
 
 import (
+	"carillon/shared/clock"
 	"carillon/shared/httpapi"
 	"carillon/shared/lambdafunction"
 	"carillon/shared/ott/api"
@@ -14,6 +15,7 @@ func setUp(s lambdafunction.Setup) httpapi.Endpoint {
 	handler := &api.SendStatusHandler{
 		Tokens:   api.OpenAuthority(s.Env, s.Config),
 		Messages: store.OpenMessages(s.Env, s.Config),
+		Clock:    clock.System{},
 	}
 	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}
 }

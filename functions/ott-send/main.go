@@ -17,6 +17,7 @@ func setUp(s lambdafunction.Setup) httpapi.Endpoint {
 		Tokens:        api.OpenAuthority(s.Env, s.Config),
 		Registrations: store.OpenRegistrationReader(s.Env, s.Config),
 		Messages:      store.OpenMessages(s.Env, s.Config),
+		Backlogs:      store.OpenBacklogs(s.Env, s.Config),
 		Outbox:        outbound.OpenQueue(s.Env, s.Config),
 		Clock:         clock.System{},
 		Log:           s.Log,

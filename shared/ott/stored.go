@@ -12,9 +12,27 @@ import (
 // StoredRegistration is a registration with what the API does not show of it.
 type StoredRegistration struct {
 	Registration
-	Tenant     string
-	SecretName string // the secret with its credentials; another one after each registering
+	Tenant      string
+	SecretName  string // the secret with its credentials; another one after each registering
+	Credentials CredentialState
 }
+
+// CredentialState is what a platform last said of a registration's credentials.
+type CredentialState struct {
+	Name   CredentialStateName
+	Since  time.Time // zero while nothing is known
+	Reason string    // why they are refused
+}
+
+// CredentialStateName is the state of a registration's credentials, as the API shows it.
+type CredentialStateName string
+
+// The states of credentials. A registration begins with the first.
+const (
+	CredentialsUnknown  CredentialStateName = "unknown"
+	CredentialsAccepted CredentialStateName = "accepted"
+	CredentialsRefused  CredentialStateName = "refused"
+)
 
 // MaySend reports whether messages of a tenant may go out through a registration.
 func (r StoredRegistration) MaySend(tenant string) bool { return r.Tenant == tenant && r.IsActive }
@@ -34,30 +52,68 @@ type SendBody struct {
 	Hash [32]byte // of all of it, by its value: jsonbody.Digest
 }
 
-// StoredMessage is a message as it is kept.
+// StoredMessage is a message as it is kept, which never changes, and what has become of it.
 type StoredMessage struct {
 	OttRequestID string
 	Tenant       string
-	Body         []byte    // SendBody.Kept of its request; nil if the message was read to be sent
-	Message      Message   // without its Validity; zero if the message was read to be shown
-	ValidUntil   time.Time // likewise
+	Body         []byte    // SendBody.Kept of its request
+	Message      Message   // without its Validity
+	ValidUntil   time.Time // it may not be sent from then on
 	CreatedAt    time.Time
-	QueuedAt     time.Time // zero until it is in the queue
-	SentAt       time.Time // zero until the platform has taken it
-	FailedAt     time.Time // zero until it is given up
-	Reason       string    // why it was given up
-	Tries        int       // that did not succeed, for the backoff
-	NotBefore    time.Time // when the next try may be made: none before, for another is at it or the wait is not over
-	Lease        string    // the store's own: who claimed it
+	QueuedAt     time.Time
+	Progress     Progress
+	Receipts     Receipts // of its conversation; empty if it was read to be sent
+}
+
+// Progress is what has become of a message so far.
+type Progress struct {
+	Tries       int       // that did not succeed, for the backoff
+	Open        int       // tries that were begun and of which no answer is known, with the one under way
+	Reason      string    // what the platform said last, or why it was given up
+	NotBefore   time.Time // when the next try may be made: none before, for another is at it or the wait is not over
+	Lease       string    // the store's own: who claimed it
+	BegunAt     time.Time // when the call began that the platform took it by; zero until it has
+	SentAt      time.Time // when the platform's answer was there
+	FailedAt    time.Time // zero until it is given up
+	PlatformIDs []string  // what the platform calls it; a LINE message has one for each of its contents
 }
 
 // Final reports whether there is nothing left to do for a message.
-func (m *StoredMessage) Final() bool { return !m.SentAt.IsZero() || !m.FailedAt.IsZero() }
+func (p Progress) Final() bool { return !p.SentAt.IsZero() || !p.FailedAt.IsZero() }
 
-// Accepted says under which id a message is durable, and whether it is in the queue, or has no more need to be.
+// skew is how far two clocks may differ, for who tells the end of a lease that another holds.
+const skew = time.Second
+
+// IsExpired reports whether a message can be sent no more at a time, though nobody may have given it up: its validity is
+// over, and so is the lease of whoever could still be sending it.
+func (m *StoredMessage) IsExpired(now time.Time) bool {
+	over := m.ValidUntil.Add(skew)
+	if m.Progress.Lease != "" && m.Progress.NotBefore.Add(skew).After(over) {
+		over = m.Progress.NotBefore.Add(skew)
+	}
+	return !m.Progress.Final() && !now.Before(over)
+}
+
+// ExpiredReason is why a message is given up whose validity period is over: what the platform said last, if it was
+// asked.
+func (p Progress) ExpiredReason() string {
+	if p.Reason == "" {
+		return "expired"
+	}
+	return "expired; " + p.Reason
+}
+
+// Accepted is a message that is durable.
 type Accepted struct {
 	OttRequestID string
-	Queued       bool
+	Conflict     bool           // its body is another one
+	Lost         *StoredMessage // that the queue should have brought by now, and has not: it is to be put there again
+}
+
+// Place is where a new message is put: under which id, and after how many others of its key.
+type Place struct {
+	OttRequestID string
+	Uses         int64
 }
 
 // messageVersion is the version of the form in which messages are kept. A member that older releases may ignore needs

@@ -21,6 +21,9 @@ import (
 // MaxDelay is how long SQS delays a message at most.
 const MaxDelay = 15 * time.Minute
 
+// maxHold is less than the twelve hours that SQS keeps a message from receivers at most, from its receipt on.
+const maxHold = 11 * time.Hour
+
 const (
 	entriesPerCall = 10 // what SendMessageBatch takes
 	callsAtOnce    = 5
@@ -50,8 +53,11 @@ type Entry[J any] struct {
 	Job   J // becomes JSON
 	Delay Delay
 	// Group is whose the job is: a standard queue hands out messages of groups that have few in flight before those of
-	// one that has many (SQS fair queues). "" is none.
+	// one that has many (SQS fair queues); a FIFO queue, which needs one, the messages of a group one after the other.
+	// "" is none.
 	Group string
+	// DeduplicationID is what a FIFO queue tells a repeat of a call by, within its group and five minutes. "" is none.
+	DeduplicationID string
 }
 
 // Sender puts jobs of one type onto a queue. It is safe for concurrent use.
@@ -93,6 +99,9 @@ func (s *Sender[J]) send(ctx context.Context, jobs []Entry[J]) error {
 		if entry.Group != "" {
 			entries[i].MessageGroupId = aws.String(entry.Group)
 		}
+		if entry.DeduplicationID != "" {
+			entries[i].MessageDeduplicationId = aws.String(entry.DeduplicationID)
+		}
 	}
 	// SQS may refuse some entries of a batch and take the others.
 	for tries := 1; ; tries++ {
@@ -112,6 +121,17 @@ func (s *Sender[J]) send(ctx context.Context, jobs []Entry[J]) error {
 			return err
 		}
 	}
+}
+
+// Hold keeps a message that was received, by its receipt handle, from being received again until d has passed, which is
+// rounded up to whole seconds, and may be longer than MaxDelay. A FIFO queue hands out nothing else of its group
+// meanwhile. It returns SQS's error.
+func (s *Sender[J]) Hold(ctx context.Context, receiptHandle string, d time.Duration) error {
+	seconds := max(0, min((d+time.Second-1)/time.Second, maxHold/time.Second))
+	_, err := s.client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
+		QueueUrl: aws.String(s.url), ReceiptHandle: aws.String(receiptHandle), VisibilityTimeout: int32(seconds),
+	})
+	return err
 }
 
 // Waiting returns how many messages could be received now, about. It returns SQS's error.

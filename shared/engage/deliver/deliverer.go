@@ -14,6 +14,7 @@ import (
 	"carillon/shared/engage/store"
 	"carillon/shared/fault"
 	"carillon/shared/messagebatch"
+	"carillon/shared/permits"
 )
 
 const (
@@ -36,9 +37,9 @@ type Queue interface {
 // Permits bound the POSTs of a tenant that are under way; store.Permits is one.
 type Permits interface {
 	// Take returns a permit, or a fault TooManyRequests if the tenant can have none now.
-	Take(ctx context.Context, tenant string, now time.Time) (store.Permit, error)
+	Take(ctx context.Context, tenant string, now time.Time) (permits.Permit, error)
 	// Return gives it back, and says what came of the POST.
-	Return(ctx context.Context, permit store.Permit, said engage.GatewayAnswer) error
+	Return(ctx context.Context, permit permits.Permit, said engage.GatewayAnswer) error
 }
 
 // Lanes are the permits of the two queues.
@@ -52,13 +53,9 @@ type Concurrency struct{ First, Again int }
 // the invocations that there can be, so that some of each lane are left to others, even if every one of its POSTs is
 // slow and in an invocation of its own.
 func NewLanes(pushes *store.Pushes, c Concurrency) Lanes {
-	share := func(n int) int {
-		const percent = 60
-		return max(n*percent/100, 1)
-	}
 	return Lanes{
-		First: store.NewPermits(pushes, "first", share(c.First)),
-		Again: store.NewPermits(pushes, "again", share(c.Again)),
+		First: store.NewPermits(pushes, "first", permits.Share(c.First)),
+		Again: store.NewPermits(pushes, "again", permits.Share(c.Again)),
 	}
 }
 

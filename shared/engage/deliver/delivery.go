@@ -11,6 +11,7 @@ import (
 	"carillon/shared/engage"
 	"carillon/shared/engage/store"
 	"carillon/shared/fault"
+	"carillon/shared/permits"
 )
 
 const (
@@ -176,7 +177,7 @@ func (d *delivery) lane() Permits {
 
 // giveBack returns the permit, though the invocation's time may be over; not for long, since others wait for the end of
 // the invocation.
-func (d *delivery) giveBack(ctx context.Context, permit store.Permit) {
+func (d *delivery) giveBack(ctx context.Context, permit permits.Permit) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
 	defer cancel()
 	if err := d.lane().Return(ctx, permit, d.said); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"carillon/shared/clock"
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
 	"carillon/shared/ott"
@@ -19,6 +20,7 @@ import (
 type SendStatusHandler struct {
 	Tokens   *token.Authority
 	Messages messageReader
+	Clock    clock.Clock
 }
 
 // messageReader reads a message to be shown; store.Messages does.
@@ -28,8 +30,9 @@ type messageReader interface {
 }
 
 type sendStatus struct {
-	RequestBody jsontext.Value `json:"requestBody"`
-	Status      []sendEvent    `json:"status"`
+	RequestBody        jsontext.Value `json:"requestBody"`
+	Status             []sendEvent    `json:"status"`
+	PlatformMessageIDs []string       `json:"platformMessageIds"`
 }
 
 type sendEvent struct {
@@ -57,24 +60,39 @@ func (h *SendStatusHandler) Serve(ctx context.Context, r *httpapi.Request) (*htt
 	if err != nil {
 		return nil, err
 	}
-	return httpapi.JSON(http.StatusOK, sendStatus{RequestBody: body, Status: sendEvents(m)}), nil
+	return httpapi.JSON(http.StatusOK, sendStatus{
+		RequestBody: body, Status: sendEvents(m, h.Clock.Now()), PlatformMessageIDs: append([]string{}, m.Progress.PlatformIDs...),
+	}), nil
 }
 
-func sendEvents(m *ott.StoredMessage) []sendEvent {
+// sendEvents are what has become of a message, oldest first. One that is over and that nobody has given up yet is shown
+// as it will be: nobody sends it any more.
+func sendEvents(m *ott.StoredMessage, now time.Time) []sendEvent {
+	p := m.Progress
+	if m.IsExpired(now) {
+		p.FailedAt, p.Reason = m.ValidUntil, p.ExpiredReason()
+	}
+	queued, failed := p.Reason, ""
+	if p.Final() {
+		queued, failed = "", p.Reason
+	}
+	var delivered, read time.Time
+	if !p.SentAt.IsZero() {
+		delivered, read = m.Receipts.Of(p.BegunAt, p.PlatformIDs)
+	}
 	var events []sendEvent
 	for _, e := range []struct {
 		name   string
 		at     time.Time
 		reason string
 	}{
-		{"Created", m.CreatedAt, ""}, {"Queued", m.QueuedAt, ""}, {"Sent", m.SentAt, ""},
-		{"Error", m.FailedAt, m.Reason},
+		{"Created", m.CreatedAt, ""}, {"Queued", m.QueuedAt, queued}, {"Sent", p.SentAt, ""},
+		{"Delivered", delivered, ""}, {"Read", read, ""}, {"Error", p.FailedAt, failed},
 	} {
 		if e.at.IsZero() {
 			continue
 		}
-		at := e.at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
-		events = append(events, sendEvent{Event: e.name, EventDateTime: at, Reason: e.reason})
+		events = append(events, sendEvent{Event: e.name, EventDateTime: wireTime(e.at), Reason: e.reason})
 	}
 	return events
 }

@@ -15,28 +15,42 @@ import (
 
 	"carillon/shared/backoff"
 	"carillon/shared/clock"
-	"carillon/shared/fault"
 	"carillon/shared/messagebatch"
 	"carillon/shared/metrics"
 	"carillon/shared/ott"
 	"carillon/shared/ott/outbound"
 	"carillon/shared/ott/store"
+	"carillon/shared/permits"
 	"carillon/shared/queue"
 )
 
 const (
 	// leaseTime is how long a claimed message is one process's own, and sendTime how much of it sending may take.
 	leaseTime = 30 * time.Second
-	sendTime  = 25 * time.Second
+	sendTime  = 20 * time.Second
+	// workTime is how long a job may take: what is left of the function's Timeout, 30 s, is for its end.
+	workTime = 26 * time.Second
+	// endTime is how long the queue may take to hold a job back, and the permit to be given back.
+	endTime = 2 * time.Second
 
 	userAgent = "Carillon"
 )
 
-// retries is how long a message waits before it is sent again.
-var retries = backoff.Policy{Min: time.Second, Max: queue.MaxDelay}
+var (
+	// retries is how long a message waits before it is sent again.
+	retries = backoff.Policy{Min: time.Second, Max: queue.MaxDelay}
+	// pauses is how long a message waits for what is not its own: a permit, AWS, a property that is in trouble.
+	pauses = backoff.Policy{Min: time.Second, Max: 30 * time.Second}
+)
 
-// reasonExpired is why a message is given up whose validity period is over.
-const reasonExpired = "expired"
+// unwritten is how long a job waits for its message, which ott-send writes after it: longer than ott-send runs. The
+// message of one that waits in vain was never accepted.
+const unwritten = 15 * time.Second
+
+// patience is how often a job is received before it waits no less than queue.MaxDelay. A message is valid for a week at
+// most, which is 672 such waits: so no job comes as often as its queue's maxReceiveCount of 1,000 while its message is
+// valid.
+const patience = 200
 
 // Delivery is a message with all that it takes to send it.
 type Delivery struct {
@@ -46,10 +60,14 @@ type Delivery struct {
 	Credentials  ott.Credentials
 }
 
-// Platform sends messages to one OTT network. Send returns an error that is *Refused or *Again unless the network took
-// the message.
+// Platform sends messages to one OTT network.
 type Platform interface {
-	Send(ctx context.Context, d Delivery) error
+	// Send returns the network's ids of a message that it took, as far as it says them, or an error that is *Refused or
+	// *Again.
+	Send(ctx context.Context, d Delivery) ([]string, error)
+	// MaxUnanswered is how often a message is tried at most that the network does not answer, because it may take each
+	// try; 0 for a network that tells repeats.
+	MaxUnanswered() int
 }
 
 // Platforms returns the platforms that there are, reached by a transport.
@@ -65,102 +83,113 @@ type Deliverer struct {
 	Messages      *store.Messages
 	Registrations *store.RegistrationReader
 	Credentials   *store.Credentials
+	States        *store.CredentialStates
+	Properties    *store.Properties
 	Outbox        *outbound.Queue
+	Events        Events
 	Platforms     map[ott.Platform]Platform
 	Clock         clock.Clock
 	Log           *slog.Logger
 }
 
-// Handle delivers a batch of messages, all at the same time. It reports those that failed for a reason that a repeat
-// may mend, AWS's mostly; SQS brings these back.
+// Events tells the bus what became of a registration's credentials; Bus does.
+type Events interface {
+	PutCredentials(ctx context.Context, r ott.StoredRegistration, state ott.CredentialState) error
+}
+
+// Handle delivers what Lambda brings from the queue. A job that is to come again is held back in the queue, and reported
+// as failed: that is how it stays there.
 func (d *Deliverer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
-	return messagebatch.Jobs(d.Log, d.deliver)(ctx, event)
+	return messagebatch.Received(d.Log, d.deliver)(ctx, event)
 }
 
-// deliver tries a message once. What is to be tried again comes back by a job of its own, so that the queue's count of
-// failures, and its dead letters, are for what is wrong with this function and its tables alone.
-func (d *Deliverer) deliver(ctx context.Context, job outbound.Job) error {
-	now := d.Clock.Now()
-	message, err := d.Messages.Claim(ctx, job.Tenant, job.OttRequestID, now, now.Add(leaseTime))
-	switch {
-	case fault.Is(err, fault.NotFound):
-		d.Log.WarnContext(ctx, "unknown message", "ottRequestId", job.OttRequestID)
-		return nil
-	case fault.Is(err, fault.Conflict) && message.Final():
-		return nil
-	case fault.Is(err, fault.Conflict):
-		// Its wait is not over, or another process is at it, and may die: then this job is all that is left of it.
-		return d.Outbox.SendOn(ctx, job, message.NotBefore.Sub(now))
-	case err != nil:
-		return err
+// deliver tries a message once.
+func (d *Deliverer) deliver(ctx context.Context, r messagebatch.Receipt[ott.Job]) error {
+	ctx, cancel := context.WithTimeout(ctx, workTime)
+	defer cancel()
+	side := store.Side(r.Job.Platform, r.Job.PropertyID)
+	permit, err := d.Properties.Take(ctx, side, d.Clock.Now())
+	if refused, ok := errors.AsType[*permits.Refused](err); ok {
+		return d.stepBack(ctx, r, refused)
 	}
-	bounded, cancel := context.WithTimeout(ctx, sendTime)
-	err = d.send(bounded, message)
-	cancel()
-	refused, isRefused := errors.AsType[*Refused](err)
-	again, isAgain := errors.AsType[*Again](err)
-	switch {
-	case err == nil:
-		return d.Messages.Sent(ctx, message, d.Clock.Now())
-	case isRefused:
-		d.Log.WarnContext(ctx, "a message is given up", "ottRequestId", message.OttRequestID, "reason", refused.Reason)
-		return fault.Ignore(d.Messages.Failed(ctx, message, refused.Reason, d.Clock.Now()), fault.Conflict)
-	case isAgain:
-		return d.postpone(ctx, job, message, max(again.After, retries.Wait(message.Tries+1)))
-	default:
-		return errors.Join(err, d.release(ctx, message, d.Clock.Now()))
+	if err != nil {
+		return d.later(ctx, r, err)
+	}
+	a := &attempt{Deliverer: d, receipt: r, troubles: permit.Troubles, outcome: permits.Nothing()}
+	defer d.giveBack(ctx, permit, a)
+	return a.make(ctx)
+}
+
+// giveBack returns the permit, though the invocation's time may be over.
+func (d *Deliverer) giveBack(ctx context.Context, permit permits.Permit, a *attempt) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	if err := d.Properties.Return(ctx, permit, a.outcome); err != nil {
+		d.Log.WarnContext(ctx, "a permit counts until its window is over", "ottRequestId", a.receipt.Job.OttRequestID,
+			"error", err)
 	}
 }
 
-// send sends a message, unless it may not be sent any more. It returns Platform's errors, or AWS's.
-func (d *Deliverer) send(ctx context.Context, stored *ott.StoredMessage) error {
-	if !d.Clock.Now().Before(stored.ValidUntil) {
-		return &Refused{Reason: reasonExpired}
-	}
-	message := stored.Message
-	registration, credentials, err := d.Credentials.Load(ctx, message.Platform, message.SenderID)
-	switch {
-	case fault.Is(err, fault.NotFound), err == nil && !registration.MaySend(stored.Tenant):
-		return &Refused{Reason: ott.NotSendable}
-	case err != nil:
-		return err
-	}
-	start := d.Clock.Now()
-	err = d.Platforms[message.Platform].Send(ctx, Delivery{
-		OttRequestID: stored.OttRequestID, Message: message, Registration: registration, Credentials: credentials,
-	})
-	if refused, ok := errors.AsType[*Refused](err); ok && d.registeredAgain(ctx, registration) {
-		err = &Again{Cause: errors.New(refused.Reason + ", and the property was registered again meanwhile")}
-	}
-	d.logTry(ctx, stored, registration, d.Clock.Now().Sub(start), err)
-	return err
-}
-
-// registeredAgain reports whether credentials were replaced while they were used, which explains why they were refused.
-func (d *Deliverer) registeredAgain(ctx context.Context, used ott.StoredRegistration) bool {
-	now, err := d.Registrations.Get(ctx, used.Platform, used.PropertyID)
-	return err == nil && now.SecretName != used.SecretName
-}
-
-// postpone leaves a message to another job, that comes when it is time to try again or to give up.
-func (d *Deliverer) postpone(
-	ctx context.Context, job outbound.Job, m *ott.StoredMessage, wait time.Duration,
+// stepBack leaves a property alone that has all the calls it may have, or is in trouble.
+func (d *Deliverer) stepBack(
+	ctx context.Context, r messagebatch.Receipt[ott.Job], refused *permits.Refused,
 ) error {
-	now := d.Clock.Now()
-	at := now.Add(wait)
-	if at.After(m.ValidUntil) {
-		at = m.ValidUntil
+	wait := pauses.Wait(r.Count)
+	if refused.InTrouble {
+		now := d.Clock.Now()
+		if refused.Until.After(now) {
+			wait = refused.Until.Sub(now) + pauses.Wait(1)
+		}
+		if !now.Before(time.UnixMilli(r.Job.ValidUntil)) {
+			return d.expire(ctx, r)
+		}
+		if err := d.Messages.Wait(ctx, d.named(r.Job), "not sent yet, for others were not: "+refused.Reason); err != nil {
+			return d.later(ctx, r, err)
+		}
 	}
-	m.Tries++
-	if err := d.release(ctx, m, at); err != nil {
-		return err
-	}
-	return d.Outbox.SendOn(ctx, job, at.Sub(now))
+	return d.hold(ctx, r, wait)
 }
 
-// release ends the lease of a message: who lost it has nothing more to do.
-func (d *Deliverer) release(ctx context.Context, m *ott.StoredMessage, at time.Time) error {
-	return fault.Ignore(d.Messages.Release(ctx, m, at), fault.Conflict)
+// named is a message as far as its job names it.
+func (d *Deliverer) named(job ott.Job) *ott.StoredMessage {
+	return &ott.StoredMessage{
+		OttRequestID: job.OttRequestID, Tenant: job.Tenant, CreatedAt: time.UnixMilli(job.CreatedAt),
+		Message: ott.Message{Platform: job.Platform, SenderID: job.PropertyID},
+	}
+}
+
+// expire gives a message up whose validity is over, without a permit, for nothing is sent.
+func (d *Deliverer) expire(ctx context.Context, r messagebatch.Receipt[ott.Job]) error {
+	a := &attempt{Deliverer: d, receipt: r}
+	return a.make(ctx)
+}
+
+// hold has the queue bring the job again after a wait, and nothing else of its conversation before. It is never held
+// past the end of its message's validity, which is when the message is given up. If SQS does not take it, the job comes
+// again after the queue's visibility time-out.
+func (d *Deliverer) hold(ctx context.Context, r messagebatch.Receipt[ott.Job], wait time.Duration) error {
+	if r.Count >= patience {
+		wait = max(wait, queue.MaxDelay)
+	}
+	if left := time.UnixMilli(r.Job.ValidUntil).Sub(d.Clock.Now()); left > 0 {
+		wait = min(wait, left)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	if err := d.Outbox.Hold(ctx, r.Handle, wait); err != nil {
+		return err
+	}
+	return messagebatch.ErrHeld
+}
+
+// later logs what AWS could not do, and has the job come again soon, unless its message is over: then whoever reads it
+// sees that, and the job is not needed any more.
+func (d *Deliverer) later(ctx context.Context, r messagebatch.Receipt[ott.Job], err error) error {
+	d.Log.ErrorContext(ctx, "a message has to wait for AWS", "ottRequestId", r.Job.OttRequestID, "error", err)
+	if d.Clock.Now().After(time.UnixMilli(r.Job.ValidUntil).Add(leaseTime)) {
+		return nil
+	}
+	return d.hold(ctx, r, pauses.Wait(r.Count))
 }
 
 // logTry writes a line per try, with its metrics in it.
@@ -172,7 +201,7 @@ func (d *Deliverer) logTry(
 		slog.String("ottRequestId", m.OttRequestID),
 		slog.String("platform", string(r.Platform)),
 		slog.String("ottPropertyId", r.PropertyID),
-		slog.Int("tries", m.Tries),
+		slog.Int("tries", m.Progress.Tries),
 		slog.Float64("durationMs", float64(took.Microseconds())/1000),
 	}
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/line/line-bot-sdk-go/v8/linebot/messaging_api"
 
@@ -32,60 +31,94 @@ func NewLINE(transport http.RoundTripper, clock clock.Clock) *LINE {
 	return &LINE{client: client, tokens: newLINETokens(client, clock), clock: clock}
 }
 
+// MaxUnanswered is 0: LINE takes a push once, however often it is sent.
+func (s *LINE) MaxUnanswered() int { return 0 }
+
 // Send sends a message: as a reply if it has a reply token, and if LINE refuses that, or there is none, as a push. It
-// returns an error that is *Refused or *Again.
-func (s *LINE) Send(ctx context.Context, d Delivery) error {
+// returns LINE's ids, one for each content, or an error that is *Refused or *Again.
+func (s *LINE) Send(ctx context.Context, d Delivery) ([]string, error) {
 	messages := make([]messaging_api.MessageInterface, len(d.Message.Parts))
 	for i, part := range d.Message.Parts {
 		messages[i] = lineMessage(part)
 	}
 	quiet := d.Message.NotificationType == ott.NotifySilent || d.Message.NotificationType == ott.NotifyNot
 	if d.Message.UserReference != "" {
-		err := s.call(ctx, d, func(api *messaging_api.MessagingApiAPI) (*http.Response, error) {
-			response, _, err := api.ReplyMessageWithHttpInfo(&messaging_api.ReplyMessageRequest{
+		ids, err := s.call(ctx, d, func(api *messaging_api.MessagingApiAPI) (*http.Response, []string, error) {
+			response, answer, err := api.ReplyMessageWithHttpInfo(&messaging_api.ReplyMessageRequest{
 				ReplyToken: d.Message.UserReference, Messages: messages, NotificationDisabled: quiet,
 			})
-			return response, err
+			if answer == nil {
+				return response, nil, err
+			}
+			return response, sentIDs(answer.SentMessages), err
 		})
-		if _, refused := errors.AsType[*Refused](err); !refused {
-			return err
+		if refused, ok := errors.AsType[*Refused](err); !ok || refused.Credentials {
+			return ids, err
 		}
 	}
-	return s.call(ctx, d, func(api *messaging_api.MessagingApiAPI) (*http.Response, error) {
-		response, _, err := api.PushMessageWithHttpInfo(&messaging_api.PushMessageRequest{
+	return s.call(ctx, d, func(api *messaging_api.MessagingApiAPI) (*http.Response, []string, error) {
+		response, answer, err := api.PushMessageWithHttpInfo(&messaging_api.PushMessageRequest{
 			To: d.Message.OttID, Messages: messages, NotificationDisabled: quiet,
 		}, d.OttRequestID)
 		if response != nil && response.StatusCode == http.StatusConflict {
-			return response, nil // it took the message under this retry key before
+			return response, acceptedIDs(response), nil // it took the message under this retry key before
 		}
-		return response, err
+		if answer == nil {
+			return response, nil, err
+		}
+		return response, sentIDs(answer.SentMessages), err
 	})
+}
+
+func sentIDs(sent []messaging_api.SentMessage) []string {
+	ids := make([]string, len(sent))
+	for i, message := range sent {
+		ids[i] = message.Id
+	}
+	return keptIDs(ids...)
+}
+
+// acceptedIDs reads what LINE says of a message that it took before.
+func acceptedIDs(response *http.Response) []string {
+	answer, _ := io.ReadAll(response.Body) // wholeAnswers has read it
+	var body struct {
+		SentMessages []messaging_api.SentMessage `json:"sentMessages"`
+	}
+	if lenient(answer, &body) != nil {
+		return nil
+	}
+	return sentIDs(body.SentMessages)
 }
 
 // call makes a call with the channel's token, and once more with a new one if LINE does not know the first any more.
 func (s *LINE) call(
-	ctx context.Context, d Delivery, send func(*messaging_api.MessagingApiAPI) (*http.Response, error),
-) error {
+	ctx context.Context, d Delivery, send func(*messaging_api.MessagingApiAPI) (*http.Response, []string, error),
+) ([]string, error) {
 	for first := true; ; first = false {
 		token, err := s.tokens.get(ctx, d)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		api, err := messaging_api.NewMessagingApiAPI(token.Reveal(), messaging_api.WithHTTPClient(s.client))
 		if err != nil {
-			return &Again{Cause: errors.New("LINE granted an empty token")} // the one thing it checks
+			return nil, &Again{Cause: errors.New("LINE granted an empty token")} // the one thing it checks
 		}
-		response, err := send(api.WithContext(ctx)) //nolint:bodyclose // wholeAnswers has closed it
+		var sent call
+		response, ids, err := send(api.WithContext(sent.watch(ctx))) //nolint:bodyclose // wholeAnswers has closed it
 		switch {
 		case response == nil:
-			return broken("LINE", err)
+			return nil, broken("LINE", err, &sent)
 		case err == nil || isSuccess(response): // whatever its body is
-			return nil
+			return ids, nil
 		case response.StatusCode == http.StatusUnauthorized && first:
 			s.tokens.drop(d, token)
 			continue
 		}
-		return refusal("LINE", response, lineError(response), s.clock.Now(), token, d.Credentials.ChannelSecret)
+		err = refusal("LINE", response, lineError(response), s.clock.Now(), token, d.Credentials.ChannelSecret)
+		if refused, ok := errors.AsType[*Refused](err); ok {
+			refused.Credentials = response.StatusCode == http.StatusUnauthorized
+		}
+		return nil, err
 	}
 }
 
@@ -129,8 +162,7 @@ func lineError(response *http.Response) string {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
-	// What can be read is taken; an answer that is not LINE's says nothing.
-	if json.Unmarshal(answer, &body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil {
+	if lenient(answer, &body) != nil { // it is not LINE's
 		return ""
 	}
 	said := []string{}

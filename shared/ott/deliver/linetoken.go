@@ -51,7 +51,7 @@ func (t *lineTokens) get(ctx context.Context, d Delivery) (secret.Text, error) {
 	_, isRefused := errors.AsType[*Refused](err)
 	_, isAgain := errors.AsType[*Again](err)
 	if err != nil && !isRefused && !isAgain { // ctx's
-		return secret.Text{}, broken("LINE", err)
+		return secret.Text{}, broken("LINE", err, neverSent())
 	}
 	return token.value, err
 }
@@ -71,12 +71,15 @@ func (t *lineTokens) mint(ctx context.Context, d Delivery) (lineToken, error) {
 		"client_credentials", "", "", d.Registration.PropertyID, d.Credentials.ChannelSecret.Reveal())
 	switch {
 	case response == nil:
-		return lineToken{}, broken("LINE", err)
+		return lineToken{}, broken("LINE", err, neverSent())
 	case err != nil && isSuccess(response), err == nil && granted.AccessToken == "":
-		return lineToken{}, &Again{Cause: errors.New("LINE answered something else than a token")}
+		return lineToken{}, &Again{Cause: errors.New("LINE answered something else than a token"), Trouble: true}
 	case err != nil:
-		return lineToken{}, refusal("LINE's token endpoint", response, lineError(response), t.clock.Now(),
-			d.Credentials.ChannelSecret)
+		err = refusal("LINE's token endpoint", response, lineError(response), t.clock.Now(), d.Credentials.ChannelSecret)
+		if refused, ok := errors.AsType[*Refused](err); ok {
+			refused.Credentials = true
+		}
+		return lineToken{}, err
 	}
 	return lineToken{
 		value:    secret.NewText(granted.AccessToken),

@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +27,7 @@ import (
 // concurrent use.
 //
 // The Send API knows no idempotency key. If a call ends without an answer, or the process dies before the answer is
-// recorded, the message is sent again though Messenger may have taken it: nothing is lost, and a second copy is
+// recorded, the message is sent again though Messenger may have taken it, three times at most: a further copy is
 // possible.
 type Messenger struct {
 	client *http.Client
@@ -74,38 +73,55 @@ type messengerAttachmentID struct {
 	AttachmentID string `json:"attachment_id"`
 }
 
-// Send sends a message, to its user reference where it has one. It returns an error that is *Refused or *Again.
-func (s *Messenger) Send(ctx context.Context, d Delivery) error {
+// MaxUnanswered is how many tries there are that Messenger does not answer.
+func (s *Messenger) MaxUnanswered() int { return 3 }
+
+// Send sends a message, to its user reference where it has one, and returns Messenger's message_id. It returns an error
+// that is *Refused or *Again.
+func (s *Messenger) Send(ctx context.Context, d Delivery) ([]string, error) {
 	body, err := messengerMessage(d.Message)
 	if err != nil {
-		return &Refused{Reason: err.Error()}
+		return nil, &Refused{Reason: err.Error()}
 	}
 	token := d.Credentials.PageAccessToken
 	proof := secret.NewText(appsecretProof(token, d.Credentials.ApplicationSecret))
 	endpoint, err := url.Parse(d.Registration.EndpointURL)
 	if err != nil {
-		return &Refused{Reason: "the registration's endpointUrl is no URL"}
+		return nil, &Refused{Reason: "the registration's endpointUrl is no URL"}
 	}
 	query := endpoint.Query()
 	query.Set("access_token", token.Reveal())
 	query.Set("appsecret_proof", proof.Reveal())
 	endpoint.RawQuery = query.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint.String(), bytes.NewReader(body))
+	var sent call
+	request, err := http.NewRequestWithContext(
+		sent.watch(ctx), http.MethodPost, endpoint.String(), bytes.NewReader(body))
 	if err != nil {
-		return &Refused{Reason: "the registration's endpointUrl is no URL"}
+		return nil, &Refused{Reason: "the registration's endpointUrl is no URL"}
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", userAgent)
 	response, err := s.client.Do(request)
 	if err != nil {
-		return broken("Messenger", err)
+		return nil, broken("Messenger", err, &sent)
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer, _ := io.ReadAll(response.Body) // wholeAnswers has read it
 	if isSuccess(response) {
+		return messageIDs(answer), nil
+	}
+	return nil, graphRefusal(response, answer, s.clock.Now(), token, proof, d.Credentials.ApplicationSecret)
+}
+
+// messageIDs reads the id that Messenger gave a message; whatever else its answer says, it took the message.
+func messageIDs(answer []byte) []string {
+	var body struct {
+		MessageID string `json:"message_id"`
+	}
+	if lenient(answer, &body) != nil {
 		return nil
 	}
-	return graphRefusal(response, answer, s.clock.Now(), token, proof, d.Credentials.ApplicationSecret)
+	return keptIDs(body.MessageID)
 }
 
 // appsecretProof shows Graph that the caller holds the application's secret as well as the token.
@@ -155,16 +171,11 @@ type graphError struct {
 	} `json:"error"`
 }
 
-// transientCodes are Graph's errors that go by: unknown, service down, and limits of calls by app, user, page, rate and
-// page's messages.
-var transientCodes = []int64{1, 2, 4, 17, 32, 613, 80006}
-
 // graphRefusal tells the errors that go by, whatever their status is, from those that do not.
 func graphRefusal(response *http.Response, answer []byte, now time.Time, hidden ...secret.Text) error {
 	var body graphError
 	said := ""
-	// Only what can be read of an answer that is not Graph's.
-	err := json.Unmarshal(answer, &body, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	err := lenient(answer, &body)
 	if err == nil && body.Error.Message != "" {
 		said = strings.TrimSpace(body.Error.Message) + fmt.Sprintf(" (code %d", body.Error.Code)
 		if body.Error.Subcode != 0 {
@@ -173,9 +184,17 @@ func graphRefusal(response *http.Response, answer []byte, now time.Time, hidden 
 		said += ")"
 	}
 	err = refusal("Messenger", response, said, now, hidden...)
-	passing := body.Error.IsTransient || slices.Contains(transientCodes, body.Error.Code)
-	if refused, ok := errors.AsType[*Refused](err); ok && passing {
-		return &Again{After: httpclient.RetryAfter(response.Header, now), Cause: errors.New(refused.Reason)}
+	refused, ok := errors.AsType[*Refused](err)
+	scope, passes := graphTemporary[body.Error.Code]
+	switch {
+	case !ok:
+		return err
+	case passes || body.Error.IsTransient:
+		return &Again{
+			After: httpclient.RetryAfter(response.Header, now), Cause: errors.New(refused.Reason),
+			Trouble: scope == ofProperty,
+		}
 	}
-	return err
+	refused.Credentials = isCredentialError(body.Error.Code, body.Error.Message)
+	return refused
 }

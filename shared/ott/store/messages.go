@@ -3,7 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
-	"errors"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,20 +21,22 @@ import (
 const (
 	messageRetention = 30 * 24 * time.Hour
 	keyReuse         = 24 * time.Hour // how long a messageKey stands for its first message
-	// overdue is how late a try may be before a repeat of the request puts the message into the queue again: later than
-	// SQS brings back what a process died with.
+	// overdue is how late a message may be before a repeat of its request puts it into the queue again: later than the
+	// queue brings back what a process died with.
 	overdue = 10 * time.Minute
-	// maxTexts is how much of a message's item the body and the decoded message may take, in bytes. An update costs the
-	// whole item's size, and both of the largest do not fit the 400 KB that an item holds.
-	maxTexts = 16 << 10
+	// maxTexts is how much of a message's item the body and the decoded message may take, in bytes. The largest of both
+	// do not fit the 400 KB that an item holds.
+	maxTexts = 350 << 10
 )
 
-// Messages keeps messages in DynamoDB: an item for each message, and one for each messageKey that names its latest
-// message. Both are written in one transaction, which is where a message becomes durable; so is the item that the body
-// of a large message has to itself. It is safe for concurrent use.
+// messageSpace is the name space of the UUIDs that are ottRequestIds.
+var messageSpace = uuid.MustParse("6c3e3a0e-6a1c-5d0f-9a51-0c0a2f6f7e55")
+
+// Messages keeps messages in DynamoDB: an item for each message, which is written once, and a small one for what becomes
+// of it, so that an update costs one write unit whatever the message's size is. It is safe for concurrent use.
 //
-// A message's item has the body as it was sent, for those who look, and the message as it was decoded, for those who
-// send it.
+// A message's id follows from its tenant, its messageKey, and how often that key was used before; so one conditional
+// write makes a message durable and finds its repeat. The item of a key's first message also names the key's latest one.
 type Messages struct {
 	items *dynamodb.Client
 	table string
@@ -51,134 +53,170 @@ func OpenMessages(env *environment.Variables, config aws.Config) *Messages {
 	return NewMessages(dynamodb.NewFromConfig(config), env.String("MESSAGES_TABLE"), clock.System{})
 }
 
-// Put makes a message durable under an id that is unique to the request. If its key stands for a message with the same
-// body it returns that one. It returns a fault Conflict if the body is another one, Unavailable if others write under
-// the same key until ctx is over, or DynamoDB's error.
-func (s *Messages) Put(
-	ctx context.Context, tenant, id string, message ott.Message, body ott.SendBody, now time.Time,
-) (ott.Accepted, error) {
-	items, err := newMessage(tenant, id, message, body, now)
+// Find returns the message that a key stands for, or a fault NotFound and the place of a new one, or DynamoDB's error.
+// What was put a moment ago may not be found yet: Put decides.
+func (s *Messages) Find(
+	ctx context.Context, tenant, key string, body ott.SendBody, now time.Time,
+) (ott.Accepted, ott.Place, error) {
+	item, err := s.get(ctx, messageID(tenant, requestID(tenant, key, 0)), false)
+	if fault.Is(err, fault.NotFound) {
+		return ott.Accepted{}, place(tenant, key, 0), err
+	}
 	if err != nil {
-		return ott.Accepted{}, err
+		return ott.Accepted{}, ott.Place{}, err
 	}
-	var key dynamo.Item // that stands for an earlier message
-	err = dynamo.Transact(ctx, s.clock, func() (err error) {
-		key, err = s.put(ctx, tenant, id, message.Key, body, items, now)
-		return err
-	})
-	if err != nil {
-		return ott.Accepted{}, err
-	}
-	// Its own id is there if the SDK retried a write that had been carried out.
-	if key == nil || dynamo.GetString(key, "ottRequestId") == id {
-		return ott.Accepted{OttRequestID: id}, nil
-	}
-	return s.repeated(ctx, tenant, key, body, now)
+	return s.found(ctx, tenant, key, item, body, now)
 }
 
-// newMessage makes the items of a message: its own, and behind it one with the body if the first has no room for it.
-func newMessage(
-	tenant, id string, message ott.Message, body ott.SendBody, now time.Time,
-) ([]dynamo.Item, error) {
+// Put makes a message durable at a place, or returns the one that its key stands for by now. It returns a fault Conflict
+// if that is only now a former one, as it can be after Find read what was out of date: then all is to begin again; or
+// DynamoDB's error.
+func (s *Messages) Put(
+	ctx context.Context, tenant string, at ott.Place, message ott.Message, body ott.SendBody, createdAt, queuedAt time.Time,
+) (ott.Accepted, error) {
+	item, err := newMessage(message, body, createdAt, queuedAt)
+	if err != nil {
+		return ott.Accepted{}, err
+	}
+	item["id"] = dynamo.String(messageID(tenant, at.OttRequestID))
+	if len(body.Kept)+len(dynamo.GetString(item, "message")) > maxTexts {
+		if err := s.putBody(ctx, tenant, at.OttRequestID, item); err != nil {
+			return ott.Accepted{}, err
+		}
+	}
+	if at.Uses > 0 {
+		return s.putAgain(ctx, tenant, at, message.Key, item, body, createdAt)
+	}
+	_, err = s.items.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: aws.String(s.table), Item: item, ConditionExpression: aws.String("attribute_not_exists(id)"),
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	if kept, failed := dynamo.ConditionFailed(err); failed {
+		accepted, _, err := s.found(ctx, tenant, message.Key, kept, body, createdAt)
+		if fault.Is(err, fault.NotFound) {
+			return ott.Accepted{}, fault.Wrap(fault.Conflict, err)
+		}
+		return accepted, err
+	}
+	if err != nil {
+		return ott.Accepted{}, err
+	}
+	return ott.Accepted{OttRequestID: at.OttRequestID}, nil
+}
+
+// putAgain puts a message whose key is used again, and names it as the key's latest one, in one transaction.
+func (s *Messages) putAgain(
+	ctx context.Context, tenant string, at ott.Place, key string, item dynamo.Item, body ott.SendBody, now time.Time,
+) (ott.Accepted, error) {
+	var kept dynamo.Item
+	err := dynamo.Transact(ctx, s.clock, func() error {
+		kept = nil
+		_, err := s.items.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
+			{Update: &types.Update{
+				TableName: aws.String(s.table),
+				Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
+				UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
+					"expiresAt = :expires"),
+				ConditionExpression: aws.String("reusableAt <= :now"),
+				ExpressionAttributeValues: dynamo.Item{
+					":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
+					":reusable": item["reusableAt"], ":expires": item["expiresAt"],
+					":now": dynamo.Int(now.UnixMilli()),
+				},
+				ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+			}},
+			// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
+			{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
+		}})
+		if first, failed := dynamo.ConditionFailedAt(err, 0); failed {
+			kept = first
+			return nil
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return ott.Accepted{}, err
+	case kept == nil:
+		return ott.Accepted{OttRequestID: at.OttRequestID}, nil
+	case len(kept) == 0: // its time to live was over
+		return ott.Accepted{}, fault.New(fault.Conflict, "")
+	}
+	accepted, _, err := s.found(ctx, tenant, key, kept, body, now)
+	if fault.Is(err, fault.NotFound) {
+		return ott.Accepted{}, fault.Wrap(fault.Conflict, err)
+	}
+	return accepted, err
+}
+
+// found returns what the item of a key's first message says: the message that the key stands for, or a fault NotFound
+// and the place of the next one.
+func (s *Messages) found(
+	ctx context.Context, tenant, key string, first dynamo.Item, body ott.SendBody, now time.Time,
+) (ott.Accepted, ott.Place, error) {
+	uses := dynamo.GetInt(first, "uses")
+	if dynamo.GetInt(first, "reusableAt") <= now.UnixMilli() {
+		return ott.Accepted{}, place(tenant, key, uses+1), fault.New(fault.NotFound, "")
+	}
+	accepted := ott.Accepted{OttRequestID: requestID(tenant, key, uses)}
+	if !bytes.Equal(dynamo.GetBytes(first, "bodyHash"), body.Hash[:]) {
+		accepted.Conflict = true
+		return accepted, ott.Place{}, nil
+	}
+	m, err := s.Load(ctx, tenant, accepted.OttRequestID)
+	if err != nil {
+		return ott.Accepted{}, ott.Place{}, err
+	}
+	if m.Progress, err = s.progress(ctx, m); err != nil {
+		return ott.Accepted{}, ott.Place{}, err
+	}
+	if isLost(m, now) {
+		accepted.Lost = m
+	}
+	return accepted, ott.Place{}, nil
+}
+
+// isLost reports whether a message should have been tried long since, as it would have been if the queue still had it.
+// One that waits behind another of its conversation looks lost as well: a second job of it does nothing.
+func isLost(m *ott.StoredMessage, now time.Time) bool {
+	due := clock.Later(m.QueuedAt, m.Progress.NotBefore)
+	return !m.Progress.Final() && now.Before(m.ValidUntil) && now.After(due.Add(overdue))
+}
+
+func newMessage(message ott.Message, body ott.SendBody, createdAt, queuedAt time.Time) (dynamo.Item, error) {
 	text, err := ott.EncodeMessage(message)
 	if err != nil {
 		return nil, err
 	}
-	expires := dynamo.EpochSeconds(now.Add(messageRetention))
-	items := []dynamo.Item{{
-		"id":           dynamo.String(messageID(tenant, id)),
-		"tenant":       dynamo.String(tenant),
-		"ottRequestId": dynamo.String(id),
-		"message":      dynamo.String(string(text)),
-		"validUntil":   dynamo.Int(now.Add(message.Validity).UnixMilli()),
-		"createdAt":    dynamo.Time(now),
-		"expiresAt":    expires,
-	}}
-	if len(body.Kept)+len(text) > maxTexts {
-		items = append(items, dynamo.Item{"id": dynamo.String(bodyID(tenant, id)), "expiresAt": expires})
-	}
-	items[len(items)-1]["body"] = dynamo.String(string(body.Kept))
-	return items, nil
+	return dynamo.Item{
+		"message":    dynamo.String(string(text)),
+		"body":       dynamo.String(string(body.Kept)),
+		"bodyHash":   dynamo.Bytes(body.Hash[:]),
+		"reusableAt": dynamo.Int(createdAt.Add(keyReuse).UnixMilli()),
+		"validUntil": dynamo.Int(createdAt.Add(message.Validity).UnixMilli()),
+		"createdAt":  dynamo.Int(createdAt.UnixMilli()),
+		"queuedAt":   dynamo.Int(queuedAt.UnixMilli()),
+		"expiresAt":  dynamo.EpochSeconds(createdAt.Add(messageRetention)),
+	}, nil
 }
 
-// put writes the items of a message and that of its key, or returns that of the key, which stands for an earlier
-// message.
-func (s *Messages) put(
-	ctx context.Context, tenant, id, key string, body ott.SendBody, items []dynamo.Item, now time.Time,
-) (dynamo.Item, error) {
-	writes := []types.TransactWriteItem{{Put: &types.Put{
-		TableName: aws.String(s.table),
-		Item: dynamo.Item{
-			"id":           dynamo.String(keyID(tenant, key)),
-			"ottRequestId": dynamo.String(id),
-			"bodyHash":     dynamo.Bytes(body.Hash[:]),
-			"reusableAt":   dynamo.Int(now.Add(keyReuse).UnixMilli()),
-			"expiresAt":    dynamo.EpochSeconds(now.Add(messageRetention)),
-		},
-		ConditionExpression:                 aws.String("attribute_not_exists(id) OR reusableAt <= :now"),
-		ExpressionAttributeValues:           dynamo.Item{":now": dynamo.Int(now.UnixMilli())},
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}}}
-	for _, item := range items {
-		writes = append(writes, types.TransactWriteItem{Put: &types.Put{
-			TableName:           aws.String(s.table),
-			Item:                item,
-			ConditionExpression: aws.String("attribute_not_exists(id)"),
-		}})
-	}
-	_, err := s.items.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: writes})
-	if kept, failed := dynamo.ConditionFailedAt(err, 0); failed && len(kept) > 0 {
-		return kept, nil
-	}
-	return nil, err
-}
-
-// Repeated returns the message that a key stands for if it has the same body. It returns a fault NotFound if the key
-// stands for none, Conflict if the body is another one, or DynamoDB's error.
-func (s *Messages) Repeated(
-	ctx context.Context, tenant, key string, body ott.SendBody, now time.Time,
-) (ott.Accepted, error) {
-	item, err := s.get(ctx, keyID(tenant, key))
-	if err != nil {
-		return ott.Accepted{}, err
-	}
-	if dynamo.GetInt(item, "reusableAt") <= now.UnixMilli() {
-		return ott.Accepted{}, fault.New(fault.NotFound, "")
-	}
-	return s.repeated(ctx, tenant, item, body, now)
-}
-
-func (s *Messages) repeated(
-	ctx context.Context, tenant string, key dynamo.Item, body ott.SendBody, now time.Time,
-) (ott.Accepted, error) {
-	if !bytes.Equal(dynamo.GetBytes(key, "bodyHash"), body.Hash[:]) {
-		return ott.Accepted{}, fault.New(fault.Conflict, "MessageKey stands for another message of the last 24 hours")
-	}
-	id := dynamo.GetString(key, "ottRequestId")
-	item, err := s.get(ctx, messageID(tenant, id))
-	if err != nil {
-		return ott.Accepted{}, err
-	}
-	m := storedMessage(item)
-	return ott.Accepted{OttRequestID: id, Queued: !m.QueuedAt.IsZero() && !isLost(m, now)}, nil
-}
-
-// isLost reports whether a message should have been tried long since, as it would have been if the queue still had it.
-// One that is in the queue twice is sent once: see Claim.
-func isLost(m *ott.StoredMessage, now time.Time) bool {
-	due := m.QueuedAt
-	if m.NotBefore.After(due) {
-		due = m.NotBefore
-	}
-	return !m.Final() && now.After(due.Add(overdue))
-}
-
-// MarkQueued records that a message is in the queue. Doing it again changes nothing. It returns DynamoDB's error, also
-// for a message that there is not.
-func (s *Messages) MarkQueued(ctx context.Context, tenant, id string, now time.Time) error {
-	_, err := s.update(ctx, tenant, id, "attribute_exists(id)", "SET queuedAt = if_not_exists(queuedAt, :now)",
-		dynamo.Item{":now": dynamo.Time(now)})
+// putBody gives the body of a large message an item of its own, before the message's.
+func (s *Messages) putBody(ctx context.Context, tenant, id string, item dynamo.Item) error {
+	_, err := s.items.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(s.table), Item: dynamo.Item{
+		"id": dynamo.String(bodyID(tenant, id)), "body": item["body"], "expiresAt": item["expiresAt"],
+	}})
+	delete(item, "body")
 	return err
+}
+
+// Load returns a tenant's message as it was accepted, to be sent, without its body and what became of it. It returns a
+// fault NotFound, an error for one that cannot be read, or DynamoDB's error.
+func (s *Messages) Load(ctx context.Context, tenant, id string) (*ott.StoredMessage, error) {
+	item, err := s.get(ctx, messageID(tenant, id), true)
+	if err != nil {
+		return nil, err
+	}
+	return storedMessage(tenant, id, item)
 }
 
 // Get returns a tenant's message to be shown, by its ottRequestId, or else the latest one by its messageKey. It returns
@@ -193,34 +231,41 @@ func (s *Messages) Get(ctx context.Context, tenant, messageKeyOrID string) (*ott
 	if !ott.IsMessageKey(messageKeyOrID) {
 		return nil, fault.New(fault.NotFound, "")
 	}
-	key, err := s.get(ctx, keyID(tenant, messageKeyOrID))
+	first, err := s.get(ctx, messageID(tenant, requestID(tenant, messageKeyOrID, 0)), true)
 	if err != nil {
 		return nil, err
 	}
-	return s.getMessage(ctx, tenant, dynamo.GetString(key, "ottRequestId"))
+	return s.getMessage(ctx, tenant, requestID(tenant, messageKeyOrID, dynamo.GetInt(first, "uses")))
 }
 
 func (s *Messages) getMessage(ctx context.Context, tenant, id string) (*ott.StoredMessage, error) {
-	item, err := s.get(ctx, messageID(tenant, id))
+	item, err := s.get(ctx, messageID(tenant, id), true)
 	if err != nil {
 		return nil, err
 	}
-	m := storedMessage(item)
+	m, err := storedMessage(tenant, id, item)
+	if err != nil {
+		return nil, err
+	}
 	if item["body"] == nil { // it is large
-		if item, err = s.get(ctx, bodyID(tenant, id)); err != nil {
+		if item, err = s.get(ctx, bodyID(tenant, id), true); err != nil {
 			return nil, err
 		}
 	}
 	m.Body = []byte(dynamo.GetString(item, "body"))
-	return m, nil
+	if m.Progress, err = s.progress(ctx, m); err != nil {
+		return nil, err
+	}
+	m.Receipts, err = s.receipts(ctx, tenant, m.Message.Conversation(tenant))
+	return m, err
 }
 
-// get reads an item as it is now.
-func (s *Messages) get(ctx context.Context, id string) (dynamo.Item, error) {
+// get reads an item, as it is now or as it was a moment ago, which costs half.
+func (s *Messages) get(ctx context.Context, id string, now bool) (dynamo.Item, error) {
 	out, err := s.items.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName:      aws.String(s.table),
 		Key:            dynamo.Item{"id": dynamo.String(id)},
-		ConsistentRead: aws.Bool(true),
+		ConsistentRead: aws.Bool(now),
 	})
 	if err != nil {
 		return nil, err
@@ -231,41 +276,36 @@ func (s *Messages) get(ctx context.Context, id string) (dynamo.Item, error) {
 	return out.Item, nil
 }
 
-// storedMessage reads what an item says of a message, but for the body and the message itself.
-func storedMessage(item dynamo.Item) *ott.StoredMessage {
-	m := &ott.StoredMessage{
-		OttRequestID: dynamo.GetString(item, "ottRequestId"),
-		Tenant:       dynamo.GetString(item, "tenant"),
-		CreatedAt:    dynamo.GetTime(item, "createdAt"),
-		QueuedAt:     dynamo.GetTime(item, "queuedAt"),
-		SentAt:       dynamo.GetTime(item, "sentAt"),
-		FailedAt:     dynamo.GetTime(item, "failedAt"),
-		Reason:       dynamo.GetString(item, "reason"),
-		Tries:        int(dynamo.GetInt(item, "tries")),
-		Lease:        dynamo.GetString(item, "lease"),
+// storedMessage reads what a message's item says, but for the body.
+func storedMessage(tenant, id string, item dynamo.Item) (*ott.StoredMessage, error) {
+	message, err := ott.DecodeMessage([]byte(dynamo.GetString(item, "message")))
+	if err != nil {
+		return nil, err
 	}
-	if ms := dynamo.GetInt(item, "notBefore"); ms > 0 {
-		m.NotBefore = time.UnixMilli(ms)
-	}
-	return m
+	return &ott.StoredMessage{
+		OttRequestID: id, Tenant: tenant, Message: message,
+		ValidUntil: getMilliseconds(item, "validUntil"),
+		CreatedAt:  getMilliseconds(item, "createdAt"),
+		QueuedAt:   getMilliseconds(item, "queuedAt"),
+	}, nil
 }
 
-// readMessage reads the message itself, and until when it may be sent.
-func readMessage(m *ott.StoredMessage, item dynamo.Item) (err error) {
-	if text := dynamo.GetString(item, "message"); text != "" {
-		m.ValidUntil = time.UnixMilli(dynamo.GetInt(item, "validUntil"))
-		m.Message, err = ott.DecodeMessage([]byte(text))
-		return err
+// getMilliseconds reads a time that is kept as milliseconds, zero if there is none.
+func getMilliseconds(item dynamo.Item, name string) time.Time {
+	ms := dynamo.GetInt(item, name)
+	if ms == 0 {
+		return time.Time{}
 	}
-	// Releases up to November 2026 kept the body alone. The last of their messages is over a week after this release is
-	// deployed, for none is valid for longer; then this can go.
-	message, faults, err := ott.DecodeSend(bytes.NewReader([]byte(dynamo.GetString(item, "body"))))
-	if err := errors.Join(err, faults.Err()); err != nil {
-		return err
-	}
-	m.ValidUntil, message.Validity = m.CreatedAt.Add(message.Validity), 0
-	m.Message = message
-	return nil
+	return time.UnixMilli(ms).UTC()
+}
+
+func place(tenant, key string, uses int64) ott.Place {
+	return ott.Place{OttRequestID: requestID(tenant, key, uses), Uses: uses}
+}
+
+// requestID is the id of a key's message, after so many others of that key. A tenant's name has no #.
+func requestID(tenant, key string, uses int64) string {
+	return uuid.NewSHA1(messageSpace, []byte(tenant+"#"+strconv.FormatInt(uses, 10)+"#"+key)).String()
 }
 
 // The ids of items. A tenant's name has no #.
@@ -273,4 +313,10 @@ func messageID(tenant, id string) string { return tenant + "#message#" + id }
 
 func bodyID(tenant, id string) string { return tenant + "#body#" + id }
 
-func keyID(tenant, key string) string { return tenant + "#key#" + key }
+// progressID has the time of a message's creation as well: what became of a message may still be there, long after its
+// time to live, when the same id is given to the next message of its key.
+func progressID(tenant, id string, createdAt time.Time) string {
+	return tenant + "#progress#" + id + "#" + strconv.FormatInt(createdAt.UnixMilli(), 10)
+}
+
+func receiptsID(tenant, conversation string) string { return tenant + "#receipts#" + conversation }

@@ -92,8 +92,9 @@ func storedRegistration(item dynamo.Item) ott.StoredRegistration {
 			IsTransactional: dynamo.GetBool(item, "isTransactional"),
 			IsTestChannel:   dynamo.GetBool(item, "isTestChannel"),
 		},
-		Tenant:     dynamo.GetString(item, "tenant"),
-		SecretName: dynamo.GetString(item, "secretName"),
+		Tenant:      dynamo.GetString(item, "tenant"),
+		SecretName:  dynamo.GetString(item, "secretName"),
+		Credentials: credentialState(item),
 	}
 }
 

@@ -130,7 +130,8 @@ func (s *Registrations) putItem(ctx context.Context, tenant, secretName string, 
 		UpdateExpression: aws.String("SET tenant = :tenant, tenantPlatform = :tenantPlatform, platform = :platform, " +
 			"propertyId = :propertyId, #name = :name, applicationId = :applicationId, endpointUrl = :endpointUrl, " +
 			"isActive = :isActive, isTransactional = :isTransactional, isTestChannel = :isTestChannel, " +
-			"secretName = :secretName, createdAt = if_not_exists(createdAt, :now), updatedAt = :now"),
+			"secretName = :secretName, createdAt = if_not_exists(createdAt, :now), updatedAt = :now " +
+			"REMOVE credentialsState, credentialsSince, credentialsReason"),
 		ConditionExpression:      aws.String("attribute_not_exists(pk) OR tenant = :tenant"),
 		ExpressionAttributeNames: map[string]string{"#name": "name"},
 		ExpressionAttributeValues: dynamo.Item{
