@@ -49,12 +49,15 @@ func newChannel(t *testing.T) sender {
 	return sender{"line", attributes["channelId"].(string), attributes}
 }
 
+// recipient is a person whom no other test writes to.
+func (s sender) recipient() string { return harness.RecipientID(s.platform, s.id) }
+
 // hello is a message from a sender that is right, under a key that no other message has.
 func (s sender) hello() object {
 	return object{
 		"messageKey": unique(), "messageGroupKey": "CanBeAGUIDorAny100UnicodeCharString",
 		"from": object{"senderType": s.platform, "senderId": s.id},
-		"to":   object{"ottId": "to-" + s.id},
+		"to":   object{"ottId": s.recipient()},
 		"message": object{
 			"subject":    "Message Name",
 			"contents":   []any{object{"type": "text", "text": "thanks for purchase"}},
@@ -121,7 +124,7 @@ func (s sender) received() []standin.PlatformRequest {
 	var requests []standin.PlatformRequest
 	for _, r := range bundle.OTT.Requests() {
 		if token, ok := s.attributes["pageAccessToken"]; ok && r.Query["access_token"] == token ||
-			strings.Contains(r.Body, s.id) {
+			strings.Contains(r.Body, s.id) || strings.Contains(r.Body, s.recipient()) {
 			requests = append(requests, r)
 		}
 	}
@@ -148,7 +151,7 @@ func TestSendToMessenger(t *testing.T) {
 	assert.Equal(t, hex.EncodeToString(mac.Sum(nil)), r.Query["appsecret_proof"])
 	assert.JSONEq(
 		t,
-		`{"recipient":{"id":"to-`+page.id+`"},"messaging_type":"RESPONSE","message":{"text":"thanks for purchase"}}`,
+		`{"recipient":{"id":"`+page.recipient()+`"},"messaging_type":"RESPONSE","message":{"text":"thanks for purchase"}}`,
 		r.Body,
 	)
 
