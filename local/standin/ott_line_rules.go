@@ -18,7 +18,8 @@ import (
 const (
 	// lineMessages is how many messages one call may carry.
 	lineMessages = 5
-	// Texts are counted in code units of UTF-16 (https://developers.line.biz/en/docs/messaging-api/text-character-count).
+	// Texts are counted in code units of UTF-16:
+	// https://developers.line.biz/en/docs/messaging-api/text-character-count
 	lineTextMax       = 5000
 	lineURLMax        = 2000
 	lineAltTextMax    = 1500

@@ -145,7 +145,8 @@ func wrongGraphMessage(raw json.RawMessage) (wrong, template string) {
 	if len(message) == 0 {
 		return "(#100) Param message must be non-empty.", ""
 	}
-	if wrong := message.strange("message", "text", "attachment", "quick_replies", "metadata", "sticker_id"); wrong != "" {
+	wrong = message.strange("message", "text", "attachment", "quick_replies", "metadata", "sticker_id")
+	if wrong != "" {
 		return wrong, ""
 	}
 	kinds := 0

@@ -78,7 +78,8 @@ func TestMessengerTakesWhatGraphTakes(t *testing.T) {
 		"a quick reply's unknown member": {`{"text":"a","quick_replies":[{"content_type":"text","title":"a","playload":"a"}]}`, `Invalid keys \"playload\" were found in param \"message[quick_replies][0]\".`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, answer := post(t, `{"recipient":{"id":"1254477777772919"},"messaging_type":"UPDATE","message":`+c.message+`}`)
+			const to = `{"recipient":{"id":"1254477777772919"},"messaging_type":"UPDATE","message":`
+			status, answer := post(t, to+c.message+`}`)
 			requireVerdict(t, c.refused, status, answer)
 		})
 	}

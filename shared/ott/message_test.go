@@ -127,7 +127,8 @@ func TestDecodeSend(t *testing.T) {
 				NativePayload: []byte(`{"type":"sticker","packageId":1.0}`)})),
 		},
 		"native by both names, one by value": {
-			withContents(lineMessage, `{"type":"native","payload":{"b":[1e0],"a":"\u003c"},"nativePayload":{"a":"<","b":[1]}}`),
+			withContents(lineMessage,
+				`{"type":"native","payload":{"b":[1e0],"a":"\u003c"},"nativePayload":{"a":"<","b":[1]}}`),
 			change(line, parts(ott.Part{Type: ott.NativePart, NativePayload: []byte(`{"a":"<","b":[1]}`)})),
 		},
 		"native by both names, one of them null": {
@@ -345,7 +346,8 @@ func TestDecodeSendReportsAllThatIsWrongInOrder(t *testing.T) {
 			`{"from":{"senderType":"line"},"to":{},"message":{"contents":[{},{"type":"text"},{"type":"image"},` +
 				`{"type":"video"},{},{"type":"audio"}]}}`,
 			append(append(missing(noKey, noSenderID, noType, noText, noURL, noValidity),
-				fault.Violation{Code: fault.BadValue, Message: tooManyToLINE}), missing(noOttID, noAltURL, noDuration)...),
+				fault.Violation{Code: fault.BadValue, Message: tooManyToLINE}),
+				missing(noOttID, noAltURL, noDuration)...),
 		},
 		"wrong types, each in the place of the text it stands for": {
 			`{"messageKey":1,"messageGroupKey":[],"from":"messenger","to":[],"message":true,"validityPeriod":{}}`,

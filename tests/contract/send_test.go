@@ -267,8 +267,14 @@ func TestSendNativeAndLongTexts(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []object{
-		sticker, sticker, {"type": "text", "text": long},
-		{"type": "video", "originalContentUrl": "https://example.com/a.mp4", "previewImageUrl": "https://example.com/a.jpg"},
+		sticker,
+		sticker,
+		{"type": "text", "text": long},
+		{
+			"type":               "video",
+			"originalContentUrl": "https://example.com/a.mp4",
+			"previewImageUrl":    "https://example.com/a.jpg",
+		},
 		{"type": "audio", "originalContentUrl": "https://example.com/a.m4a", "duration": 60_000.0},
 	}, pushed.Messages)
 
@@ -300,7 +306,7 @@ func TestSendFaults(t *testing.T) {
 		"contents":        {page, contents(), missingFaults("Message contents")},
 		"Content Type":    {channel, contents(object{"text": "t"}), missingFaults("Content Type for all message contents")},
 		"Text":            {channel, contents(object{"type": "text"}), []fault{text(missing, "Text attribute must be provided for Text type Message Content")}},
-		"Url":             {channel, contents(object{"type": "video"}), []fault{text(missing, "Url attribute must be provided for Image, File, Audio and Video type Message Content")}},
+		"Url":             {channel, contents(object{"type": "image"}), []fault{text(missing, "Url attribute must be provided for Image, File, Audio and Video type Message Content")}},
 		"Validity Period": {page, func(o object) object { return o.without("validityPeriod") }, missingFaults("Validity Period")},
 		"too many for Messenger": {
 			page, contents(object{"type": "text", "text": "1"}, object{"type": "text", "text": "2"}),
