@@ -2,6 +2,7 @@
 package main
 
 import (
+	"carillon/shared/clock"
 	"carillon/shared/httpapi"
 	"carillon/shared/lambdafunction"
 	"carillon/shared/ott/api"
@@ -15,6 +16,7 @@ func setUp(s lambdafunction.Setup) httpapi.Endpoint {
 	handler := &callback.Handler{
 		Registrations: store.OpenCredentials(store.OpenRegistrationReader(s.Env, s.Config), s.Config),
 		Events:        callback.OpenPublisher(s.Env, s.Config),
+		Clock:         clock.System{},
 		Log:           s.Log,
 	}
 	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}
