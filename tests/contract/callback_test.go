@@ -76,6 +76,7 @@ type busEvent struct {
 		Tenant        string         `json:"tenant"`
 		Platform      string         `json:"platform"`
 		OttPropertyID string         `json:"ottPropertyId"`
+		State         string         `json:"state"` // of the detail type Credentials State Change
 		Event         map[string]any `json:"event"`
 	} `json:"detail"`
 }

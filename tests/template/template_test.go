@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -118,6 +119,7 @@ func TestCallbackEventIsSigned(t *testing.T) {
 		callback.Verify(
 			registration.Platform,
 			credentials,
+			time.Now(),
 			[]byte(event.Body),
 			func(name string) string { return event.Headers[name] },
 		),
