@@ -59,6 +59,15 @@ type Delivery struct {
 	Message      ott.Message
 	Registration ott.StoredRegistration
 	Credentials  ott.Credentials
+	ValidUntil   time.Time // no call that sends it begins from then on
+}
+
+// expired returns the error of a message whose time is over, or nil.
+func (d Delivery) expired(now time.Time) error {
+	if now.Before(d.ValidUntil) {
+		return nil
+	}
+	return &Refused{Reason: "expired", Expired: true}
 }
 
 // Platform sends messages to one OTT network.

@@ -101,6 +101,9 @@ func (s *Messenger) Send(ctx context.Context, d Delivery) ([]string, error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", userAgent)
+	if err := d.expired(s.clock.Now()); err != nil {
+		return nil, err
+	}
 	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, broken("Messenger", err, &sent)
