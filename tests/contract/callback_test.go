@@ -249,7 +249,11 @@ func TestCallbackEventsReachTheBus(t *testing.T) {
 			assert.Equal(t, "carillon.ott", event.Source)
 			assert.Equal(t, test.detailType, event.DetailType)
 			d := event.Detail
-			assert.Equal(t, []string{"demo-brand", test.platform, test.id}, []string{d.Tenant, d.Platform, d.OttPropertyID})
+			assert.Equal(
+				t,
+				[]string{"demo-brand", test.platform, test.id},
+				[]string{d.Tenant, d.Platform, d.OttPropertyID},
+			)
 			assert.Regexp(t, `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`, d.ReceivedAt)
 			received, err := time.Parse(time.RFC3339, d.ReceivedAt)
 			require.NoError(t, err)
@@ -280,8 +284,16 @@ func TestCallbackEntriesOfOtherPages(t *testing.T) {
 	ofPage, ofOther := subscribe(t, page.id), subscribe(t, other.id)
 	ofForeign, ofUnknown := subscribe(t, foreign.id), subscribe(t, unknown.id)
 
-	a := page.tell(t, pageCallback(other.entry("messaging", personWrote), foreign.entry("messaging", personWrote),
-		unknown.entry("messaging", personWrote), page.entry("messaging", personWrote), `{"messaging":[`+personWrote+`]}`))
+	a := page.tell(t, pageCallback(
+		other.entry("messaging", personWrote),
+		foreign.entry("messaging", personWrote),
+		unknown.entry(
+			"messaging",
+			personWrote,
+		),
+		page.entry("messaging", personWrote),
+		`{"messaging":[`+personWrote+`]}`,
+	))
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 	events := ofPage()
 	require.Len(t, events, 1)
@@ -306,7 +318,8 @@ func requireDropped(t *testing.T, p property, foreign, bad float64) {
 	line := harness.Eventually(t, "the line is in the log", func() (map[string]any, bool) {
 		for _, text := range bundle.LogOf("OttCallbackFunction") {
 			var line map[string]any
-			if strings.Contains(text, p.id) && json.Unmarshal([]byte(text), &line) == nil && line["foreignEntries"] != nil {
+			if strings.Contains(text, p.id) && json.Unmarshal([]byte(text), &line) == nil &&
+				line["foreignEntries"] != nil {
 				return line, true
 			}
 		}
@@ -410,7 +423,10 @@ func TestCallbackSignatureMissingOrWrong(t *testing.T) {
 	t.Parallel()
 	for _, property := range []property{registered(t, messengerPage()), registered(t, lineChannel())} {
 		events := subscribe(t, property.id)
-		body := `{"object":"page","entry":[` + property.entry("messaging", personWrote) + `],"events":[` + userWrote + `]}`
+		body := `{"object":"page","entry":[` + property.entry(
+			"messaging",
+			personWrote,
+		) + `],"events":[` + userWrote + `]}`
 		name, value := callback.Sign(ott.Platform(property.platform), property.credentials, []byte(body))
 		other := property
 		other.credentials = ott.Credentials{ApplicationSecret: secret.NewText("x"), ChannelSecret: secret.NewText("x")}
