@@ -96,7 +96,7 @@ func (c *OttCallbackCmd) validateBody() error {
 	case ofMessenger && c.Platform != string(ott.Messenger):
 		return errors.New("--page, --channel and --receipt are Messenger's")
 	case (ofMessenger || c.From != "") && !made:
-		return errors.New("--from, --page, --channel and --receipt are about a body that is made, which --file and --verify have none of")
+		return errors.New("--from, --page, --channel and --receipt do not go with --file and --verify")
 	case c.Channel != "" && c.Channel != "messaging" && c.Channel != "standby":
 		return errors.New("--channel is messaging or standby")
 	case c.Receipt != "" && c.Receipt != "delivered" && c.Receipt != "read":

@@ -233,8 +233,8 @@ func TestOttCallbackOfWhatDoesNotGoTogether(t *testing.T) {
 		"pages of LINE":      {[]string{"line", "1", "--page", "2"}, "are Messenger's"},
 		"a channel of LINE":  {[]string{"line", "1", "--channel", "standby"}, "are Messenger's"},
 		"a receipt of LINE":  {[]string{"line", "1", "--receipt", "read"}, "are Messenger's"},
-		"a page in a file":   {[]string{"messenger", "1", "-f", "x", "--page", "2"}, "about a body that is made"},
-		"a person who tries": {[]string{"line", "1", "--verify", "--from", "2"}, "about a body that is made"},
+		"a page in a file":   {[]string{"messenger", "1", "-f", "x", "--page", "2"}, "do not go with --file and --verify"},
+		"a person who tries": {[]string{"line", "1", "--verify", "--from", "2"}, "do not go with --file and --verify"},
 		"another channel":    {[]string{"messenger", "1", "--channel", "changes"}, "--channel is messaging or standby"},
 		"another receipt":    {[]string{"messenger", "1", "--receipt", "sent"}, "--receipt is delivered or read"},
 		"a message that is read": {

@@ -187,8 +187,8 @@ func (h *Handler) divide(
 	return publications, foreign, nil
 }
 
-// namesPage reports whether Messenger means a page by an entry's id, or an Instagram account, whose id may be registered
-// as a page's.
+// namesPage reports whether Messenger means a page by an entry's id, or an Instagram account, whose id may be
+// registered as a page's.
 func namesPage(entry Entry) bool { return entry.Object == "page" || entry.Object == "instagram" }
 
 // maxNamed bounds how many pages a log line names.

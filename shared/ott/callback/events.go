@@ -41,7 +41,7 @@ type Entry struct {
 type Event struct {
 	JSON    jsontext.Value // an object, its members as the platform wrote them
 	Time    time.Time      // when it happened; zero if the platform does not say
-	Channel string         // the list that it was in: messaging, standby or changes; empty if it was in none, and for LINE
+	Channel string         // the list that it was in: messaging, standby or changes; empty if none, and for LINE
 	Index   int            // its place among all elements of the body, from 0
 }
 

@@ -174,8 +174,12 @@ func TestDecodeEventsRefuses(t *testing.T) {
 	body, err := callback.DecodeEvents(ott.LINE, strings.NewReader(`{"events":[`+thousand+`]}`))
 	require.NoError(t, err)
 	assert.Len(t, body.Entries[0].Events, 1000)
-	body, err = callback.DecodeEvents(ott.Messenger,
-		strings.NewReader(`{"entry":[`+strings.Repeat(`{"messaging":[`+thousand+`]},`, 9)+`{"standby":[`+thousand+`]}]}`))
+	body, err = callback.DecodeEvents(
+		ott.Messenger,
+		strings.NewReader(
+			`{"entry":[`+strings.Repeat(`{"messaging":[`+thousand+`]},`, 9)+`{"standby":[`+thousand+`]}]}`,
+		),
+	)
 	require.NoError(t, err)
 	assert.Equal(t, 10_000, body.Elements)
 }

@@ -64,7 +64,10 @@ func TestSign(t *testing.T) {
 			gotName, got := callback.Sign(test.platform, test.credentials, []byte(test.body))
 			assert.Equal(t, test.header, gotName)
 			assert.Equal(t, test.want, got)
-			assert.True(t, callback.Verify(test.platform, test.credentials, now, []byte(test.body), header(gotName, got)))
+			assert.True(
+				t,
+				callback.Verify(test.platform, test.credentials, now, []byte(test.body), header(gotName, got)),
+			)
 		})
 	}
 }
@@ -214,7 +217,11 @@ func TestOnlyTheWholeBodyAndTheRightSecretVerify(t *testing.T) {
 		} {
 			signed := header(callback.Sign(platform, credentials(key), body))
 			assert.True(t, callback.Verify(platform, credentials(key), now, body, signed))
-			assert.Equal(t, string(body) == string(other), callback.Verify(platform, credentials(key), now, other, signed))
+			assert.Equal(
+				t,
+				string(body) == string(other),
+				callback.Verify(platform, credentials(key), now, other, signed),
+			)
 			// HMAC pads keys with zeros
 			if len(key) < 64 && len(otherKey) < 64 &&
 				strings.TrimRight(key, "\x00") != strings.TrimRight(otherKey, "\x00") {
