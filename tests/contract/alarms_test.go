@@ -88,7 +88,7 @@ var causes = map[string]func(t *testing.T) (mark string){
 	},
 	"platformErrors of OttDeliverFunction": func(t *testing.T) string {
 		page := newPage(t)
-		failsOnce(t, "ott", page.id, standin.Answer{Status: http.StatusServiceUnavailable})
+		failsOnce(t, "ott", page.recipient(), standin.Answer{Status: http.StatusServiceUnavailable})
 		return accepted(t, page.hello().text(t))
 	},
 	"refusedSignatures of OttCallbackFunction": func(t *testing.T) string {
