@@ -50,7 +50,7 @@ func RetryQueue(stack string) string { return stack + "-retry" }
 func DeliveryDeadLetterQueue(stack string) string { return stack + "-delivery-dead" }
 
 // OutboundQueue is the name of the queue of OTT messages that ott-deliver works through.
-func OutboundQueue(stack string) string { return stack + "-outbound" }
+func OutboundQueue(stack string) string { return stack + "-outbound.fifo" }
 
 // MailQueue has the jobs that send activation mails.
 func MailQueue(stack string) string { return stack + "-mail" }
