@@ -1,6 +1,8 @@
 // Package eventsource feeds functions from queues as Lambda's event source mappings for Amazon SQS do: its event, its
 // batches, how it scales the invocations at the same time, which recursive loops it ends, and what it deletes and what
-// it leaves to come again. That a queue is fair to its message groups is the queue's doing: see emulator/moto.py.
+// it leaves to come again. That a queue is fair to its message groups is the queue's doing (see emulator/moto.py). So
+// is the order of a FIFO queue (emulator/fifo.py): it hands out nothing of a group while a message of it is in flight,
+// and there are no more invocations at the same time than groups with messages.
 package eventsource
 
 import (
@@ -8,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,9 +146,11 @@ func (m *Mapping) state() (paused bool, changed <-chan struct{}) {
 // each other.
 func (m *Mapping) poll() {
 	var watchUntil time.Time
+	fifo := isFIFO(m.config.ARN)
 	for m.slot() {
 		wait := int32(longPoll)
-		if time.Now().Before(watchUntil) || m.delayed() {
+		// The emulator's FIFO queues end a long poll at the moment in which a message becomes visible.
+		if !fifo && (time.Now().Before(watchUntil) || m.delayed()) {
 			wait = 0
 		}
 		taken, err := m.take(wait)
@@ -166,6 +171,9 @@ func (m *Mapping) poll() {
 		}
 	}
 }
+
+// isFIFO reports whether the queue with this ARN is a FIFO queue.
+func isFIFO(arn string) bool { return strings.HasSuffix(arn, ".fifo") }
 
 // slot waits until there may be one more invocation and the mapping is not paused; false when it is closed.
 func (m *Mapping) slot() bool {

@@ -52,6 +52,9 @@ func (m *Mapping) stopLoop(ctx context.Context, message types.Message) error {
 		if group, ok := message.Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]; ok {
 			in.MessageGroupId = aws.String(group)
 		}
+		if isFIFO(m.config.ARN) { // then its dead-letter queue is one too
+			in.MessageDeduplicationId = message.MessageId
+		}
 		if _, err := m.config.Client.SendMessage(ctx, in); err != nil {
 			return err
 		}

@@ -74,6 +74,31 @@ Resources:
 	assert.Equal(t, "poison", aws.ToString(dead[0].Body))
 }
 
+func TestFIFOQueues(t *testing.T) {
+	tpl, err := create(t, `
+Resources:
+  Work:
+    Type: AWS::SQS::Queue
+    Properties:
+      FifoQueue: true
+      DeduplicationScope: messageGroup
+      FifoThroughputLimit: perMessageGroupId
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 1000}
+  Dead: {Type: AWS::SQS::Queue, Properties: {FifoQueue: true}}
+`)
+	require.NoError(t, err)
+	physical, ok := tpl.Bound("Work")
+	require.True(t, ok)
+	out, err := emulatortest.SQS().GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
+		QueueUrl: aws.String(physical.Ref), AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "true", out.Attributes["FifoQueue"])
+	assert.Equal(t, "messageGroup", out.Attributes["DeduplicationScope"])
+	assert.Equal(t, "perMessageGroupId", out.Attributes["FifoThroughputLimit"])
+	assert.Contains(t, out.Attributes["RedrivePolicy"], "-Dead.fifo")
+}
+
 func TestDeadLetterQueueMustBeInTheTemplate(t *testing.T) {
 	_, err := create(t, `
 Resources:

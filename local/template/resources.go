@@ -62,6 +62,7 @@ var knownTypes = map[string][]string{
 	typeQueue: {
 		"QueueName", "VisibilityTimeout", "MessageRetentionPeriod", "DelaySeconds", "MaximumMessageSize",
 		"ReceiveMessageWaitTimeSeconds", "RedrivePolicy",
+		"FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit",
 		// About permissions, encryption and billing.
 		"RedriveAllowPolicy", "SqsManagedSseEnabled", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "Tags",
 	},
@@ -301,10 +302,11 @@ func (t *Template) predict(node *yaml.Node, r resource) (Physical, error) {
 		name, err = nameOf("LogGroupName")
 		return Physical{name, arn("logs", "log-group:"+name+":*")}, err
 	case typeQueue:
-		name, err = nameOf("QueueName")
+		reader := t.read(r.node, r.properties, "QueueName", "FifoQueue")
+		name = t.queueName(reader, r.id)
 		attributes := arn("sqs", name)
 		attributes["QueueName"] = name
-		return Physical{Attributes: attributes}, err // its URL is known once it exists
+		return Physical{Attributes: attributes}, reader.err // its URL is known once it exists
 	case typeConfigurationSet:
 		name, err = nameOf("Name")
 		return Physical{Ref: name}, err

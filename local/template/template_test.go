@@ -139,7 +139,7 @@ func TestWhatItDoesNotKnowIsAnError(t *testing.T) {
 		"global property": {"Globals: {Function: {Layers: [a]}}\nResources: {F: {Type: 'AWS::Serverless::Function'}}", "does not know property Layers"},
 		"attribute":       {"Resources: {F: {Type: 'AWS::Serverless::Function', CreationPolicy: {}}}", "F.CreationPolicy is unknown"},
 		"event type":      {"Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {Events: {E: {Type: SNS, Properties: {}}}}}}", "does not know events of type SNS"},
-		"queue property":  {"Resources: {Q: {Type: 'AWS::SQS::Queue', Properties: {FifoQueue: true}}}", "does not know property FifoQueue"},
+		"queue property":  {"Resources: {Q: {Type: 'AWS::SQS::Queue', Properties: {FifoQueues: true}}}", "does not know property FifoQueues"},
 		"no queue":        {function("SQS", "{}"), "F.E: Queue is missing"},
 		"large batch":     {function("SQS", "{Queue: arn, BatchSize: 11}"), "BatchSize of 1 to 10"},
 		"batching window": {function("SQS", "{Queue: arn, MaximumBatchingWindowInSeconds: 1}"), "MaximumBatchingWindowInSeconds must be 0"},
@@ -340,6 +340,65 @@ Resources:
 	physical, ok := tpl.Bound("Work")
 	assert.True(t, ok)
 	assert.Equal(t, bound, physical)
+}
+
+func TestFIFOQueues(t *testing.T) {
+	tpl, err := load(t, `
+Resources:
+  Work:
+    Type: AWS::SQS::Queue
+    Properties:
+      QueueName: !Sub "${AWS::StackName}-work.fifo"
+      FifoQueue: true
+      ContentBasedDeduplication: false
+      DeduplicationScope: messageGroup
+      FifoThroughputLimit: perMessageGroupId
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 1000}
+  Dead:
+    Type: AWS::SQS::Queue
+    Properties: {FifoQueue: true, RedriveAllowPolicy: {redrivePermission: byQueue, sourceQueueArns: [!GetAtt Work.Arn]}}
+`, nil)
+	require.NoError(t, err)
+	queues, err := tpl.Queues()
+	require.NoError(t, err)
+	assert.Equal(t, []template.Queue{
+		{
+			LogicalID: "Work",
+			Name:      "shop-work.fifo",
+			FIFO:      true,
+			Attributes: map[string]string{
+				"FifoQueue":                 "true",
+				"ContentBasedDeduplication": "false",
+				"DeduplicationScope":        "messageGroup",
+				"FifoThroughputLimit":       "perMessageGroupId",
+			},
+			DeadLetterARN:   "arn:aws:sqs:eu-west-1:123456789012:shop-Dead.fifo",
+			MaxReceiveCount: 1000,
+		},
+		{LogicalID: "Dead", Name: "shop-Dead.fifo", FIFO: true, Attributes: map[string]string{"FifoQueue": "true"}},
+	}, queues)
+}
+
+func TestQueuesThatAWSRefuses(t *testing.T) {
+	for properties, want := range map[string]string{
+		`FifoQueue: true, QueueName: a`:                                                     "Q: a FIFO queue has a name that ends in .fifo",
+		`QueueName: a.fifo`:                                                                 "Q: only a FIFO queue has a name that ends in .fifo",
+		`FifoQueue: false`:                                                                  "Q: FifoQueue is true or left out",
+		`ContentBasedDeduplication: true`:                                                   "Q: only a FIFO queue has ContentBasedDeduplication",
+		`FifoQueue: true, ContentBasedDeduplication: 1`:                                     "Q: ContentBasedDeduplication must be one of true, false",
+		`FifoQueue: true, DeduplicationScope: group`:                                        "Q: DeduplicationScope must be one of queue, messageGroup",
+		`FifoQueue: true, FifoThroughputLimit: none`:                                        "Q: FifoThroughputLimit must be one of",
+		`FifoQueue: true, FifoThroughputLimit: perMessageGroupId`:                           "perMessageGroupId wants DeduplicationScope messageGroup",
+		`FifoQueue: true, RedrivePolicy: {deadLetterTargetArn: a:dead, maxReceiveCount: 1}`: "Q: the dead-letter queue of a FIFO queue",
+		`RedrivePolicy: {deadLetterTargetArn: a:dead.fifo, maxReceiveCount: 1}`:             "Q: the dead-letter queue of a FIFO queue",
+	} {
+		t.Run(properties, func(t *testing.T) {
+			tpl, err := load(t, "Resources: {Q: {Type: 'AWS::SQS::Queue', Properties: {"+properties+"}}}", nil)
+			require.NoError(t, err)
+			_, err = tpl.Queues()
+			assert.ErrorContains(t, err, want)
+		})
+	}
 }
 
 func TestFunctionsOfQueuesAndSchedules(t *testing.T) {
