@@ -187,8 +187,12 @@ func graphRefusal(response *http.Response, answer []byte, now time.Time, hidden 
 		said += ")"
 	}
 	err = refusal("Messenger", response, said, now, hidden...)
-	refused, ok := errors.AsType[*Refused](err)
 	scope, passes := graphTemporary[body.Error.Code]
+	if again, ok := errors.AsType[*Again](err); ok {
+		again.Trouble = !passes || scope == ofProperty
+		return again
+	}
+	refused, ok := errors.AsType[*Refused](err)
 	switch {
 	case !ok:
 		return err

@@ -34,7 +34,8 @@ func TestGetIsWhatWasPut(t *testing.T) {
 		assert.Equal(t,
 			ott.StoredRegistration{
 				Registration: registration, Tenant: "tenant-1",
-				SecretName: r.Prefix + string(registration.Platform) + "/" + version,
+				SecretName:  r.Prefix + string(registration.Platform) + "/" + version,
+				Credentials: ott.CredentialState{Name: ott.CredentialsUnknown},
 			},
 			stored)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"strconv"
 	"time"
 
@@ -109,8 +110,8 @@ func (s *Messages) putAgain(
 	ctx context.Context, tenant string, at ott.Place, key string, item dynamo.Item, body ott.SendBody, now time.Time,
 ) (ott.Accepted, error) {
 	var kept dynamo.Item
+	var taken bool
 	err := dynamo.Transact(ctx, s.clock, func() error {
-		kept = nil
 		_, err := s.items.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
 			{Update: &types.Update{
 				TableName: aws.String(s.table),
@@ -128,8 +129,7 @@ func (s *Messages) putAgain(
 			// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
 			{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
 		}})
-		if first, failed := dynamo.ConditionFailedAt(err, 0); failed {
-			kept = first
+		if kept, taken = dynamo.ConditionFailedAt(err, 0); taken {
 			return nil
 		}
 		return err
@@ -137,7 +137,7 @@ func (s *Messages) putAgain(
 	switch {
 	case err != nil:
 		return ott.Accepted{}, err
-	case kept == nil:
+	case !taken:
 		return ott.Accepted{OttRequestID: at.OttRequestID}, nil
 	case len(kept) == 0: // its time to live was over
 		return ott.Accepted{}, fault.New(fault.Conflict, "")
@@ -200,12 +200,15 @@ func newMessage(message ott.Message, body ott.SendBody, createdAt, queuedAt time
 	}, nil
 }
 
-// putBody gives the body of a large message an item of its own, before the message's.
+// putBody gives the body of a large message an item of its own, before the message's, which names it. Each body has
+// another: that of a message which is refused, for its key stands for another, must not take the place of that one's.
 func (s *Messages) putBody(ctx context.Context, tenant, id string, item dynamo.Item) error {
+	bodyID := dynamo.String(bodyID(tenant, id, dynamo.GetBytes(item, "bodyHash")))
 	_, err := s.items.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(s.table), Item: dynamo.Item{
-		"id": dynamo.String(bodyID(tenant, id)), "body": item["body"], "expiresAt": item["expiresAt"],
+		"id": bodyID, "body": item["body"], "expiresAt": item["expiresAt"],
 	}})
 	delete(item, "body")
+	item["bodyId"] = bodyID
 	return err
 }
 
@@ -248,7 +251,7 @@ func (s *Messages) getMessage(ctx context.Context, tenant, id string) (*ott.Stor
 		return nil, err
 	}
 	if item["body"] == nil { // it is large
-		if item, err = s.get(ctx, bodyID(tenant, id), true); err != nil {
+		if item, err = s.get(ctx, dynamo.GetString(item, "bodyId"), true); err != nil {
 			return nil, err
 		}
 	}
@@ -311,7 +314,9 @@ func requestID(tenant, key string, uses int64) string {
 // The ids of items. A tenant's name has no #.
 func messageID(tenant, id string) string { return tenant + "#message#" + id }
 
-func bodyID(tenant, id string) string { return tenant + "#body#" + id }
+func bodyID(tenant, id string, hash []byte) string {
+	return tenant + "#body#" + id + "#" + hex.EncodeToString(hash)
+}
 
 // progressID has the time of a message's creation as well: what became of a message may still be there, long after its
 // time to live, when the same id is given to the next message of its key.

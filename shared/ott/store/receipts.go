@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 const receiptsRetention = messageRetention + 24*time.Hour
 
 // AddReceipts keeps receipts of a conversation of a tenant's, whether or not anything is known that they are for: one
-// may come before the answer to its message is recorded. It returns a fault Unavailable if others write the same
+// may come before the answer to its message is recorded. Receipts that say nothing new cost no write. It returns a fault Unavailable if others write the same
 // conversation's until ctx is over, or DynamoDB's error.
 func (s *Messages) AddReceipts(ctx context.Context, tenant, conversation string, receipts ...ott.Receipt) error {
 	key := receiptsID(tenant, conversation)
@@ -32,6 +33,9 @@ func (s *Messages) AddReceipts(ctx context.Context, tenant, conversation string,
 		all := known
 		for _, receipt := range receipts {
 			all = all.Add(receipt)
+		}
+		if reflect.DeepEqual(all, known) {
+			return nil
 		}
 		condition, version := "attribute_not_exists(id)", dynamo.GetInt(item, "version")
 		values := dynamo.Item(nil)
