@@ -200,6 +200,8 @@ var may = []struct{ variable, resource, actions string }{
 	{`^\w+_TABLE$`, `^!Sub \$\{\w+Table\.Arn\}/index/[a-z-]+$`, `^dynamodb:Query$`},
 	{`^PRODUCTS_TABLE$`, `^!GetAtt ProductsTable\.Arn$`, `^dynamodb:Query$`}, // a tenant's are one partition
 	{`^\w+_QUEUE_URL$`, `^!GetAtt \w+Queue\.Arn$`, `^sqs:(SendMessage|GetQueueAttributes)$`},
+	// What waits in a FIFO queue is held back by whoever received it.
+	{`^OUTBOUND_QUEUE_URL$`, `^!GetAtt OutboundQueue\.Arn$`, `^sqs:ChangeMessageVisibility$`},
 	{`^\w+_SECRET$`, `^!Ref \w+Secret$`, `^secretsmanager:GetSecretValue$`},
 	{
 		`^\w+_SECRET_PREFIX$`,
