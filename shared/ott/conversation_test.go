@@ -29,7 +29,13 @@ func TestConversation(t *testing.T) {
 	part := rapid.StringOfN(rapid.SampledFrom([]rune("ab#\x00é")), 0, 4, -1)
 	draw := rapid.Custom(func(t *rapid.T) quadruple {
 		return quadruple{
-			part.Draw(t, "tenant"), ott.Platform(part.Draw(t, "platform")), part.Draw(t, "property"), part.Draw(t, "person"),
+			part.Draw(
+				t,
+				"tenant",
+			),
+			ott.Platform(part.Draw(t, "platform")),
+			part.Draw(t, "property"),
+			part.Draw(t, "person"),
 		}
 	})
 	rapid.Check(t, func(t *rapid.T) {

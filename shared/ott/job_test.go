@@ -11,10 +11,22 @@ import (
 
 func TestNewJob(t *testing.T) {
 	at := time.UnixMilli
-	job := ott.NewJob("acme", "id", ott.Message{Platform: ott.LINE, SenderID: "1", OttID: "person", Key: "k"}, at(2), at(3),
-		at(4))
+	job := ott.NewJob(
+		"acme",
+		"id",
+		ott.Message{Platform: ott.LINE, SenderID: "1", OttID: "person", Key: "k"},
+		at(2),
+		at(3),
+		at(4),
+	)
 	assert.Equal(t, ott.Job{
-		Tenant: "acme", OttRequestID: "id", Platform: ott.LINE, PropertyID: "1", CreatedAt: 2, QueuedAt: 3, ValidUntil: 4,
+		Tenant:       "acme",
+		OttRequestID: "id",
+		Platform:     ott.LINE,
+		PropertyID:   "1",
+		CreatedAt:    2,
+		QueuedAt:     3,
+		ValidUntil:   4,
 	}, job)
 	assert.True(t, job.Complete())
 	for name, lack := range map[string]func(*ott.Job){

@@ -1,7 +1,7 @@
 // Package permits bounds how many calls to one side of a partner are under way, whoever makes them, so that a side that
-// is slow takes no more than its share of a function's processes, and none while it is in trouble but the one that finds
-// out whether it still is: a bulkhead and a circuit breaker. Processes share nothing but DynamoDB, so an item for each
-// side counts: two write units a call.
+// is slow takes no more than its share of a function's processes, and none while it is in trouble but the one that
+// finds out whether it still is: a bulkhead and a circuit breaker. Processes share nothing but DynamoDB, so an item for
+// each side counts: two write units a call.
 package permits
 
 import (

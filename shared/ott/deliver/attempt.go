@@ -69,8 +69,8 @@ func (a *attempt) make(ctx context.Context) error {
 	return a.record(ctx, ids, err)
 }
 
-// load reads the message, and its registration with its credentials, as they are now. It reports whether the registration
-// may send it. It returns a fault NotFound if there is no such message, or AWS's error.
+// load reads the message, and its registration with its credentials, as they are now. It reports whether the
+// registration may send it. It returns a fault NotFound if there is no such message, or AWS's error.
 func (a *attempt) load(ctx context.Context) (sendable bool, err error) {
 	job := a.receipt.Job
 	group, reading := errgroup.WithContext(ctx)
@@ -168,7 +168,8 @@ func (a *attempt) record(ctx context.Context, ids []string, err error) error {
 // sentRetries is how long it waits before it is said again that a message was sent.
 var sentRetries = backoff.Policy{Min: 50 * time.Millisecond, Max: time.Second}
 
-// recordSent says that the platform took the message, again and again while there is time: the next try could be a copy.
+// recordSent says that the platform took the message, again and again while there is time: the next try could be a
+// copy.
 func (a *attempt) recordSent(ctx context.Context) error {
 	for tries := 1; ; tries++ {
 		err := a.Messages.Sent(ctx, a.message, a.Clock.Now())

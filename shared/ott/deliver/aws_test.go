@@ -135,7 +135,8 @@ func TestSentIsRecordedAgain(t *testing.T) {
 	assert.Len(t, o.clock.Slept(), 5)
 }
 
-// Only when DynamoDB fails for as long as the function may run there is a second copy: Messenger has no idempotency key.
+// Only when DynamoDB fails for as long as the function may run there is a second copy: Messenger has no idempotency
+// key.
 func TestSentIsNotRecorded(t *testing.T) {
 	t.Parallel()
 	var down trouble

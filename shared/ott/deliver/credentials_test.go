@@ -49,7 +49,12 @@ func TestSecretRotationWhileSending(t *testing.T) {
 	wait := o.held(under)
 	assert.Equal(t, "Queued: Messenger answered 401: Invalid OAuth access token. (code 190), and the property was "+
 		"registered again meanwhile", o.status(under), "refused for the old credentials alone")
-	assert.Equal(t, ott.CredentialsUnknown, o.credentials(ott.Messenger, pageID).Name, "of the new ones nothing is known")
+	assert.Equal(
+		t,
+		ott.CredentialsUnknown,
+		o.credentials(ott.Messenger, pageID).Name,
+		"of the new ones nothing is known",
+	)
 	o.clock.Advance(wait)
 	o.done(under)
 	assert.Equal(t, "Sent", o.status(under))
@@ -109,7 +114,9 @@ func TestCredentialsAreNoted(t *testing.T) {
 
 	refuses.Store(true)
 	refused := ott.CredentialState{
-		Name: ott.CredentialsRefused, Since: o.clock.Now(), Reason: "Messenger answered 400: Session has expired (code 190)",
+		Name:   ott.CredentialsRefused,
+		Since:  o.clock.Now(),
+		Reason: "Messenger answered 400: Session has expired (code 190)",
 	}
 	send("hello")
 	send("hello")

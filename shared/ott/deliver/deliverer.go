@@ -123,8 +123,8 @@ type Events interface {
 	PutCredentials(ctx context.Context, r ott.StoredRegistration, state ott.CredentialState) error
 }
 
-// Handle delivers what Lambda brings from the queue. A job that is to come again is held back in the queue, and reported
-// as failed: that is how it stays there.
+// Handle delivers what Lambda brings from the queue. A job that is to come again is held back in the queue, and
+// reported as failed: that is how it stays there.
 func (d *Deliverer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
 	return messagebatch.Received(d.Log, d.deliver)(ctx, event)
 }
@@ -169,7 +169,11 @@ func (d *Deliverer) stepBack(
 		if !now.Before(time.UnixMilli(r.Job.ValidUntil)) {
 			return d.expire(ctx, r)
 		}
-		if err := d.Messages.Wait(ctx, d.named(r.Job), "not sent yet, for others were not: "+refused.Reason); err != nil {
+		if err := d.Messages.Wait(
+			ctx,
+			d.named(r.Job),
+			"not sent yet, for others were not: "+refused.Reason,
+		); err != nil {
 			return d.later(ctx, r, err)
 		}
 	}

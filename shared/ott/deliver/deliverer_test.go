@@ -73,7 +73,12 @@ func TestDeliverABatch(t *testing.T) {
 	assert.Len(t, o.platforms.all(), 4+4+1+1, "a refusal is final: four each, the refused one, LINE's token")
 
 	for _, body := range []string{"", "{}", `{"tenant":"acme"}`, "null"} {
-		assert.Equal(t, []came{{failed: true}}, o.handle(body), "what the queue cannot hold is a dead letter in the end")
+		assert.Equal(
+			t,
+			[]came{{failed: true}},
+			o.handle(body),
+			"what the queue cannot hold is a dead letter in the end",
+		)
 	}
 }
 
@@ -203,8 +208,8 @@ func TestDeliverWhatTodaysRulesWouldRefuse(t *testing.T) {
 	assert.Equal(t, "Sent", o.status(id))
 }
 
-// A message that cannot be read, of a later release say, is neither sent nor taken for sent: it waits while it is valid,
-// and its job ends with it.
+// A message that cannot be read, of a later release say, is neither sent nor taken for sent: it waits while it is
+// valid, and its job ends with it.
 func TestDeliverWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	o := newOutbox(t, status(200, ""))

@@ -121,7 +121,8 @@ func TestMessengerAnswers(t *testing.T) {
 			credentials: true,
 		},
 		"wrong application secret": {
-			status: 400, body: `{"error":{"message":"Invalid appsecret_proof provided in the API argument","code":100}}`,
+			status:      400,
+			body:        `{"error":{"message":"Invalid appsecret_proof provided in the API argument","code":100}}`,
 			refused:     "Messenger answered 400: Invalid appsecret_proof provided in the API argument (code 100)",
 			credentials: true,
 		},

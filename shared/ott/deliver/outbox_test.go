@@ -145,11 +145,15 @@ func newOutboxOn(
 		Credentials:   store.NewCredentials(registrations, secret.NewCache(secretstore.New(secrets))),
 		States:        store.NewCredentialStates(items, stackname.RegistrationsTable(stack)),
 		Properties:    store.NewProperties(items, o.table, 50),
-		Outbox:        outbound.NewQueue(emulatortest.SQSAt(endpoint), "https://sqs.example.com/1/outbound.fifo", o.clock),
-		Events:        &o.news,
-		Platforms:     deliver.Platforms(o.platforms.transport(t), o.clock),
-		Clock:         o.clock,
-		Log:           o.log.Logger(),
+		Outbox: outbound.NewQueue(
+			emulatortest.SQSAt(endpoint),
+			"https://sqs.example.com/1/outbound.fifo",
+			o.clock,
+		),
+		Events:    &o.news,
+		Platforms: deliver.Platforms(o.platforms.transport(t), o.clock),
+		Clock:     o.clock,
+		Log:       o.log.Logger(),
 	}
 	return o
 }
@@ -158,7 +162,10 @@ func newOutboxOn(
 func (o *outbox) register(platform ott.Platform, change func(*ott.Registration)) ott.Credentials {
 	o.t.Helper()
 	r := ott.Registration{
-		Platform: platform, PropertyID: pageID, EndpointURL: "https://graph.facebook.com/v2.6/me/messages", IsActive: true,
+		Platform:    platform,
+		PropertyID:  pageID,
+		EndpointURL: "https://graph.facebook.com/v2.6/me/messages",
+		IsActive:    true,
 	}
 	credentials := ott.Credentials{
 		PageAccessToken:   secret.NewText("token-" + uuid.NewString()),

@@ -144,8 +144,8 @@ func keptIDs(ids ...string) []string {
 	return slices.DeleteFunc(ids, func(id string) bool { return id == "" || len(id) > maxID || !utf8.ValidString(id) })
 }
 
-// lenient reads of an answer what decides, though the rest may be odd. It returns an error for what is no JSON, or has a
-// member of another type than asked for.
+// lenient reads of an answer what decides, though the rest may be odd. It returns an error for what is no JSON, or has
+// a member of another type than asked for.
 func lenient(answer []byte, v any) error {
 	return json.Unmarshal(answer, v, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }

@@ -40,7 +40,14 @@ func newDeclared(t *testing.T) *declared {
 	})
 	require.NoError(t, err)
 	return &declared{
-		Queue: outbound.NewQueue(client, *created.QueueUrl, clocktest.New()), t: t, client: client, url: created.QueueUrl,
+		Queue: outbound.NewQueue(
+			client,
+			*created.QueueUrl,
+			clocktest.New(),
+		),
+		t:      t,
+		client: client,
+		url:    created.QueueUrl,
 	}
 }
 

@@ -41,7 +41,11 @@ func TestCredentialStates(t *testing.T) {
 	}
 	start := now()
 	accepted := ott.CredentialState{Name: ott.CredentialsAccepted, Since: start}
-	refused := ott.CredentialState{Name: ott.CredentialsRefused, Since: start.Add(time.Minute), Reason: "LINE answered 401"}
+	refused := ott.CredentialState{
+		Name:   ott.CredentialsRefused,
+		Since:  start.Add(time.Minute),
+		Reason: "LINE answered 401",
+	}
 
 	first := register("version-1")
 	set(first, accepted)

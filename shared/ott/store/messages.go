@@ -33,11 +33,12 @@ const (
 // messageSpace is the name space of the UUIDs that are ottRequestIds.
 var messageSpace = uuid.MustParse("6c3e3a0e-6a1c-5d0f-9a51-0c0a2f6f7e55")
 
-// Messages keeps messages in DynamoDB: an item for each message, which is written once, and a small one for what becomes
-// of it, so that an update costs one write unit whatever the message's size is. It is safe for concurrent use.
+// Messages keeps messages in DynamoDB: an item for each message, which is written once, and a small one for what
+// becomes of it, so that an update costs one write unit whatever the message's size is. It is safe for concurrent use.
 //
 // A message's id follows from its tenant, its messageKey, and how often that key was used before; so one conditional
-// write makes a message durable and finds its repeat. The item of a key's first message also names the key's latest one.
+// write makes a message durable and finds its repeat. The item of a key's first message also names the key's latest
+// one.
 type Messages struct {
 	items *dynamodb.Client
 	table string
@@ -69,11 +70,16 @@ func (s *Messages) Find(
 	return s.found(ctx, tenant, key, item, body, now)
 }
 
-// Put makes a message durable at a place, or returns the one that its key stands for by now. It returns a fault Conflict
-// if that is only now a former one, as it can be after Find read what was out of date: then all is to begin again; or
-// DynamoDB's error.
+// Put makes a message durable at a place, or returns the one that its key stands for by now. It returns a fault
+// Conflict if that is only now a former one, as it can be after Find read what was out of date: then all is to begin
+// again; or DynamoDB's error.
 func (s *Messages) Put(
-	ctx context.Context, tenant string, at ott.Place, message ott.Message, body ott.SendBody, createdAt, queuedAt time.Time,
+	ctx context.Context,
+	tenant string,
+	at ott.Place,
+	message ott.Message,
+	body ott.SendBody,
+	createdAt, queuedAt time.Time,
 ) (ott.Accepted, error) {
 	item, err := newMessage(message, body, createdAt, queuedAt)
 	if err != nil {
@@ -112,23 +118,26 @@ func (s *Messages) putAgain(
 	var kept dynamo.Item
 	var taken bool
 	err := dynamo.Transact(ctx, s.clock, func() error {
-		_, err := s.items.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
-			{Update: &types.Update{
-				TableName: aws.String(s.table),
-				Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
-				UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
-					"expiresAt = :expires"),
-				ConditionExpression: aws.String("reusableAt <= :now"),
-				ExpressionAttributeValues: dynamo.Item{
-					":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
-					":reusable": item["reusableAt"], ":expires": item["expiresAt"],
-					":now": dynamo.Int(now.UnixMilli()),
-				},
-				ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		_, err := s.items.TransactWriteItems(
+			ctx,
+			&dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
+				{Update: &types.Update{
+					TableName: aws.String(s.table),
+					Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
+					UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
+						"expiresAt = :expires"),
+					ConditionExpression: aws.String("reusableAt <= :now"),
+					ExpressionAttributeValues: dynamo.Item{
+						":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
+						":reusable": item["reusableAt"], ":expires": item["expiresAt"],
+						":now": dynamo.Int(now.UnixMilli()),
+					},
+					ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+				}},
+				// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
+				{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
 			}},
-			// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
-			{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
-		}})
+		)
 		if kept, taken = dynamo.ConditionFailedAt(err, 0); taken {
 			return nil
 		}

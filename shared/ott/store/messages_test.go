@@ -138,7 +138,7 @@ func TestMessageKey(t *testing.T) {
 	// The key is free again, as often as a day is over.
 	for n, body := range []string{"other", "third", "body"} {
 		end := start.Add(time.Duration(n+1) * 24 * time.Hour)
-		assert.NotEqual(t, s.send("acme", "k", body, end.Add(-time.Millisecond)).Conflict, false, "while it is another's")
+		assert.True(t, s.send("acme", "k", body, end.Add(-time.Millisecond)).Conflict, "while it is another's")
 		later := s.send("acme", "k", body, end)
 		require.False(t, later.Conflict)
 		assert.NotContains(t, ids, later.OttRequestID)

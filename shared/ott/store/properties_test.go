@@ -48,7 +48,8 @@ func TestPropertiesHavePermits(t *testing.T) {
 	assert.Contains(t, s.all(), "property#line#channel")
 }
 
-// While a property is in trouble, and only then, the messages that wait for it are counted; beyond 20,000 none is taken.
+// While a property is in trouble, and only then, the messages that wait for it are counted; beyond 20,000 none is
+// taken.
 func TestAdmit(t *testing.T) {
 	t.Parallel()
 	s, start := newMessages(t), now()

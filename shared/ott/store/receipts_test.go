@@ -25,7 +25,12 @@ func TestReceipts(t *testing.T) {
 	conversation := message("k").Conversation("acme")
 	receipts := []ott.Receipt{
 		{Kind: ott.ReadReceipt, Watermark: start.Add(time.Millisecond), At: start.Add(time.Hour)},
-		{Kind: ott.DeliveredReceipt, Watermark: start.Add(time.Second), MessageIDs: []string{"m-1", "m 2"}, At: start.Add(time.Minute)},
+		{
+			Kind:       ott.DeliveredReceipt,
+			Watermark:  start.Add(time.Second),
+			MessageIDs: []string{"m-1", "m 2"},
+			At:         start.Add(time.Minute),
+		},
 		{Kind: ott.DeliveredReceipt, MessageIDs: []string{"m-3"}, At: start.Add(3 * time.Second)},
 	}
 	require.NoError(t, s.AddReceipts(t.Context(), "acme", conversation, receipts[0]), "before its message is there")
