@@ -132,10 +132,10 @@ func (l waitingMessages) print(out io.Writer, property string) error {
 		case m.Expired:
 			next = "none: expired"
 		case m.NextTry != nil:
-			next = shortTime(*m.NextTry)
+			next = moment(*m.NextTry)
 		}
 		if err == nil {
-			_, err = fmt.Fprintf(table, row, m.OttRequestID, m.Tenant, shortTime(m.CreatedAt), m.Tries, next, m.Reason)
+			_, err = fmt.Fprintf(table, row, m.OttRequestID, m.Tenant, moment(m.CreatedAt), m.Tries, next, m.Reason)
 		}
 	}
 	if err == nil {
@@ -146,5 +146,3 @@ func (l waitingMessages) print(out io.Writer, property string) error {
 	}
 	return err
 }
-
-func shortTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -91,4 +92,58 @@ func TestJobs(t *testing.T) {
 	)
 	assert.Equal(t, map[string]bool{"a": true}, handled)
 	assert.NotContains(t, log.String(), `"error":"hunter2`)
+}
+
+// What a handler is told of a job: how the queue names this receipt, and how often the job came.
+func TestReceived(t *testing.T) {
+	var log bytes.Buffer
+	var mu sync.Mutex
+	var received []messagebatch.Receipt[job]
+	handler := messagebatch.Received(slog.New(slog.NewJSONHandler(&log, nil)),
+		func(_ context.Context, r messagebatch.Receipt[job]) error {
+			mu.Lock()
+			defer mu.Unlock()
+			received = append(received, r)
+			return nil
+		})
+	message := func(id, body, count string) events.SQSMessage {
+		m := events.SQSMessage{MessageId: id, ReceiptHandle: "handle of " + id, Body: body}
+		if count != "" {
+			m.Attributes = map[string]string{"ApproximateReceiveCount": count}
+		}
+		return m
+	}
+	response, err := handler(t.Context(), events.SQSEvent{Records: []events.SQSMessage{
+		message("first", `{"id":"a"}`, "1"), message("often", `{"id":"b"}`, "217"), message("unsaid", `{"id":"c"}`, ""),
+		message("odd", `{"id":"d"}`, "many"), message("none", `hunter2`, "1"),
+	}})
+	require.NoError(t, err)
+	assert.Equal(t, []events.SQSBatchItemFailure{{ItemIdentifier: "none"}}, response.BatchItemFailures)
+	assert.ElementsMatch(t, []messagebatch.Receipt[job]{
+		{Job: job{"a"}, Handle: "handle of first", Count: 1}, {Job: job{"b"}, Handle: "handle of often", Count: 217},
+		{Job: job{"c"}, Handle: "handle of unsaid"}, {Job: job{"d"}, Handle: "handle of odd"},
+	}, received)
+	assert.NotContains(t, log.String(), "hunter2")
+}
+
+// A message that is held back comes again, and has not failed: nothing of it is logged.
+func TestWhatIsHeldBackIsReportedAndNotLogged(t *testing.T) {
+	var log bytes.Buffer
+	handler := messagebatch.Received(slog.New(slog.NewJSONHandler(&log, nil)),
+		func(_ context.Context, r messagebatch.Receipt[job]) error {
+			switch r.Job.ID {
+			case "held":
+				return messagebatch.ErrHeld
+			case "wrapped":
+				return fmt.Errorf("for a while: %w", messagebatch.ErrHeld)
+			case "failed":
+				return errors.New("it failed")
+			}
+			return nil
+		})
+	held, wrapped, failed := `{"id":"held"}`, `{"id":"wrapped"}`, `{"id":"failed"}`
+	assert.Equal(t, []string{"id-" + held, "id-" + wrapped}, failures(t, handler, held, `{"id":"well"}`, wrapped))
+	assert.Empty(t, log.String())
+	assert.Equal(t, []string{"id-" + failed}, failures(t, handler, failed))
+	assert.Contains(t, log.String(), "it failed")
 }

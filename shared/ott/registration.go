@@ -43,6 +43,9 @@ type Credentials struct {
 	CallbackVerifyToken   secret.Text // Messenger
 	ChannelSecret         secret.Text // LINE
 	CustomerConnectSecret secret.Text // LINE, optional
+	// Former are the secrets that callbacks may still be signed with since the registration was overridden, the latest
+	// end first. A registration that is decoded has none: they come from what it overrides.
+	Former []FormerSecret
 }
 
 // Limits of a registration's members, in characters. Nothing in the seeds limits them; Secrets Manager and DynamoDB do.

@@ -85,8 +85,8 @@ func (p Progress) Final() bool { return !p.SentAt.IsZero() || !p.FailedAt.IsZero
 // skew is how far two clocks may differ, for who tells the end of a lease that another holds.
 const skew = time.Second
 
-// IsExpired reports whether a message can be sent no more at a time, though nobody may have given it up: its validity is
-// over, and so is the lease of whoever could still be sending it.
+// IsExpired reports whether a message can be sent no more at a time, though nobody may have given it up: its validity
+// is over, and so is the lease of whoever could still be sending it.
 func (m *StoredMessage) IsExpired(now time.Time) bool {
 	over := m.ValidUntil.Add(skew)
 	if m.Progress.Lease != "" && m.Progress.NotBefore.Add(skew).After(over) {

@@ -73,3 +73,56 @@ func TestKeptMessageOfAnotherRelease(t *testing.T) {
 		assert.EqualError(t, err, want)
 	}
 }
+
+// Nobody sends a message any more whose validity is over and whom no process can still have under way, within a second
+// of difference between two clocks.
+func TestIsExpired(t *testing.T) {
+	end := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	const ms = time.Millisecond
+	for name, test := range map[string]struct {
+		progress ott.Progress
+		at       time.Duration // from its end
+		want     bool
+	}{
+		"valid":                             {ott.Progress{}, -ms, false},
+		"at its end, by another's clock":    {ott.Progress{}, time.Second - ms, false},
+		"over":                              {ott.Progress{}, time.Second, true},
+		"sent":                              {ott.Progress{SentAt: end}, time.Hour, false},
+		"given up":                          {ott.Progress{FailedAt: end}, time.Hour, false},
+		"it waited for longer than that":    {ott.Progress{NotBefore: end.Add(time.Hour)}, time.Second, true},
+		"a lease that is over before":       {ott.Progress{Lease: "l", NotBefore: end.Add(-time.Minute)}, time.Second, true},
+		"a lease that is not over":          {ott.Progress{Lease: "l", NotBefore: end.Add(20 * time.Second)}, 21*time.Second - ms, false},
+		"a lease that was over by then":     {ott.Progress{Lease: "l", NotBefore: end.Add(20 * time.Second)}, 21 * time.Second, true},
+		"a lease, of a message still valid": {ott.Progress{Lease: "l", NotBefore: end.Add(-time.Hour)}, -ms, false},
+	} {
+		m := &ott.StoredMessage{ValidUntil: end, Progress: test.progress}
+		assert.Equal(t, test.want, m.IsExpired(end.Add(test.at)), name)
+	}
+}
+
+func TestExpiredReason(t *testing.T) {
+	assert.Equal(t, "expired", ott.Progress{}.ExpiredReason())
+	assert.Equal(t, "expired; LINE answered 429", ott.Progress{Reason: "LINE answered 429"}.ExpiredReason())
+}
+
+func TestFinal(t *testing.T) {
+	for name, test := range map[string]struct {
+		progress ott.Progress
+		want     bool
+	}{
+		"new":      {ott.Progress{}, false},
+		"waiting":  {ott.Progress{Tries: 3, Reason: "r", NotBefore: time.Now(), Lease: "l"}, false},
+		"sent":     {ott.Progress{SentAt: time.Now()}, true},
+		"given up": {ott.Progress{FailedAt: time.Now()}, true},
+	} {
+		assert.Equal(t, test.want, test.progress.Final(), name)
+	}
+}
+
+func TestMaySend(t *testing.T) {
+	r := ott.StoredRegistration{Registration: ott.Registration{IsActive: true}, Tenant: "acme"}
+	assert.True(t, r.MaySend("acme"))
+	assert.False(t, r.MaySend("globex"))
+	r.IsActive = false
+	assert.False(t, r.MaySend("acme"))
+}

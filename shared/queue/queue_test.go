@@ -3,6 +3,7 @@ package queue_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"testing"
@@ -66,13 +67,18 @@ func TestSendPutsEveryJobOntoTheQueue(t *testing.T) {
 	assert.Equal(t, want, received(t, url))
 }
 
-// call is a SendMessageBatch as SQS sees it.
+// call is a SendMessageBatch, or a ChangeMessageVisibility, as SQS sees it.
 type call struct {
 	Entries []struct {
-		ID           string `json:"Id"`
-		DelaySeconds int32
-		MessageBody  string
+		ID                     string `json:"Id"`
+		DelaySeconds           int32
+		MessageBody            string
+		MessageGroupID         *string `json:"MessageGroupId"`
+		MessageDeduplicationID *string `json:"MessageDeduplicationId"`
 	}
+	// Of a ChangeMessageVisibility.
+	ReceiptHandle     string
+	VisibilityTimeout *int32
 }
 
 // service answers calls as a test says.
@@ -180,4 +186,49 @@ func TestCallsThatFail(t *testing.T) {
 	err := queue.NewSender[job](client, "https://sqs.example.com/1/q", clocktest.New()).Send(t.Context(), entries...)
 	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
 	assert.Len(t, calls(), 3)
+}
+
+// A FIFO queue needs a group and what tells repeats; a standard queue must not be given the latter, and may be given
+// the former.
+func TestGroupsAndDeduplicationIDs(t *testing.T) {
+	client, calls := service(t, func(int, call) (int, string) { return http.StatusOK, took })
+	sender := queue.NewSender[job](client, "https://sqs.example.com/1/q", clocktest.New())
+	require.NoError(t, sender.Send(t.Context(),
+		queue.Entry[job]{}, queue.Entry[job]{Group: "g"}, queue.Entry[job]{Group: "h", DeduplicationID: "once"}))
+	sent := calls()
+	require.Len(t, sent, 1)
+	require.Len(t, sent[0].Entries, 3)
+	for i, want := range []struct{ group, deduplicationID *string }{
+		{}, {group: aws.String("g")}, {group: aws.String("h"), deduplicationID: aws.String("once")},
+	} {
+		assert.Equal(t, want.group, sent[0].Entries[i].MessageGroupID)
+		assert.Equal(t, want.deduplicationID, sent[0].Entries[i].MessageDeduplicationID)
+	}
+}
+
+// A message that is held may not come early: whole seconds, rounded up, for no longer than SQS may keep it.
+func TestHold(t *testing.T) {
+	client, calls := service(t, func(int, call) (int, string) { return http.StatusOK, `{}` })
+	sender := queue.NewSender[job](client, "https://sqs.example.com/1/q", clocktest.New())
+	for _, test := range []struct {
+		wait time.Duration
+		want int32
+	}{
+		{0, 0}, {-time.Hour, 0}, {1, 1}, {time.Millisecond, 1}, {time.Second, 1}, {time.Second + 1, 2},
+		{2*time.Second - 1, 2}, {queue.MaxDelay, 900}, {queue.MaxDelay + time.Minute, 960},
+		{11 * time.Hour, 39_600}, {11*time.Hour + 1, 39_600}, {365 * 24 * time.Hour, 39_600},
+		{math.MaxInt64 - time.Second, 39_600},
+	} {
+		require.NoError(t, sender.Hold(t.Context(), "the receipt", test.wait))
+		sent := calls()
+		last := sent[len(sent)-1]
+		require.NotNil(t, last.VisibilityTimeout, "%v", test.wait)
+		assert.Equal(t, test.want, *last.VisibilityTimeout, "%v", test.wait)
+		assert.Equal(t, "the receipt", last.ReceiptHandle)
+	}
+}
+
+func TestHoldOfAReceiptThatIsNone(t *testing.T) {
+	sender := queue.NewSender[job](emulatortest.SQS(), newQueue(t), clocktest.New())
+	assert.ErrorContains(t, sender.Hold(t.Context(), "none", time.Second), "ReceiptHandleIsInvalid")
 }

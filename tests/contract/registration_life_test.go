@@ -162,7 +162,7 @@ func TestRegistrationLife(t *testing.T) {
 	}
 }
 
-// docs/contract.md §1: an id belongs to the tenant that registered it: another gets 403 for a write and 404 for a read.
+// docs/contract.md §1: an id belongs to the tenant that registered it: another gets 403 for a POST and 404 for GET and DELETE.
 func TestRegistrationOfAnotherTenant(t *testing.T) {
 	t.Parallel()
 	body := lineChannel()
@@ -173,8 +173,8 @@ func TestRegistrationOfAnotherTenant(t *testing.T) {
 	require.Equal(t, 404, foreign.Status)
 	require.Equal(t, unknown.Body, foreign.Body, "nobody learns what others have registered")
 	a := remove(t, bundle.Demo.OTTOther, "line", id)
-	require.Equal(t, 403, a.Status)
-	require.JSONEq(t, insufficientPrivileges, a.Body)
+	require.Equal(t, 404, a.Status)
+	require.Equal(t, unknown.Body, a.Body)
 	require.Equal(
 		t,
 		shownChannel(body),

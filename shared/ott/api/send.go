@@ -52,11 +52,11 @@ type sendAnswer struct {
 	OttRequestID string `json:"ottRequestId"`
 }
 
-// Serve takes a message. It answers 201 once the message is durable and in the queue; a repeat is answered with the id of
-// the first, which it enqueues again if the queue seems to have lost it.
+// Serve takes a message. It answers 201 once the message is durable and in the queue; a repeat is answered with the id
+// of the first, which it enqueues again if the queue seems to have lost it.
 //
-// The job is sent before the message is written, which is where the message becomes durable: so there is none that no job
-// is of. A job whose message never comes ends by itself.
+// The job is sent before the message is written, which is where the message becomes durable: so there is none that no
+// job is of. A job whose message never comes ends by itself.
 func (h *SendHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, ott.ScopeSend)
 	if err != nil {
@@ -89,8 +89,8 @@ type sending struct {
 	place      ott.Place // of the message, if it is a new one
 }
 
-// accept makes a message durable that is right, and whose sender may send. What is durable stands, though its sender may
-// send no more by the time that its repeat comes.
+// accept makes a message durable that is right, and whose sender may send. What is durable stands, though its sender
+// may send no more by the time that its repeat comes.
 func (s *sending) accept(ctx context.Context, faults fault.Violations) (ott.Accepted, error) {
 	if len(faults) == 0 {
 		accepted, err := s.repeated(ctx)
@@ -116,8 +116,8 @@ func (s *sending) accept(ctx context.Context, faults fault.Violations) (ott.Acce
 	return s.put(ctx)
 }
 
-// repeated returns the message that the key stands for, and enqueues it again if it is lost. It returns a fault NotFound
-// if there is none.
+// repeated returns the message that the key stands for, and enqueues it again if it is lost. It returns a fault
+// NotFound if there is none.
 func (s *sending) repeated(ctx context.Context) (ott.Accepted, error) {
 	now := s.Clock.Now()
 	accepted, place, err := s.Messages.Find(ctx, s.tenant, s.message.Key, s.body, now)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 
@@ -44,24 +45,29 @@ func FuzzAnswers(f *testing.F) {
 		f.Add(400, seed)
 	}
 	f.Add(200, `{"sentMessages":[]}`)
+	f.Add(200, `{"sentMessages":[{"id":""},{"id":"1"},{"id":"\xff"}],"message_id":"m"}`)
+	f.Add(409, `{"sentMessages":[{"id":"1"}]}`)
 	f.Add(503, ``)
 	f.Fuzz(func(t *testing.T, status int, body string) {
 		if status < 200 || status > 599 {
 			t.Skip("no final status of HTTP")
 		}
 		transport := answering{status, body}
-		for _, err := range []error{
-			deliver.NewMessenger(transport, clocktest.New()).Send(t.Context(),
-				messengerDelivery(decoded(t, messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`,
-					`{"messagingType":"UPDATE"}`)))),
-			deliver.NewLINE(transport, clocktest.New()).Send(t.Context(), lineText(t)),
+		for platform, d := range map[deliver.Platform]deliver.Delivery{
+			deliver.NewMessenger(transport, clocktest.New()): messengerText(t),
+			deliver.NewLINE(transport, clocktest.New()):      lineText(t),
 		} {
+			ids, err := platform.Send(t.Context(), d)
 			var refused *deliver.Refused
 			var again *deliver.Again
 			if err == nil {
 				assert.True(t, status < 300 || status == http.StatusConflict, "%d is no success", status)
+				for _, id := range ids {
+					assert.True(t, id != "" && len(id) <= 512 && utf8.ValidString(id), "%q can be kept", id)
+				}
 				continue
 			}
+			assert.Empty(t, ids)
 			assert.NotEqual(t, errors.As(err, &refused), errors.As(err, &again), "one of the two: %v", err)
 			for _, hidden := range []string{
 				pageAccessToken, applicationSecret, channelSecret, "line-token-0123456789",

@@ -59,7 +59,7 @@ func (a *attempt) make(ctx context.Context) error {
 	over := a.Platforms[m.Message.Platform].Repeats().over(m.Progress.Open-1, m.Progress.OpenSince, now)
 	switch {
 	case !now.Before(m.ValidUntil):
-		return a.giveUp(ctx, m.Progress.ExpiredReason())
+		return a.expire(ctx)
 	case !sendable:
 		return a.giveUp(ctx, ott.NotSendable)
 	case over != "":
@@ -69,8 +69,8 @@ func (a *attempt) make(ctx context.Context) error {
 	return a.record(ctx, ids, err)
 }
 
-// load reads the message, and its registration with its credentials, as they are now. It reports whether the registration
-// may send it. It returns a fault NotFound if there is no such message, or AWS's error.
+// load reads the message, and its registration with its credentials, as they are now. It reports whether the
+// registration may send it. It returns a fault NotFound if there is no such message, or AWS's error.
 func (a *attempt) load(ctx context.Context) (sendable bool, err error) {
 	job := a.receipt.Job
 	group, reading := errgroup.WithContext(ctx)
@@ -91,6 +91,7 @@ func (a *attempt) load(ctx context.Context) (sendable bool, err error) {
 		return false, err
 	}
 	a.delivery.OttRequestID, a.delivery.Message = job.OttRequestID, a.message.Message
+	a.delivery.ValidUntil = a.message.ValidUntil
 	return sendable, nil
 }
 
@@ -148,6 +149,8 @@ func (a *attempt) record(ctx context.Context, ids []string, err error) error {
 		err := a.recordSent(ctx)
 		a.noteCredentials(ctx, ott.CredentialState{Name: ott.CredentialsAccepted})
 		return err
+	case isRefused && refused.Expired:
+		return a.expire(ctx)
 	case isRefused:
 		a.outcome = permits.Well()
 		err := a.giveUp(ctx, refused.Reason)
@@ -165,7 +168,8 @@ func (a *attempt) record(ctx context.Context, ids []string, err error) error {
 // sentRetries is how long it waits before it is said again that a message was sent.
 var sentRetries = backoff.Policy{Min: 50 * time.Millisecond, Max: time.Second}
 
-// recordSent says that the platform took the message, again and again while there is time: the next try could be a copy.
+// recordSent says that the platform took the message, again and again while there is time: the next try could be a
+// copy.
 func (a *attempt) recordSent(ctx context.Context) error {
 	for tries := 1; ; tries++ {
 		err := a.Messages.Sent(ctx, a.message, a.Clock.Now())
@@ -180,8 +184,17 @@ func (a *attempt) recordSent(ctx context.Context) error {
 
 // giveUp ends a claimed message.
 func (a *attempt) giveUp(ctx context.Context, reason string) error {
+	return a.endAt(ctx, reason, a.Clock.Now())
+}
+
+// expire ends a claimed message whose validity is over, as of that time: those who read it before were told the same.
+func (a *attempt) expire(ctx context.Context) error {
+	return a.endAt(ctx, a.message.Progress.ExpiredReason(), a.message.ValidUntil)
+}
+
+func (a *attempt) endAt(ctx context.Context, reason string, at time.Time) error {
 	a.Log.WarnContext(ctx, "a message is given up", "ottRequestId", a.message.OttRequestID, "reason", reason)
-	return a.ended(ctx, a.Messages.Failed(ctx, a.message, reason, a.Clock.Now()))
+	return a.ended(ctx, a.Messages.Failed(ctx, a.message, reason, at))
 }
 
 // ended returns what to do with the job after a write under the lease. Who lost it looks again: another job of the same

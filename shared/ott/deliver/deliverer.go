@@ -59,6 +59,15 @@ type Delivery struct {
 	Message      ott.Message
 	Registration ott.StoredRegistration
 	Credentials  ott.Credentials
+	ValidUntil   time.Time // no call that sends it begins from then on
+}
+
+// expired returns the error of a message whose time is over, or nil.
+func (d Delivery) expired(now time.Time) error {
+	if now.Before(d.ValidUntil) {
+		return nil
+	}
+	return &Refused{Reason: "expired", Expired: true}
 }
 
 // Platform sends messages to one OTT network.
@@ -114,8 +123,8 @@ type Events interface {
 	PutCredentials(ctx context.Context, r ott.StoredRegistration, state ott.CredentialState) error
 }
 
-// Handle delivers what Lambda brings from the queue. A job that is to come again is held back in the queue, and reported
-// as failed: that is how it stays there.
+// Handle delivers what Lambda brings from the queue. A job that is to come again is held back in the queue, and
+// reported as failed: that is how it stays there.
 func (d *Deliverer) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
 	return messagebatch.Received(d.Log, d.deliver)(ctx, event)
 }
@@ -160,7 +169,11 @@ func (d *Deliverer) stepBack(
 		if !now.Before(time.UnixMilli(r.Job.ValidUntil)) {
 			return d.expire(ctx, r)
 		}
-		if err := d.Messages.Wait(ctx, d.named(r.Job), "not sent yet, for others were not: "+refused.Reason); err != nil {
+		if err := d.Messages.Wait(
+			ctx,
+			d.named(r.Job),
+			"not sent yet, for others were not: "+refused.Reason,
+		); err != nil {
 			return d.later(ctx, r, err)
 		}
 	}

@@ -1,18 +1,14 @@
 package deliver_test
 
 import (
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,28 +16,28 @@ import (
 	"carillon/local/emulatortest"
 	"carillon/shared/dynamo"
 	"carillon/shared/ott"
-	"carillon/shared/queue"
-	"carillon/shared/rounds"
 	"carillon/shared/secret"
 )
 
 func TestDeliver(t *testing.T) {
 	t.Parallel()
-	o := newOutbox(t, status(200, `{"message_id":"m"}`))
+	var o *outbox
+	o = newOutbox(t, func(n int, w http.ResponseWriter, r *http.Request, body string) {
+		o.clock.Advance(time.Second)
+		status(200, `{"message_id":"m_1"}`)(n, w, r, body)
+	})
 	credentials := o.register(ott.Messenger, nil)
 	id := o.accept(messengerHello())
-	assert.Equal(t, "Created", o.status(id))
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, "Sent", o.status(id))
-	m, err := o.messages.Get(t.Context(), "acme", id)
-	require.NoError(t, err)
-	assert.Equal(t, o.clock.Now(), m.QueuedAt, "marked as queued where the sender was too late")
+	assert.Equal(t, "Queued", o.status(id))
+	begun := o.clock.Now()
+	o.done(id)
+	assert.Equal(t, ott.Progress{BegunAt: begun, SentAt: begun.Add(time.Second), PlatformIDs: []string{"m_1"}},
+		o.message(id).Progress)
 	query := o.platforms.all()[0].uri
 	assert.Contains(t, query, "access_token="+url.QueryEscape(credentials.PageAccessToken.Reveal()))
 
-	require.Zero(t, o.deliver(id, id), "again")
+	o.done(id, id)
 	assert.Len(t, o.platforms.all(), 1, "a message that comes twice is sent once")
-	assert.Empty(t, o.queue.take())
 }
 
 // Ten messages of one batch, both networks, one of them refused.
@@ -62,23 +58,27 @@ func TestDeliverABatch(t *testing.T) {
 	var ids []string
 	for range 4 {
 		ids = append(ids, o.accept(messengerHello()),
-			o.accept(lineRequest(`{"ottId":"U1"}`, `{"type":"text","text":"t"}`, ``)))
+			o.accept(lineRequest(`{"ottId":"U1"}`, `{"type":"text","text":"t"},{"type":"text","text":"u"}`, ``)))
 	}
 	refused := o.accept(strings.Replace(messengerHello(), "hello", "refused", 1))
-	require.Zero(t, o.deliver(append(ids, refused, uuid.NewString())...),
-		"an id that there is not is none to try again")
-	for _, id := range ids {
+	o.done(append(ids, refused)...)
+	for i, id := range ids {
 		assert.Equal(t, "Sent", o.status(id))
+		if i%2 == 1 {
+			assert.Equal(t, []string{"461230966842064897", "461230966842064898"}, o.message(id).Progress.PlatformIDs)
+		}
 	}
 	assert.Equal(t, "Error: Messenger answered 400: No (code 100)", o.status(refused))
-	assert.Equal(t, 1, strings.Count(o.log.String(), `"msg":"unknown message"`))
+	o.done(refused)
+	assert.Len(t, o.platforms.all(), 4+4+1+1, "a refusal is final: four each, the refused one, LINE's token")
 
 	for _, body := range []string{"", "{}", `{"tenant":"acme"}`, "null"} {
-		response, err := o.deliverer.Handle(t.Context(), events.SQSEvent{
-			Records: []events.SQSMessage{{MessageId: "m", Body: body}},
-		})
-		require.NoError(t, err)
-		assert.Len(t, response.BatchItemFailures, 1, "what the queue cannot hold ends as a dead letter: %q", body)
+		assert.Equal(
+			t,
+			[]came{{failed: true}},
+			o.handle(body),
+			"what the queue cannot hold is a dead letter in the end",
+		)
 	}
 }
 
@@ -87,15 +87,15 @@ func TestDeliverWithoutARegistration(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*outbox){
 		"deleted meanwhile": func(o *outbox) {
-			require.NoError(t, o.registrations.Delete(t.Context(), "acme", ott.Messenger, "1732555047025799"))
+			require.NoError(t, o.registrations.Delete(t.Context(), "acme", ott.Messenger, pageID))
 		},
 		"inactive meanwhile": func(o *outbox) {
 			o.register(ott.Messenger, func(r *ott.Registration) { r.IsActive = false })
 		},
 		"another tenant's by now": func(o *outbox) {
-			require.NoError(t, o.registrations.Delete(t.Context(), "acme", ott.Messenger, "1732555047025799"))
+			require.NoError(t, o.registrations.Delete(t.Context(), "acme", ott.Messenger, pageID))
 			require.NoError(t, o.registrations.Put(t.Context(), "globex", uuid.NewString(),
-				ott.Registration{Platform: ott.Messenger, PropertyID: "1732555047025799",
+				ott.Registration{Platform: ott.Messenger, PropertyID: pageID,
 					EndpointURL: "https://example.com/", IsActive: true}, ott.Credentials{}))
 		},
 	} {
@@ -105,211 +105,39 @@ func TestDeliverWithoutARegistration(t *testing.T) {
 			o.register(ott.Messenger, nil)
 			id := o.accept(messengerHello())
 			change(o)
-			require.Zero(t, o.deliver(id))
+			o.done(id)
 			assert.Equal(t, "Error: Sender Id provided is either unregistered or inactive", o.status(id))
 			assert.Empty(t, o.platforms.all())
+			assert.Empty(t, o.news.told)
 		})
 	}
 }
 
-// 429 and 5xx are retried with backoff until the validity period is over.
-func TestDeliverUntilItExpires(t *testing.T) {
-	t.Parallel()
-	o := newOutbox(t, status(503, ""))
-	o.register(ott.Messenger, nil)
-	id := o.accept(messengerHello())
-	expiry := o.clock.Now().Add(30 * time.Minute)
-	tries := 0
-	for least := time.Duration(0); o.clock.Now().Before(expiry); tries++ {
-		require.Zero(t, o.deliver(id))
-		require.Equal(t, "Queued", o.status(id))
-		delay := o.next(id)
-		assert.LessOrEqual(t, delay, queue.MaxDelay)
-		assert.Positive(t, delay)
-		if o.clock.Now().Add(delay).Before(expiry) {
-			assert.GreaterOrEqual(t, delay, least, "each wait is at least as long as half the last one could be")
-		}
-		least = delay / 2
-		o.clock.Advance(delay)
-	}
-	assert.Len(t, o.platforms.all(), tries)
-	assert.Greater(t, tries, 8)
-	assert.Less(t, tries, 20)
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, "Error: expired", o.status(id))
-	assert.Len(t, o.platforms.all(), tries, "nothing is sent once it has expired")
-	assert.Empty(t, o.queue.take())
-}
-
-// A job goes round so often and no more, whatever it is that it waits for: then its message is the queue's to bring
-// back, and a dead letter in the end.
-func TestAJobGoesRoundSoOften(t *testing.T) {
-	t.Parallel()
-	o := newOutbox(t, status(503, ""))
-	o.register(ott.Messenger, nil)
-	job := func(id string, round int) string {
-		return fmt.Sprintf(`{"tenant":"acme","ottRequestId":%q,"rounds":%d}`, id, round)
-	}
-	sentOn := func() string { return strings.ReplaceAll(strings.Join(o.queue.take(), ""), `\"`, `"`) }
-	id := o.accept(messengerHello())
-	for _, wait := range []string{"for another try", "for the lease that another job has"} {
-		require.Zero(t, o.handle(job(id, 7)), wait)
-		assert.Contains(t, sentOn(), job(id, 8), wait)
-	}
-	o.clock.Advance(queue.MaxDelay)
-	for _, wait := range []string{"for another try", "for the lease that another job has"} {
-		assert.Equal(t, 1, o.handle(job(id, rounds.Max)), wait)
-		assert.Empty(t, sentOn(), wait)
-	}
-	assert.Equal(t, 2, strings.Count(o.log.String(), rounds.ErrTooMany.Error()))
-	assert.Len(t, o.platforms.all(), 2)
-
-	require.Zero(t, o.handle(job(id, rounds.Max-1)))
-	assert.Contains(t, sentOn(), job(id, rounds.Max))
-	o.clock.Advance(time.Hour)
-	require.Zero(t, o.handle(job(id, rounds.Max)), "what needs no other round is done")
-	assert.Equal(t, "Error: expired", o.status(id))
-}
-
-func TestDeliverAfterAWhile(t *testing.T) {
-	t.Parallel()
-	o := newOutbox(t, func(n int, w http.ResponseWriter, r *http.Request, body string) {
-		answers := []func(int, http.ResponseWriter, *http.Request, string){
-			status(429, "", "Retry-After", "1000"), status(400, `{"error":{"code":613,"message":"calls"}}`),
-			status(200, ""),
-		}
-		answers[n](n, w, r, body)
-	})
-	o.register(ott.Messenger, nil)
-	id := o.accept(messengerHello())
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, queue.MaxDelay, o.next(id), "SQS delays no longer")
-	o.clock.Advance(queue.MaxDelay)
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, 100*time.Second, o.next(id), "the rest of Retry-After")
-	assert.Len(t, o.platforms.all(), 1, "not sooner than Messenger wishes")
-	o.clock.Advance(100 * time.Second)
-	require.Zero(t, o.deliver(id))
-	assert.LessOrEqual(t, o.next(id), 2*time.Second)
-	o.clock.Advance(2 * time.Second)
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, "Sent", o.status(id))
-	assert.Len(t, o.platforms.all(), 3)
-}
-
-// Credentials that are replaced while a message waits, or while it is sent.
-func TestSecretRotationWhileSending(t *testing.T) {
-	t.Parallel()
-	var o *outbox
-	var valid secret.Text
-	rotate := false
-	o = newOutbox(t, func(_ int, w http.ResponseWriter, r *http.Request, _ string) {
-		if rotate { // between the reading of the old credentials and Messenger's look at them
-			rotate = false
-			valid = o.register(ott.Messenger, nil).PageAccessToken
-		}
-		if r.URL.Query().Get("access_token") != valid.Reveal() {
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = io.WriteString(w, `{"error":{"message":"Invalid OAuth access token.","code":190}}`)
-		}
-	})
-	valid = o.register(ott.Messenger, nil).PageAccessToken
-	first := o.accept(messengerHello())
-	require.Zero(t, o.deliver(first))
-	assert.Equal(t, "Sent", o.status(first))
-
-	waiting := o.accept(messengerHello())
-	valid = o.register(ott.Messenger, nil).PageAccessToken
-	require.Zero(t, o.deliver(waiting))
-	assert.Equal(t, "Sent", o.status(waiting), "with the credentials of now, the old ones' secret being gone")
-
-	under := o.accept(messengerHello())
-	rotate = true
-	require.Zero(t, o.deliver(under))
-	assert.Equal(t, "Queued", o.status(under), "refused for the old credentials alone")
-	o.clock.Advance(o.next(under))
-	require.Zero(t, o.deliver(under))
-	assert.Equal(t, "Sent", o.status(under))
-
-	valid = secret.NewText("revoked on Messenger's side")
-	last := o.accept(messengerHello())
-	require.Zero(t, o.deliver(last))
-	assert.Equal(t, "Error: Messenger answered 401: Invalid OAuth access token. (code 190)", o.status(last))
-}
-
-// A process that dies while it sends leaves a lease; another that gets the message waits for its end, then sends.
-func TestDeliverAfterACrash(t *testing.T) {
-	t.Parallel()
-	o := newOutbox(t, status(200, ""))
-	o.register(ott.Messenger, nil)
-	id := o.accept(messengerHello())
-	_, err := o.messages.Claim(t.Context(), "acme", id, o.clock.Now(), o.clock.Now().Add(30*time.Second))
-	require.NoError(t, err)
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, 30*time.Second, o.next(id), "else nothing would bring it back")
-	assert.Empty(t, o.platforms.all())
-	o.clock.Advance(30 * time.Second)
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, "Sent", o.status(id))
-}
-
-// Many processes that get the same message at once send it once.
+// Many processes that get the same message at once send it once; the others look again later.
 func TestDeliverTheSameAtOnce(t *testing.T) {
 	t.Parallel()
 	o := newOutbox(t, status(200, ""))
 	o.register(ott.Messenger, nil)
 	id := o.accept(messengerHello())
-	ids := make([]string, 20)
-	for i := range ids {
-		ids[i] = id
+	jobs := make([]string, 20)
+	for i := range jobs {
+		jobs[i] = o.job(id)
 	}
-	require.Zero(t, o.deliver(ids...))
+	done := 0
+	for _, became := range o.handle(jobs...) {
+		if !became.failed {
+			done++
+			continue
+		}
+		assert.Equal(t, []time.Duration{30 * time.Second}, became.held, "as long as the lease may be")
+	}
+	assert.Positive(t, done)
 	assert.Equal(t, "Sent", o.status(id))
 	assert.Len(t, o.platforms.all(), 1)
+	o.done(id)
 }
 
-// What AWS fails to do is left to SQS, which brings the message back.
-func TestDeliverWhileAWSFails(t *testing.T) {
-	t.Parallel()
-	var fail string
-	failing := func(w http.ResponseWriter, call emulatortest.Call) bool {
-		if fail == "" || !strings.Contains(call.Operation+call.Body, fail) {
-			return false
-		}
-		w.WriteHeader(http.StatusInternalServerError)
-		return true
-	}
-	items := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), failing))
-	answers := status(200, "")
-	o := newOutboxOn(t, items, func(n int, w http.ResponseWriter, r *http.Request, body string) {
-		answers(n, w, r, body)
-	})
-	o.register(ott.Messenger, nil)
-	id := o.accept(messengerHello())
-
-	fail = "if_not_exists(queuedAt"
-	require.Equal(t, 1, o.deliver(id), "the claim")
-	fail = "GetItem"
-	require.Equal(t, 1, o.deliver(id), "the registration")
-	assert.Empty(t, o.platforms.all())
-	fail = ""
-	answers = status(500, "")
-	o.queue.fails = true
-	require.Equal(t, 1, o.deliver(id), "the queue, for the next try")
-	o.queue.fails = false
-	o.clock.Advance(time.Minute)
-	answers = status(200, "")
-	fail = "sentAt = if_not_exists"
-	require.Equal(t, 1, o.deliver(id), "the record of what was sent")
-	assert.Len(t, o.platforms.all(), 2)
-	fail = ""
-	o.clock.Advance(time.Minute)
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, "Sent", o.status(id))
-	assert.Len(t, o.platforms.all(), 3, "Messenger gets a second copy: it has no idempotency key")
-}
-
-// Nothing that is printed, kept or queued shows a credential; each try is a line with its metric.
+// Nothing that is printed, kept or held shows a credential; each try is a line with its metric.
 func TestDeliverLogs(t *testing.T) {
 	t.Parallel()
 	o := newOutbox(t, func(n int, w http.ResponseWriter, r *http.Request, body string) {
@@ -322,34 +150,20 @@ func TestDeliverLogs(t *testing.T) {
 	})
 	credentials := o.register(ott.Messenger, nil)
 	id := o.accept(messengerHello())
-	require.Zero(t, o.deliver(id))
-	o.clock.Advance(time.Minute)
-	require.Zero(t, o.deliver(id))
+	o.clock.Advance(o.held(id))
+	waiting := o.status(id)
+	assert.True(t, strings.HasPrefix(waiting, "Queued: Messenger did not answer: "), waiting)
+	o.done(id)
 	assert.Equal(t,
 		"Error: Messenger answered 400: You sent access_token=REDACTED&appsecret_proof=REDACTED (code 190)",
 		o.status(id))
 	assert.Equal(t, 2, strings.Count(o.log.String(), `"platformErrors":1`))
 	o.log.Metric(t, "platformErrors", 1)
+	require.Len(t, o.news.told, 1)
 	for _, hidden := range []secret.Text{credentials.PageAccessToken, credentials.ApplicationSecret} {
-		assert.NotContains(t, o.log.String()+o.status(id)+strings.Join(o.queue.take(), ""), hidden.Reveal())
+		assert.NotContains(t, o.log.String()+waiting+o.status(id)+o.news.told[0].Reason, hidden.Reveal())
 	}
 	assert.NotContains(t, o.log.String(), "access_token=token")
-}
-
-// A registration whose secret was removed by hand is AWS's trouble, not the message's end.
-func TestDeliverWithoutCredentials(t *testing.T) {
-	t.Parallel()
-	o := newOutbox(t, status(200, ""))
-	o.register(ott.Messenger, nil)
-	r, err := o.registrations.Get(t.Context(), ott.Messenger, "1732555047025799")
-	require.NoError(t, err)
-	_, err = emulatortest.SecretsManager().DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{
-		SecretId: &r.SecretName, ForceDeleteWithoutRecovery: aws.Bool(true),
-	})
-	require.NoError(t, err)
-	id := o.accept(messengerHello())
-	require.Equal(t, 1, o.deliver(id))
-	assert.Equal(t, "Queued", o.status(id))
 }
 
 // The line of each try is what PlatformErrorsAlarm is made of: it says 0 where all is well, so that the alarm has data.
@@ -363,7 +177,7 @@ func TestPlatformErrorsIsAMetric(t *testing.T) {
 			t.Parallel()
 			o := newOutbox(t, status(test.status, ""))
 			o.register(ott.Messenger, nil)
-			require.Zero(t, o.deliver(o.accept(messengerHello())))
+			o.handle(o.job(o.accept(messengerHello())))
 			o.log.Metric(t, "platformErrors", test.errors)
 		})
 	}
@@ -380,52 +194,41 @@ func TestDeliverWhatTodaysRulesWouldRefuse(t *testing.T) {
 	require.Len(t, faults, 2, "the rules of today")
 	message := decoded(t, messengerHello())
 	message.MessagingType = "OF_OLD"
-	id := uuid.NewString()
-	o.put(id, message, body)
-	require.Zero(t, o.deliver(id))
+	id := o.put(message, body)
+	o.done(id)
 	assert.Equal(t, "Sent", o.status(id))
 	assert.JSONEq(t, `{"recipient":{"id":"1"},"messaging_type":"OF_OLD","message":{"text":"hello"}}`,
 		o.platforms.all()[0].body)
 
 	// Its time is likewise that of its acceptance.
-	id = uuid.NewString()
 	message.Validity = 14 * 24 * time.Hour
-	o.put(id, message, body)
+	id = o.put(message, body)
 	o.clock.Advance(message.Validity - time.Millisecond)
-	require.Zero(t, o.deliver(id))
+	o.done(id)
 	assert.Equal(t, "Sent", o.status(id))
 }
 
-// An item as the releases up to November 2026 wrote it has the body alone.
-func TestDeliverAnItemOfTheFormerRelease(t *testing.T) {
+// A message that cannot be read, of a later release say, is neither sent nor taken for sent: it waits while it is
+// valid, and its job ends with it.
+func TestDeliverWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	o := newOutbox(t, status(200, ""))
 	o.register(ott.Messenger, nil)
-	former := func(body string) (id string) {
-		id = o.accept(messengerHello())
-		_, err := emulatortest.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-			TableName:                 &o.table,
-			Key:                       dynamo.Item{"id": dynamo.String("acme#message#" + id)},
-			UpdateExpression:          aws.String("SET body = :body REMOVE message, validUntil"),
-			ExpressionAttributeValues: dynamo.Item{":body": dynamo.String(body)},
-		})
-		require.NoError(t, err)
-		return id
-	}
-	id := former(messengerHello())
-	require.Zero(t, o.deliver(id))
-	assert.Equal(t, "Sent", o.status(id))
-	assert.JSONEq(t, `{"recipient":{"id":"1"},"messaging_type":"RESPONSE","message":{"text":"hello"}}`,
-		o.platforms.all()[0].body)
-
-	last, late := former(messengerHello()), former(messengerHello())
-	o.clock.Advance(30*time.Minute - time.Millisecond)
-	require.Zero(t, o.deliver(last))
-	assert.Equal(t, "Sent", o.status(last))
-	o.clock.Advance(time.Millisecond)
-	require.Zero(t, o.deliver(late))
-	assert.Equal(t, "Error: expired", o.status(late))
-
-	assert.Equal(t, 1, o.deliver(former(`{}`)), "what it cannot have accepted ends as a dead letter")
-	assert.Len(t, o.platforms.all(), 2)
+	id := o.accept(messengerHello())
+	job := o.job(id)
+	_, err := emulatortest.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName:                 &o.table,
+		Key:                       dynamo.Item{"id": dynamo.String("acme#message#" + id)},
+		UpdateExpression:          aws.String("SET message = :message"),
+		ExpressionAttributeValues: dynamo.Item{":message": dynamo.String(`{"version":2,"message":{"text":"hello"}}`)},
+	})
+	require.NoError(t, err)
+	assert.Equal(t, time.Second, o.heldJob(job))
+	o.clock.Advance(29 * time.Minute)
+	assert.Equal(t, time.Second, o.heldJob(job))
+	o.clock.Advance(time.Minute + 31*time.Second)
+	assert.Equal(t, []came{{}}, o.handle(job))
+	assert.Empty(t, o.platforms.all())
+	assert.Contains(t, o.log.String(), "ott: a kept message has the version 2")
+	assert.NotContains(t, o.log.String(), "hello")
 }

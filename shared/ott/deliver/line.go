@@ -54,7 +54,7 @@ func (s *LINE) Send(ctx context.Context, d Delivery) ([]string, error) {
 			}
 			return response, sentIDs(answer.SentMessages), err
 		})
-		if refused, ok := errors.AsType[*Refused](err); !ok || refused.Credentials {
+		if refused, ok := errors.AsType[*Refused](err); !ok || refused.Credentials || refused.Expired {
 			return ids, err
 		}
 	}
@@ -104,6 +104,9 @@ func (s *LINE) call(
 		api, err := messaging_api.NewMessagingApiAPI(token.Reveal(), messaging_api.WithHTTPClient(s.client))
 		if err != nil {
 			return nil, &Again{Cause: errors.New("LINE granted an empty token")} // the one thing it checks
+		}
+		if err := d.expired(s.clock.Now()); err != nil { // while the token was minted
+			return nil, err
 		}
 		var sent call
 		response, ids, err := send(api.WithContext(sent.watch(ctx))) //nolint:bodyclose // wholeAnswers has closed it

@@ -2,9 +2,7 @@ package deliver_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -18,99 +16,6 @@ import (
 	"carillon/shared/ott/deliver"
 	"carillon/shared/secret"
 )
-
-// lineAPI answers as LINE does: it grants tokens for 15 minutes to who knows the channel's secret, takes what comes
-// with one, each retry key and each reply token once.
-type lineAPI struct {
-	*platforms
-	clock *clocktest.Clock
-
-	mu     sync.Mutex
-	tokens map[string]time.Time // until when
-	keys   map[string]bool
-	reply  string                                        // the reply token that is good
-	first  func(w http.ResponseWriter, path string) bool // answers before anything else, if it says so
-}
-
-func newLINEAPI(t *testing.T) *lineAPI {
-	t.Helper()
-	api := &lineAPI{clock: clocktest.New(), tokens: map[string]time.Time{}, keys: map[string]bool{}}
-	api.platforms = newPlatforms(t, api.serve)
-	return api
-}
-
-func (l *lineAPI) serve(_ int, w http.ResponseWriter, r *http.Request, body string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	refuse := func(code int, body string) {
-		w.WriteHeader(code)
-		_, _ = io.WriteString(w, body)
-	}
-	if l.first != nil && l.first(w, r.URL.Path) {
-		return
-	}
-	if r.Host != "api.line.me" || r.Method != http.MethodPost {
-		refuse(404, `{"message":"Not found"}`)
-		return
-	}
-	if r.URL.Path == "/oauth2/v3/token" {
-		form, err := url.ParseQuery(body)
-		if err != nil || form.Get("grant_type") != "client_credentials" ||
-			form.Get("client_id") != "23493453984234345" || form.Get("client_secret") != channelSecret {
-			refuse(400,
-				`{"error":"invalid_client","error_description":"invalid client_secret `+form.Get("client_secret")+`"}`)
-			return
-		}
-		token := fmt.Sprintf("line-token-%d-%s", len(l.tokens), strings.Repeat("t", 20))
-		l.tokens[token] = l.clock.Now().Add(15 * time.Minute)
-		_, _ = fmt.Fprintf(w, `{"token_type":"Bearer","access_token":%q,"expires_in":900}`, token)
-		return
-	}
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if until, known := l.tokens[token]; !known || !l.clock.Now().Before(until) {
-		refuse(401,
-			`{"message":"Authentication failed. Confirm that the access token in the authorization header is `+
-				`valid: `+token+`"}`)
-		return
-	}
-	switch key := r.Header.Get("X-Line-Retry-Key"); r.URL.Path {
-	case "/v2/bot/message/reply":
-		if l.reply == "" || !strings.Contains(body, `"replyToken":"`+l.reply+`"`) {
-			refuse(400, `{"message":"Invalid reply token"}`)
-			return
-		}
-		l.reply = ""
-	case "/v2/bot/message/push":
-		if _, err := uuid.Parse(key); err != nil {
-			refuse(400, `{"message":"The retry key is not UUID"}`)
-			return
-		}
-		if l.keys[key] {
-			w.Header().Set("X-Line-Accepted-Request-Id", "earlier")
-			refuse(409, `{"message":"The retry key is already accepted"}`)
-			return
-		}
-		l.keys[key] = true
-	default:
-		refuse(404, `{"message":"Not found"}`)
-		return
-	}
-	_, _ = io.WriteString(w, `{"sentMessages":[{"id":"461230966842064897"}]}`)
-}
-
-// paths are those of all requests in turn.
-func (l *lineAPI) paths() string {
-	var paths []string
-	for _, r := range l.all() {
-		paths = append(paths, r.uri[strings.LastIndex(r.uri, "/")+1:])
-	}
-	return strings.Join(paths, " ")
-}
-
-func (l *lineAPI) line(t *testing.T) *deliver.LINE {
-	t.Helper()
-	return deliver.NewLINE(l.transport(t), l.clock)
-}
 
 func lineRequest(to, content, keys string) string {
 	return `{"messageKey":"k","from":{"senderType":"line","senderId":"23493453984234345"},"to":` + to +
@@ -181,9 +86,11 @@ func TestLINERequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			api := newLINEAPI(t)
-			require.NoError(t,
-				api.line(t).Send(t.Context(), lineDelivery(decoded(t,
-					lineRequest(`{"ottId":"U0098560c6da67ea9cab11d4405e3c018"}`, test.content, test.keys)))))
+			ids, err := api.line(t).Send(t.Context(), lineDelivery(decoded(t,
+				lineRequest(`{"ottId":"U0098560c6da67ea9cab11d4405e3c018"}`, test.content, test.keys))))
+			require.NoError(t, err)
+			assert.Len(t, ids, strings.Count(test.content, `"type":"`)-strings.Count(test.content, `"nativePayload"`),
+				"one for each content")
 			all := api.all()
 			require.Len(t, all, 2)
 			for _, r := range all {
@@ -225,14 +132,14 @@ func TestLINEReplyToken(t *testing.T) {
 	d := lineDelivery(decoded(t,
 		lineRequest(`{"ottId":"U1","userReference":"reply-token"}`, `{"type":"text","text":"t"}`,
 			`{"notificationType":"NO_PUSH"}`)))
-	require.NoError(t, line.Send(t.Context(), d))
+	require.NoError(t, errorOf(line.Send(t.Context(), d)))
 	assert.Equal(t, "token reply", api.paths())
 	r := api.all()[1]
 	assert.JSONEq(t,
 		`{"replyToken":"reply-token","messages":[{"type":"text","text":"t"}],"notificationDisabled":true}`, r.body)
 	assert.Empty(t, r.header.Get("X-Line-Retry-Key"))
 
-	require.NoError(t, line.Send(t.Context(), d), "the token is used up")
+	require.NoError(t, errorOf(line.Send(t.Context(), d)), "the token is used up")
 	assert.Equal(t, "token reply reply push", api.paths())
 
 	api.first = func(w http.ResponseWriter, path string) bool {
@@ -241,7 +148,7 @@ func TestLINEReplyToken(t *testing.T) {
 		}
 		return strings.HasSuffix(path, "/reply")
 	}
-	assertOutcome(t, line.Send(t.Context(), d), "", "LINE answered 503", 0)
+	assertOutcome(t, errorOf(line.Send(t.Context(), d)), "", "LINE answered 503", 0)
 	assert.Equal(t, "token reply reply push reply", api.paths(), "a failing LINE is no refusal")
 }
 
@@ -250,8 +157,12 @@ func TestLINERetryKey(t *testing.T) {
 	t.Parallel()
 	api := newLINEAPI(t)
 	line := api.line(t)
-	require.NoError(t, line.Send(t.Context(), lineText(t)))
-	require.NoError(t, line.Send(t.Context(), lineText(t)), "409: accepted before")
+	first, err := line.Send(t.Context(), lineText(t))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"461230966842064897"}, first)
+	second, err := line.Send(t.Context(), lineText(t))
+	require.NoError(t, err, "409: accepted before")
+	assert.Equal(t, first, second, "with the ids of then")
 	assert.Equal(t, "token push push", api.paths())
 }
 
@@ -262,7 +173,7 @@ func TestLINEToken(t *testing.T) {
 	line := api.line(t)
 	send := func(d deliver.Delivery) error {
 		d.OttRequestID = uuid.NewString()
-		return line.Send(t.Context(), d)
+		return errorOf(line.Send(t.Context(), d))
 	}
 	var all sync.WaitGroup
 	for range 50 {
@@ -308,45 +219,62 @@ func TestLINEAnswers(t *testing.T) {
 		refused, again string
 		after          time.Duration
 		paths          string
+		credentials    bool // they are what is refused
 	}{
 		"push refused": {
 			"push", details, 400, nil,
 			"LINE answered 400: The request body has 2 error(s); messages[0].text: May not be empty; " +
 				"messages[1].type: Must be one of…",
-			"", 0, "token push",
+			"", 0, "token push", false,
 		},
 		"push forbidden": {
-			"push", `{"message":"Not available"}`, 403, nil, "LINE answered 403: Not available", "", 0, "token push",
+			"push",
+			`{"message":"Not available"}`,
+			403,
+			nil,
+			"LINE answered 403: Not available",
+			"",
+			0,
+			"token push",
+			false,
 		},
 		"push redirected": {
-			"push", ``, 307, []string{"Location", "/v2/bot/message/push2"}, "LINE answered 307", "", 0, "token push",
+			"push",
+			``,
+			307,
+			[]string{"Location", "/v2/bot/message/push2"},
+			"LINE answered 307",
+			"",
+			0,
+			"token push",
+			false,
 		},
 		"limit reached": {
 			"push", `{"message":"You have reached your monthly limit."}`, 429, []string{"Retry-After", "60"}, "",
-			"LINE answered 429: You have reached your monthly limit.", time.Minute, "token push",
+			"LINE answered 429: You have reached your monthly limit.", time.Minute, "token push", false,
 		},
-		"push fails":           {"push", `oops`, 500, nil, "", "LINE answered 500", 0, "token push"},
-		"push answers garbage": {"push", `oops`, 200, nil, "", "", 0, "token push"},
+		"push fails":           {"push", `oops`, 500, nil, "", "LINE answered 500", 0, "token push", false},
+		"push answers garbage": {"push", `oops`, 200, nil, "", "", 0, "token push", false},
 		"no known token": {
 			"push", `{"message":"Authentication failed: line-token-1-tttttttttttttttttttt"}`, 401, nil,
-			"LINE answered 401: Authentication failed: REDACTED", "", 0, "token push token push",
+			"LINE answered 401: Authentication failed: REDACTED", "", 0, "token push token push", true,
 		},
 		"token fails": {
 			"token", ``, 503, []string{"Retry-After", "3"}, "", "LINE's token endpoint answered 503", 3 * time.Second,
-			"token",
+			"token", false,
 		},
 		"token is none": {
-			"token", `{}`, 200, nil, "", "LINE answered something else than a token", 0, "token",
+			"token", `{}`, 200, nil, "", "LINE answered something else than a token", 0, "token", false,
 		},
 		"token is garbage": {
-			"token", `oops`, 200, nil, "", "LINE answered something else than a token", 0, "token",
+			"token", `oops`, 200, nil, "", "LINE answered something else than a token", 0, "token", false,
 		},
 		"token endpoint redirects": {
 			"token", ``, 302, []string{"Location", "http://169.254.169.254/"}, "LINE's token endpoint answered 302", "",
-			0, "token",
+			0, "token", true,
 		},
 		"too large": {
-			"push", strings.Repeat("x", 1<<20), 400, nil, "LINE answered 400", "", 0, "token push",
+			"push", strings.Repeat("x", 1<<20), 400, nil, "LINE answered 400", "", 0, "token push", false,
 		},
 	}
 	for name, test := range tests {
@@ -360,7 +288,9 @@ func TestLINEAnswers(t *testing.T) {
 				}
 				return strings.HasSuffix(path, test.path)
 			}
-			assertOutcome(t, api.line(t).Send(t.Context(), lineText(t)), test.refused, test.again, test.after)
+			err := errorOf(api.line(t).Send(t.Context(), lineText(t)))
+			assertOutcome(t, err, test.refused, test.again, test.after)
+			assertKind(t, err, test.credentials, test.again != "", false)
 			assert.Equal(t, test.paths, api.paths())
 		})
 	}
@@ -376,10 +306,33 @@ func TestLINEDoesNotAnswer(t *testing.T) {
 			}
 			return false
 		}
-		err := api.line(t).Send(t.Context(), lineText(t))
+		err := errorOf(api.line(t).Send(t.Context(), lineText(t)))
 		var again *deliver.Again
 		require.ErrorAs(t, err, &again, path)
+		assertKind(t, err, false, true, path == "push")
 		assert.True(t, strings.HasPrefix(err.Error(), "LINE did not answer: "), "%v", err)
 		assert.NotContains(t, err.Error(), channelSecret)
 	}
+}
+
+// Ids that LINE says oddly are left out: it took the message all the same.
+func TestLINEIDs(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string][]string{
+		`{"sentMessages":[{"id":"1"},{"id":"2","quoteToken":"q"}]}`:               {"1", "2"},
+		`{"sentMessages":[{"id":""},{"id":"2"}]}`:                                 {"2"},
+		`{"sentMessages":[{"id":"` + strings.Repeat("9", 513) + `"},{"id":"2"}]}`: {"2"},
+		`{"sentMessages":[{"id":"` + strings.Repeat("9", 512) + `"}]}`:            {strings.Repeat("9", 512)},
+		`{"sentMessages":[]}`: nil, `{}`: nil, ``: nil, `[]`: nil, `oops`: nil, `{"sentMessages":[{"id":3}]}`: nil,
+	} {
+		for _, status := range []int{200, 409} {
+			ids, err := deliver.NewLINE(answering{status, answer}, clocktest.New()).Send(t.Context(), lineText(t))
+			require.NoError(t, err, answer)
+			assert.ElementsMatch(t, want, ids, "%d %s", status, answer)
+		}
+	}
+}
+
+func TestLINEHasNoBoundOfTries(t *testing.T) {
+	assert.Zero(t, deliver.NewLINE(answering{200, ""}, clocktest.New()).MaxUnanswered())
 }

@@ -101,6 +101,9 @@ func (s *Messenger) Send(ctx context.Context, d Delivery) ([]string, error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", userAgent)
+	if err := d.expired(s.clock.Now()); err != nil {
+		return nil, err
+	}
 	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, broken("Messenger", err, &sent)
@@ -184,8 +187,12 @@ func graphRefusal(response *http.Response, answer []byte, now time.Time, hidden 
 		said += ")"
 	}
 	err = refusal("Messenger", response, said, now, hidden...)
-	refused, ok := errors.AsType[*Refused](err)
 	scope, passes := graphTemporary[body.Error.Code]
+	if again, ok := errors.AsType[*Again](err); ok {
+		again.Trouble = !passes || scope == ofProperty
+		return again
+	}
+	refused, ok := errors.AsType[*Refused](err)
 	switch {
 	case !ok:
 		return err

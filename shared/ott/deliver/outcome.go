@@ -25,6 +25,8 @@ type Refused struct {
 	Reason string
 	// Credentials says that it is the registration's credentials that the platform will not take.
 	Credentials bool
+	// Expired says that the message's time was over before it was sent.
+	Expired bool
 }
 
 // Error returns the reason.
@@ -142,8 +144,8 @@ func keptIDs(ids ...string) []string {
 	return slices.DeleteFunc(ids, func(id string) bool { return id == "" || len(id) > maxID || !utf8.ValidString(id) })
 }
 
-// lenient reads of an answer what decides, though the rest may be odd. It returns an error for what is no JSON, or has a
-// member of another type than asked for.
+// lenient reads of an answer what decides, though the rest may be odd. It returns an error for what is no JSON, or has
+// a member of another type than asked for.
 func lenient(answer []byte, v any) error {
 	return json.Unmarshal(answer, v, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }

@@ -100,6 +100,16 @@ func messengerDelivery(message ott.Message) deliver.Delivery {
 	}
 }
 
+// messengerText is the delivery of a message to Messenger.
+func messengerText(t *testing.T) deliver.Delivery {
+	t.Helper()
+	return messengerDelivery(decoded(t,
+		messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))
+}
+
+// errorOf is what Send says but for the ids.
+func errorOf(_ []string, err error) error { return err }
+
 func lineDelivery(message ott.Message) deliver.Delivery {
 	return deliver.Delivery{
 		OttRequestID: requestID, Message: message,

@@ -120,10 +120,10 @@ func TestNothingButThePublicInternetIsDialled(t *testing.T) {
 		"metadata.google.internal", "instance-data", "rebind.example.com", "user:pass@127.0.0.1",
 		"public.example.com@127.0.0.1",
 	} {
-		d := messengerDelivery(decoded(t,
-			messengerRequest(`{"ottId":"1"}`, `{"type":"text","text":"t"}`, `{"messagingType":"UPDATE"}`)))
+		d := messengerText(t)
 		d.Registration.EndpointURL = "https://" + host + ":" + port + "/"
-		err := deliver.NewMessenger(deliver.PublicTransport(resolver.Resolver), clocktest.New()).Send(t.Context(), d)
+		err := errorOf(
+			deliver.NewMessenger(deliver.PublicTransport(resolver.Resolver), clocktest.New()).Send(t.Context(), d))
 		require.Error(t, err, host)
 		// The latter of what Go takes neither for an address nor for a name.
 		assert.Regexp(t, "^Messenger was not called: the address is not on the public Internet$|no such host$",

@@ -38,8 +38,8 @@ func (q *Queue) Enqueue(ctx context.Context, job ott.Job, conversation, sending 
 	return q.sender.Send(ctx, queue.Entry[ott.Job]{Job: job, Group: conversation, DeduplicationID: sending})
 }
 
-// Hold keeps a job that was received out of sight for d, in whole seconds, rounded up: then it is received again, before
-// all others of its conversation. It returns SQS's error.
+// Hold keeps a job that was received out of sight for d, in whole seconds, rounded up: then it is received again,
+// before all others of its conversation. It returns SQS's error.
 func (q *Queue) Hold(ctx context.Context, receiptHandle string, d time.Duration) error {
 	return q.sender.Hold(ctx, receiptHandle, d)
 }

@@ -28,8 +28,8 @@ func OpenCredentialStates(env *environment.Variables, config aws.Config) *Creden
 	return NewCredentialStates(dynamodb.NewFromConfig(config), env.String("REGISTRATIONS_TABLE"))
 }
 
-// Set keeps what a platform said of the credentials that a registration has, unless it has others by now, or is gone, or
-// the same was kept by another. The reason is kept as sanitize.Text has it. It returns DynamoDB's error.
+// Set keeps what a platform said of the credentials that a registration has, unless it has others by now, or is gone,
+// or the same was kept by another. The reason is kept as sanitize.Text has it. It returns DynamoDB's error.
 func (s *CredentialStates) Set(ctx context.Context, r ott.StoredRegistration, state ott.CredentialState) error {
 	_, err := s.items.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(s.table),

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"strconv"
 	"time"
 
@@ -32,11 +33,12 @@ const (
 // messageSpace is the name space of the UUIDs that are ottRequestIds.
 var messageSpace = uuid.MustParse("6c3e3a0e-6a1c-5d0f-9a51-0c0a2f6f7e55")
 
-// Messages keeps messages in DynamoDB: an item for each message, which is written once, and a small one for what becomes
-// of it, so that an update costs one write unit whatever the message's size is. It is safe for concurrent use.
+// Messages keeps messages in DynamoDB: an item for each message, which is written once, and a small one for what
+// becomes of it, so that an update costs one write unit whatever the message's size is. It is safe for concurrent use.
 //
 // A message's id follows from its tenant, its messageKey, and how often that key was used before; so one conditional
-// write makes a message durable and finds its repeat. The item of a key's first message also names the key's latest one.
+// write makes a message durable and finds its repeat. The item of a key's first message also names the key's latest
+// one.
 type Messages struct {
 	items *dynamodb.Client
 	table string
@@ -68,11 +70,16 @@ func (s *Messages) Find(
 	return s.found(ctx, tenant, key, item, body, now)
 }
 
-// Put makes a message durable at a place, or returns the one that its key stands for by now. It returns a fault Conflict
-// if that is only now a former one, as it can be after Find read what was out of date: then all is to begin again; or
-// DynamoDB's error.
+// Put makes a message durable at a place, or returns the one that its key stands for by now. It returns a fault
+// Conflict if that is only now a former one, as it can be after Find read what was out of date: then all is to begin
+// again; or DynamoDB's error.
 func (s *Messages) Put(
-	ctx context.Context, tenant string, at ott.Place, message ott.Message, body ott.SendBody, createdAt, queuedAt time.Time,
+	ctx context.Context,
+	tenant string,
+	at ott.Place,
+	message ott.Message,
+	body ott.SendBody,
+	createdAt, queuedAt time.Time,
 ) (ott.Accepted, error) {
 	item, err := newMessage(message, body, createdAt, queuedAt)
 	if err != nil {
@@ -109,27 +116,29 @@ func (s *Messages) putAgain(
 	ctx context.Context, tenant string, at ott.Place, key string, item dynamo.Item, body ott.SendBody, now time.Time,
 ) (ott.Accepted, error) {
 	var kept dynamo.Item
+	var taken bool
 	err := dynamo.Transact(ctx, s.clock, func() error {
-		kept = nil
-		_, err := s.items.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
-			{Update: &types.Update{
-				TableName: aws.String(s.table),
-				Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
-				UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
-					"expiresAt = :expires"),
-				ConditionExpression: aws.String("reusableAt <= :now"),
-				ExpressionAttributeValues: dynamo.Item{
-					":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
-					":reusable": item["reusableAt"], ":expires": item["expiresAt"],
-					":now": dynamo.Int(now.UnixMilli()),
-				},
-				ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		_, err := s.items.TransactWriteItems(
+			ctx,
+			&dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
+				{Update: &types.Update{
+					TableName: aws.String(s.table),
+					Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
+					UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
+						"expiresAt = :expires"),
+					ConditionExpression: aws.String("reusableAt <= :now"),
+					ExpressionAttributeValues: dynamo.Item{
+						":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
+						":reusable": item["reusableAt"], ":expires": item["expiresAt"],
+						":now": dynamo.Int(now.UnixMilli()),
+					},
+					ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+				}},
+				// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
+				{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
 			}},
-			// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
-			{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
-		}})
-		if first, failed := dynamo.ConditionFailedAt(err, 0); failed {
-			kept = first
+		)
+		if kept, taken = dynamo.ConditionFailedAt(err, 0); taken {
 			return nil
 		}
 		return err
@@ -137,7 +146,7 @@ func (s *Messages) putAgain(
 	switch {
 	case err != nil:
 		return ott.Accepted{}, err
-	case kept == nil:
+	case !taken:
 		return ott.Accepted{OttRequestID: at.OttRequestID}, nil
 	case len(kept) == 0: // its time to live was over
 		return ott.Accepted{}, fault.New(fault.Conflict, "")
@@ -200,12 +209,15 @@ func newMessage(message ott.Message, body ott.SendBody, createdAt, queuedAt time
 	}, nil
 }
 
-// putBody gives the body of a large message an item of its own, before the message's.
+// putBody gives the body of a large message an item of its own, before the message's, which names it. Each body has
+// another: that of a message which is refused, for its key stands for another, must not take the place of that one's.
 func (s *Messages) putBody(ctx context.Context, tenant, id string, item dynamo.Item) error {
+	bodyID := dynamo.String(bodyID(tenant, id, dynamo.GetBytes(item, "bodyHash")))
 	_, err := s.items.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(s.table), Item: dynamo.Item{
-		"id": dynamo.String(bodyID(tenant, id)), "body": item["body"], "expiresAt": item["expiresAt"],
+		"id": bodyID, "body": item["body"], "expiresAt": item["expiresAt"],
 	}})
 	delete(item, "body")
+	item["bodyId"] = bodyID
 	return err
 }
 
@@ -248,7 +260,7 @@ func (s *Messages) getMessage(ctx context.Context, tenant, id string) (*ott.Stor
 		return nil, err
 	}
 	if item["body"] == nil { // it is large
-		if item, err = s.get(ctx, bodyID(tenant, id), true); err != nil {
+		if item, err = s.get(ctx, dynamo.GetString(item, "bodyId"), true); err != nil {
 			return nil, err
 		}
 	}
@@ -311,7 +323,9 @@ func requestID(tenant, key string, uses int64) string {
 // The ids of items. A tenant's name has no #.
 func messageID(tenant, id string) string { return tenant + "#message#" + id }
 
-func bodyID(tenant, id string) string { return tenant + "#body#" + id }
+func bodyID(tenant, id string, hash []byte) string {
+	return tenant + "#body#" + id + "#" + hex.EncodeToString(hash)
+}
 
 // progressID has the time of a message's creation as well: what became of a message may still be there, long after its
 // time to live, when the same id is given to the next message of its key.

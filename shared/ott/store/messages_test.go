@@ -2,16 +2,13 @@ package store_test
 
 import (
 	"crypto/sha256"
-	"fmt"
-	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,20 +22,89 @@ import (
 	"carillon/shared/stackname"
 )
 
-func newMessages(t *testing.T) *store.Messages {
+// kept is a stack's messages, and what tests do with them.
+type kept struct {
+	*store.Messages
+	t     *testing.T
+	table string
+}
+
+func newMessages(t *testing.T) *kept {
 	t.Helper()
-	return store.NewMessages(emulatortest.DynamoDB(), stackname.MessagesTable(emulatortest.Deploy(t)), clocktest.New())
+	return newMessagesAt(t, emulatortest.DynamoDB())
+}
+
+// newMessagesAt is newMessages by way of another client.
+func newMessagesAt(t *testing.T, items *dynamodb.Client) *kept {
+	t.Helper()
+	table := stackname.MessagesTable(emulatortest.Deploy(t))
+	return &kept{store.NewMessages(items, table, clocktest.New()), t, table}
 }
 
 func sendBody(text string) ott.SendBody {
 	return ott.SendBody{Kept: []byte(text), Hash: sha256.Sum256([]byte(text))}
 }
 
-// put makes a message durable under a key.
-func put(t *testing.T, s *store.Messages, tenant, key, body string, now time.Time) (string, error) {
-	t.Helper()
-	accepted, err := s.Put(t.Context(), tenant, uuid.NewString(), ott.Message{Key: key}, sendBody(body), now)
-	return accepted.OttRequestID, err
+// message is a message of a key's, valid for an hour.
+func message(key string) ott.Message {
+	return ott.Message{
+		Key: key, Platform: ott.LINE, SenderID: "channel", OttID: "person", Validity: time.Hour,
+		Parts: []ott.Part{{Type: ott.TextPart, Text: "hello"}},
+	}
+}
+
+// find returns the message that a key stands for, and else the place of a new one.
+func (k *kept) find(tenant, key, body string, now time.Time) (ott.Accepted, ott.Place) {
+	k.t.Helper()
+	accepted, place, err := k.Find(k.t.Context(), tenant, key, sendBody(body), now)
+	if fault.Is(err, fault.NotFound) {
+		require.Zero(k.t, accepted)
+		require.NotZero(k.t, place)
+		return accepted, place
+	}
+	require.NoError(k.t, err)
+	require.Zero(k.t, place)
+	return accepted, place
+}
+
+// send makes a message durable under a key, or finds it, as ott-send does.
+func (k *kept) send(tenant, key, body string, now time.Time) ott.Accepted {
+	k.t.Helper()
+	accepted, place := k.find(tenant, key, body, now)
+	if place == (ott.Place{}) {
+		return accepted
+	}
+	accepted, err := k.put(tenant, key, body, place, now)
+	require.NoError(k.t, err)
+	return accepted
+}
+
+// put makes a message durable at a place.
+func (k *kept) put(tenant, key, body string, at ott.Place, now time.Time) (ott.Accepted, error) {
+	k.t.Helper()
+	return k.Put(k.t.Context(), tenant, at, message(key), sendBody(body), now, now.Add(20*time.Millisecond))
+}
+
+// get returns a message that there is.
+func (k *kept) get(tenant, keyOrID string) *ott.StoredMessage {
+	k.t.Helper()
+	m, err := k.Get(k.t.Context(), tenant, keyOrID)
+	require.NoError(k.t, err)
+	return m
+}
+
+// all are the items of the table by their ids.
+func (k *kept) all() map[string]dynamo.Item {
+	k.t.Helper()
+	out, err := emulatortest.DynamoDB().Scan(k.t.Context(), &dynamodb.ScanInput{
+		TableName: &k.table, ConsistentRead: aws.Bool(true),
+	})
+	require.NoError(k.t, err)
+	all := map[string]dynamo.Item{}
+	for _, item := range out.Items {
+		all[dynamo.GetString(item, "id")] = item
+	}
+	return all
 }
 
 // now is a time as the store keeps it.
@@ -49,47 +115,71 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 func TestMessageKey(t *testing.T) {
 	t.Parallel()
 	s, start := newMessages(t), now()
-	first, err := put(t, s, "acme", "k", "body", start)
+	first := s.send("acme", "k", "body", start)
+	_, err := uuid.Parse(first.OttRequestID)
 	require.NoError(t, err)
+	assert.Equal(t, ott.Accepted{OttRequestID: first.OttRequestID}, first)
+	assert.Len(t, s.all(), 1, "one write makes a message durable")
 
-	again, err := put(t, s, "acme", "k", "body", start.Add(24*time.Hour-time.Millisecond))
-	require.NoError(t, err)
-	assert.Equal(t, first, again)
-	_, err = put(t, s, "acme", "k", "other", start.Add(24*time.Hour-time.Millisecond))
-	assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
+	end := start.Add(24 * time.Hour)
+	last := end.Add(-time.Millisecond)
+	assert.Equal(t, first, s.send("acme", "k", "body", last))
+	conflict := s.send("acme", "k", "other", last)
+	assert.True(t, conflict.Conflict)
+	assert.Len(t, s.all(), 1)
 
-	other, err := put(t, s, "acme", "K", "other", start)
-	require.NoError(t, err, "keys are told apart by case")
-	assert.NotEqual(t, first, other)
-	foreign, err := put(t, s, "globex", "k", "other", start)
-	require.NoError(t, err, "each tenant has keys of its own")
-	assert.NotEqual(t, first, foreign)
+	other := s.send("acme", "K", "other", start)
+	assert.False(t, other.Conflict, "keys are told apart by case")
+	foreign := s.send("globex", "k", "other", start)
+	assert.False(t, foreign.Conflict, "each tenant has keys of its own")
+	ids := map[string]bool{first.OttRequestID: true, other.OttRequestID: true, foreign.OttRequestID: true}
+	assert.Len(t, ids, 3)
 
-	later, err := put(t, s, "acme", "k", "other", start.Add(24*time.Hour))
-	require.NoError(t, err, "the key is free again")
-	assert.NotEqual(t, first, later)
-	m, err := s.Get(t.Context(), "acme", "k")
-	require.NoError(t, err)
-	assert.Equal(t, later, m.OttRequestID, "the key's latest message")
-	m, err = s.Get(t.Context(), "acme", first)
-	require.NoError(t, err)
-	assert.Equal(t, "body", string(m.Body), "the first is still there by its id")
+	// The key is free again, as often as a day is over.
+	for n, body := range []string{"other", "third", "body"} {
+		end := start.Add(time.Duration(n+1) * 24 * time.Hour)
+		assert.True(t, s.send("acme", "k", body, end.Add(-time.Millisecond)).Conflict, "while it is another's")
+		later := s.send("acme", "k", body, end)
+		require.False(t, later.Conflict)
+		assert.NotContains(t, ids, later.OttRequestID)
+		ids[later.OttRequestID] = true
+		assert.Equal(t, later, s.send("acme", "k", body, end.Add(time.Hour)))
+		assert.True(t, s.send("acme", "k", "never", end.Add(time.Hour)).Conflict)
+		assert.Equal(t, later.OttRequestID, s.get("acme", "k").OttRequestID, "the key's latest message")
+		m := s.get("acme", later.OttRequestID)
+		assert.Equal(t, body, string(m.Body))
+		assert.Equal(t, end, m.CreatedAt)
+		assert.Equal(t, end.Add(time.Hour), m.ValidUntil)
+	}
+	m := s.get("acme", first.OttRequestID)
+	assert.Equal(t, "body", string(m.Body), "the first is still there by its id, as it was")
+	assert.Equal(t, start, m.CreatedAt)
+	assert.Equal(t, start.Add(time.Hour), m.ValidUntil)
 }
 
 func TestMessageGet(t *testing.T) {
 	t.Parallel()
 	s, start := newMessages(t), now()
-	id, err := put(t, s, "acme", "k/é#1", "body", start)
-	require.NoError(t, err)
+	id := s.send("acme", "k/é#1", "body", start).OttRequestID
+	want := message("k/é#1")
+	want.Validity = 0
 	for name, messageID := range map[string]string{
 		"ottRequestId": id, "in capitals": strings.ToUpper(id), "messageKey": "k/é#1",
 	} {
-		m, err := s.Get(t.Context(), "acme", messageID)
-		require.NoError(t, err, name)
-		assert.Equal(t,
-			&ott.StoredMessage{OttRequestID: id, Tenant: "acme", Body: []byte("body"), CreatedAt: start}, m, name)
-		_, err = s.Get(t.Context(), "globex", messageID)
+		assert.Equal(t, &ott.StoredMessage{
+			OttRequestID: id, Tenant: "acme", Body: []byte("body"), Message: want, ValidUntil: start.Add(time.Hour),
+			CreatedAt: start, QueuedAt: start.Add(20 * time.Millisecond),
+		}, s.get("acme", messageID), name)
+		_, err := s.Get(t.Context(), "globex", messageID)
 		assert.True(t, fault.Is(err, fault.NotFound), "another tenant's %s: %v", name, err)
+	}
+	loaded, err := s.Load(t.Context(), "acme", id)
+	require.NoError(t, err)
+	assert.Equal(t, want, loaded.Message)
+	assert.Empty(t, loaded.Body, "what is sent is the message")
+	for _, tenant := range []string{"globex", "acme#message", ""} {
+		_, err = s.Load(t.Context(), tenant, id)
+		assert.True(t, fault.Is(err, fault.NotFound), "%v", err)
 	}
 	for _, messageID := range []string{
 		"", "other", uuid.NewString(), strings.Repeat("x", 101), strings.Repeat("x", 5000), "\xff", "#message#" + id,
@@ -99,229 +189,153 @@ func TestMessageGet(t *testing.T) {
 	}
 	// A messageKey that looks like an id, and is another message's.
 	decoy := uuid.NewString()
-	_, err = put(t, s, "acme", decoy, "decoy", start)
-	require.NoError(t, err)
-	m, err := s.Get(t.Context(), "acme", decoy)
-	require.NoError(t, err)
-	assert.Equal(t, "decoy", string(m.Body))
+	s.send("acme", decoy, "decoy", start)
+	assert.Equal(t, "decoy", string(s.get("acme", decoy).Body))
+	s.send("acme", id, "a key that is another's id", start)
+	assert.Equal(t, "body", string(s.get("acme", id).Body), "an id comes first")
 }
 
 func TestFiftySendsOfOneKeyMakeOneMessage(t *testing.T) {
 	t.Parallel()
 	s, start := newMessages(t), now()
-	ids := make([]string, 50)
-	var all sync.WaitGroup
-	for i := range ids {
-		all.Go(func() {
-			accepted, err := s.Put(t.Context(), "acme", uuid.NewString(), ott.Message{Key: "k"}, sendBody("body"),
-				start)
-			assert.NoError(t, err)
-			ids[i] = accepted.OttRequestID
-		})
-	}
-	all.Wait()
-	for _, id := range ids {
-		assert.Equal(t, ids[0], id)
-	}
-	m, err := s.Get(t.Context(), "acme", "k")
-	require.NoError(t, err)
-	assert.Equal(t, ids[0], m.OttRequestID)
-}
-
-// A transaction that AWS cancels because it met another one is tried again; one that was carried out and whose answer
-// was lost counts as done.
-func TestPutUnderAWSsConditions(t *testing.T) {
-	t.Parallel()
-	const conflict = `{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-		"Message":"Transaction cancelled",
-		"CancellationReasons":[{"Code":"TransactionConflict","Message":"Transaction is ongoing"},{"Code":"None"}]}`
-	table := stackname.MessagesTable(emulatortest.Deploy(t))
-	var calls atomic.Int32
-	through := func(answer func(w http.ResponseWriter, call emulatortest.Call) bool) *store.Messages {
-		calls.Store(0)
-		return store.NewMessages(
-			emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), answer)), table,
-			clocktest.New())
-	}
-	conflicts := func(times int32) *store.Messages {
-		return through(func(w http.ResponseWriter, call emulatortest.Call) bool {
-			if call.Operation != "TransactWriteItems" || calls.Add(1) > times {
-				return false
-			}
-			w.WriteHeader(http.StatusBadRequest)
-			_, _ = w.Write([]byte(conflict))
-			return true
-		})
-	}
-	_, err := put(t, conflicts(3), "acme", "a", "body", now())
-	require.NoError(t, err)
-	_, err = put(t, conflicts(1000), "acme", "b", "body", now())
-	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
-
-	id := uuid.NewString()
-	twice := through(func(_ http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation == "TransactWriteItems" {
-			// The SDK's token makes AWS answer the second as the first; here the second finds what the first wrote.
-			assert.Equal(t, http.StatusOK,
-				call.Send(strings.Replace(call.Body, `"ClientRequestToken"`, `"Forgotten"`, 1)).Code)
+	for name, at := range map[string]time.Time{"a new key": start, "a key that is free again": start.Add(24 * time.Hour)} {
+		ids := make([]string, 50)
+		var all sync.WaitGroup
+		for i := range ids {
+			all.Go(func() {
+				accepted, place, err := s.Find(t.Context(), "acme", "k", sendBody("body"), at)
+				if fault.Is(err, fault.NotFound) {
+					accepted, err = s.put("acme", "k", "body", place, at)
+				}
+				assert.NoError(t, err)
+				assert.False(t, accepted.Conflict)
+				ids[i] = accepted.OttRequestID
+			})
 		}
-		return false
-	})
-	accepted, err := twice.Put(t.Context(), "acme", id, ott.Message{Key: "c"}, sendBody("body"), now())
-	require.NoError(t, err)
-	assert.Equal(t, ott.Accepted{OttRequestID: id}, accepted)
+		all.Wait()
+		for _, id := range ids {
+			assert.Equal(t, ids[0], id, name)
+		}
+		require.Equal(t, ids[0], s.get("acme", "k").OttRequestID, name)
+	}
 }
 
-// A message that the queue has lost is enqueued again by a repeat of its request; one that waits or is final is not.
+// What Find read may be out of date: Put decides.
+func TestPutAtAPlaceThatIsTaken(t *testing.T) {
+	t.Parallel()
+	s, start := newMessages(t), now()
+	_, place := s.find("acme", "k", "body", start)
+	first, err := s.put("acme", "k", "body", place, start)
+	require.NoError(t, err)
+	again, err := s.put("acme", "k", "body", place, start.Add(time.Minute))
+	require.NoError(t, err)
+	assert.Equal(t, first, again)
+	other, err := s.put("acme", "k", "other", place, start.Add(time.Minute))
+	require.NoError(t, err)
+	assert.True(t, other.Conflict)
+	assert.Equal(t, start, s.get("acme", "k").CreatedAt, "nothing of the first has changed")
+	assert.Equal(t, "body", string(s.get("acme", "k").Body))
+
+	next := start.Add(24 * time.Hour)
+	_, err = s.put("acme", "k", "body", place, next)
+	assert.True(t, fault.Is(err, fault.Conflict), "a former message's place: %v", err)
+
+	_, second := s.find("acme", "k", "body", next)
+	assert.NotEqual(t, place, second)
+	accepted, err := s.put("acme", "k", "second", second, next)
+	require.NoError(t, err)
+	assert.Equal(t, ott.Accepted{OttRequestID: second.OttRequestID}, accepted)
+	again, err = s.put("acme", "k", "second", second, next.Add(time.Minute))
+	require.NoError(t, err)
+	assert.Equal(t, accepted, again)
+	other, err = s.put("acme", "k", "other", second, next.Add(time.Minute))
+	require.NoError(t, err)
+	assert.True(t, other.Conflict)
+	assert.Equal(t, "second", string(s.get("acme", "k").Body))
+	assert.Equal(t, next, s.get("acme", "k").CreatedAt)
+
+	_, err = s.put("acme", "gone", "body", ott.Place{OttRequestID: uuid.NewString(), Uses: 1}, next)
+	assert.True(t, fault.Is(err, fault.Conflict), "the key's first message, with its time to live over: %v", err)
+}
+
+// A message that the queue has lost is to be enqueued again by a repeat of its request; one that waits or is final is
+// not.
 func TestRepeatOfALostMessage(t *testing.T) {
 	t.Parallel()
 	s, start := newMessages(t), now()
-	id, err := put(t, s, "acme", "k", "body", start)
-	require.NoError(t, err)
-	repeat := func(at time.Time) bool {
-		accepted, err := s.Put(t.Context(), "acme", uuid.NewString(), ott.Message{Key: "k"}, sendBody("body"), at)
-		require.NoError(t, err)
+	id := s.send("acme", "k", "body", start).OttRequestID
+	queued := start.Add(20 * time.Millisecond)
+	lost := func(at time.Time) *ott.StoredMessage {
+		accepted, _ := s.find("acme", "k", "body", at)
 		require.Equal(t, id, accepted.OttRequestID)
-		return accepted.Queued
+		return accepted.Lost
 	}
-	assert.False(t, repeat(start.Add(time.Second)), "never queued")
-	require.NoError(t, s.MarkQueued(t.Context(), "acme", id, start))
-	assert.True(t, repeat(start.Add(10*time.Minute)))
-	assert.False(t, repeat(start.Add(10*time.Minute+time.Millisecond)))
-
-	claimed, err := s.Claim(t.Context(), "acme", id, start.Add(11*time.Minute), start.Add(12*time.Minute))
+	assert.Nil(t, lost(queued.Add(10*time.Minute)))
+	m := lost(queued.Add(10*time.Minute + time.Millisecond))
+	require.NotNil(t, m)
+	assert.Equal(t, []any{id, "acme", start, start.Add(time.Hour), ott.LINE, "channel", "person"}, []any{
+		m.OttRequestID, m.Tenant, m.CreatedAt, m.ValidUntil, m.Message.Platform, m.Message.SenderID, m.Message.OttID,
+	}, "with all that a job says")
+	accepted, err := s.put("acme", "k", "body", ott.Place{OttRequestID: id}, queued.Add(11*time.Minute))
 	require.NoError(t, err)
-	assert.True(t, repeat(start.Add(22*time.Minute)), "whoever claimed it may have died, and SQS brings it back")
-	assert.False(t, repeat(start.Add(23*time.Minute)))
-	require.NoError(t, s.Release(t.Context(), claimed, start.Add(time.Hour)))
-	assert.True(t, repeat(start.Add(time.Hour)), "it waits on purpose")
-	require.NoError(t, s.Sent(t.Context(), claimed, start.Add(time.Hour)))
-	assert.True(t, repeat(start.Add(5*time.Hour)))
+	assert.NotNil(t, accepted.Lost, "Put says it as well")
+
+	claimed, err := s.Load(t.Context(), "acme", id)
+	require.NoError(t, err)
+	require.NoError(t, s.Claim(t.Context(), claimed, start.Add(11*time.Minute), start.Add(12*time.Minute)))
+	assert.Nil(t, lost(start.Add(22*time.Minute)), "whoever claimed it may have died, and SQS brings it back")
+	assert.NotNil(t, lost(start.Add(22*time.Minute+time.Millisecond)))
+	require.NoError(t, s.Release(t.Context(), claimed, start.Add(40*time.Minute)))
+	assert.Nil(t, lost(start.Add(50*time.Minute)), "it waits on purpose")
+	assert.NotNil(t, lost(start.Add(50*time.Minute+time.Millisecond)))
+	assert.Nil(t, lost(start.Add(time.Hour)), "nobody needs it any more")
+
+	require.NoError(t, s.Sent(t.Context(), claimed, start.Add(45*time.Minute)))
+	assert.Nil(t, lost(start.Add(59*time.Minute)))
 }
 
-func TestClaim(t *testing.T) {
+// What became of a message is not taken for what becomes of the next one of its id, whose place is free for the former
+// one's time to live is over.
+func TestAnIDIsGivenAgain(t *testing.T) {
 	t.Parallel()
 	s, start := newMessages(t), now()
-	id, err := put(t, s, "acme", "k", "body", start)
+	id := s.send("acme", "k", "body", start).OttRequestID
+	m := s.get("acme", id)
+	require.NoError(t, s.Claim(t.Context(), m, start, start.Add(time.Minute)))
+	require.NoError(t, s.Sent(t.Context(), m, start))
+	_, err := emulatortest.DynamoDB().DeleteItem(t.Context(), &dynamodb.DeleteItemInput{
+		TableName: &s.table, Key: dynamo.Item{"id": dynamo.String("acme#message#" + id)},
+	})
 	require.NoError(t, err)
-	claim := func(at time.Time) (*ott.StoredMessage, error) {
-		return s.Claim(t.Context(), "acme", id, at, at.Add(30*time.Second))
-	}
-	first, err := claim(start.Add(time.Second))
-	require.NoError(t, err)
-	assert.Equal(t, start.Add(time.Second), first.QueuedAt, "marked as queued, if nobody did")
 
-	busy, err := claim(start.Add(2 * time.Second))
-	require.True(t, fault.Is(err, fault.Conflict), "%v", err)
-	assert.False(t, busy.Final())
-	assert.Equal(t, start.Add(31*time.Second), busy.NotBefore.UTC())
-
-	second, err := claim(start.Add(31 * time.Second))
-	require.NoError(t, err, "the first one's time is over")
-	assert.True(t, fault.Is(s.Release(t.Context(), first, start), fault.Conflict))
-	assert.True(t, fault.Is(s.Failed(t.Context(), first, "late", start), fault.Conflict))
-	second.Tries = 4
-	require.NoError(t, s.Release(t.Context(), second, start.Add(40*time.Second)))
-	_, err = claim(start.Add(39 * time.Second))
-	assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
-
-	third, err := claim(start.Add(40 * time.Second))
-	require.NoError(t, err)
-	assert.Equal(t, 4, third.Tries)
-	require.NoError(t,
-		s.Failed(t.Context(), third, "no\x00 such\n\u202euser\xff"+strings.Repeat("é", 300), start.Add(41*time.Second)))
-	final, err := claim(start.Add(time.Hour))
-	require.True(t, fault.Is(err, fault.Conflict), "%v", err)
-	assert.True(t, final.Final())
-	assert.Equal(t, "no such user"+strings.Repeat("é", 243)+"…", final.Reason)
-
-	require.NoError(t, s.Sent(t.Context(), first, start.Add(42*time.Second)),
-		"what was sent was sent, whoever gave it up")
-	require.NoError(t, s.Sent(t.Context(), first, start.Add(43*time.Second)))
-	m, err := s.Get(t.Context(), "acme", id)
-	require.NoError(t, err)
-	assert.Equal(t, &ott.StoredMessage{
-		OttRequestID: id, Tenant: "acme", Body: []byte("body"), CreatedAt: start, QueuedAt: start.Add(time.Second),
-		SentAt: start.Add(42 * time.Second), Tries: 4,
-	}, m)
-
-	_, err = s.Claim(t.Context(), "acme", uuid.NewString(), start, start)
-	assert.True(t, fault.Is(err, fault.NotFound), "%v", err)
-	assert.Error(t, s.MarkQueued(t.Context(), "acme", uuid.NewString(), start))
+	later := start.Add(32 * 24 * time.Hour)
+	require.Equal(t, id, s.send("acme", "k", "body", later).OttRequestID)
+	assert.Equal(t, ott.Progress{}, s.get("acme", id).Progress)
+	require.NoError(t, s.Claim(t.Context(), s.get("acme", id), later, later.Add(time.Minute)))
 }
 
-// A claim that was carried out and whose answer was lost is the claimant's own when the SDK asks again.
-func TestClaimWhoseAnswerWasLost(t *testing.T) {
+// Every item ends by itself: a message and what became of it after 30 days, its receipts not before it.
+func TestItemsEndByThemselves(t *testing.T) {
 	t.Parallel()
-	table := stackname.MessagesTable(emulatortest.Deploy(t))
-	twice := func(_ http.ResponseWriter, call emulatortest.Call) bool {
-		if call.Operation == "UpdateItem" {
-			call.Send(call.Body)
-		}
-		return false
-	}
-	items := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(), twice))
-	s := store.NewMessages(items, table, clocktest.New())
-	id, err := put(t, s, "acme", "k", "body", now())
+	s, start := newMessages(t), now()
+	large := strings.Repeat("x", ott.MaxBody)
+	_, place := s.find("acme", "k", large, start)
+	m := message("k")
+	m.Parts[0].Text = large
+	_, err := s.Put(t.Context(), "acme", place, m, sendBody(large), start, start)
 	require.NoError(t, err)
-	m, err := s.Claim(t.Context(), "acme", id, now(), now().Add(time.Minute))
-	require.NoError(t, err)
-	require.NoError(t, s.Sent(t.Context(), m, now()))
-}
-
-// itemSize is what DynamoDB counts of an item: the names and the values of its attributes.
-func itemSize(t *testing.T, item dynamo.Item) (size int) {
-	t.Helper()
-	for name, value := range item {
-		size += len(name)
-		switch v := value.(type) {
-		case *types.AttributeValueMemberS:
-			size += len(v.Value)
-		case *types.AttributeValueMemberB:
-			size += len(v.Value)
-		case *types.AttributeValueMemberN:
-			size += 21 // at most
-		default:
-			require.Failf(t, "not counted", "%s is a %T", name, value)
-		}
-	}
-	return size
-}
-
-// The largest body that is kept, and those about which it no longer stands beside the message, fit the 400 KB of an
-// item, with the longest reason for giving them up.
-func TestPutOfTheLargestMessages(t *testing.T) {
-	t.Parallel()
-	items, table, c := emulatortest.DynamoDB(), stackname.MessagesTable(emulatortest.Deploy(t)), clocktest.New()
-	s := store.NewMessages(items, table, c)
-	tenant := strings.Repeat("t", 128)
-	for size, beside := range map[int]bool{8_100: true, 8_300: false, ott.MaxBody: false} {
-		body := `{"messageKey":"` + fmt.Sprintf("%0100d", size) + `","from":{"senderType":"line","senderId":"1"},` +
-			`"to":{"ottId":"2"},"message":{"contents":[{"type":"text","text":"`
-		const end = `"}]},"validityPeriod":10080}`
-		text := strings.Repeat("x", size-len(body)-len(end))
-		body += text + end
-		message, faults, err := ott.DecodeSend(strings.NewReader(body))
-		require.NoError(t, err)
-		require.Empty(t, faults)
-		id := uuid.NewString()
-		_, err = s.Put(t.Context(), tenant, id, message, sendBody(body), c.Now())
-		require.NoError(t, err)
-
-		m, err := s.Claim(t.Context(), tenant, id, c.Now(), c.Now().Add(time.Minute))
-		require.NoError(t, err)
-		assert.Equal(t, text, m.Message.Parts[0].Text)
-		assert.Equal(t, c.Now().Add(7*24*time.Hour), m.ValidUntil.UTC())
-		require.NoError(t, s.Failed(t.Context(), m, strings.Repeat("\U0001f514", 300), c.Now()))
-		shown, err := s.Get(t.Context(), tenant, id)
-		require.NoError(t, err)
-		assert.Equal(t, body, string(shown.Body))
-
-		out, err := items.GetItem(t.Context(), &dynamodb.GetItemInput{
-			TableName: &table, Key: dynamo.Item{"id": dynamo.String(tenant + "#message#" + id)},
-		})
-		require.NoError(t, err)
-		assert.Less(t, itemSize(t, out.Item), 400<<10)
-		assert.Equal(t, beside, out.Item["body"] != nil, "a body of %d bytes is in the message's item", size)
+	stored := s.get("acme", "k")
+	require.NoError(t, s.Claim(t.Context(), stored, start, start.Add(time.Minute)))
+	require.NoError(t, s.AddReceipts(t.Context(), "acme", stored.Message.Conversation("acme"),
+		ott.Receipt{Kind: ott.ReadReceipt, Watermark: start, At: start}))
+	waiting := s.send("acme", "waits", "body", start)
+	require.NoError(t, s.Wait(t.Context(), s.get("acme", waiting.OttRequestID), "in trouble"))
+	all := s.all()
+	require.Len(t, all, 6, "two messages, their progress, a body, receipts")
+	for id, item := range all {
+		end := time.Unix(dynamo.GetInt(item, "expiresAt"), 0)
+		least := start.Add(30 * 24 * time.Hour).Truncate(time.Second)
+		assert.False(t, end.Before(least), id)
+		assert.True(t, end.Before(least.Add(26*time.Hour)), id)
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,8 @@ import (
 const receiptsRetention = messageRetention + 24*time.Hour
 
 // AddReceipts keeps receipts of a conversation of a tenant's, whether or not anything is known that they are for: one
-// may come before the answer to its message is recorded. It returns a fault Unavailable if others write the same
-// conversation's until ctx is over, or DynamoDB's error.
+// may come before the answer to its message is recorded. Receipts that say nothing new cost no write. It returns a
+// fault Unavailable if others write the same conversation's until ctx is over, or DynamoDB's error.
 func (s *Messages) AddReceipts(ctx context.Context, tenant, conversation string, receipts ...ott.Receipt) error {
 	key := receiptsID(tenant, conversation)
 	return dynamo.Transact(ctx, s.clock, func() error {
@@ -32,6 +33,9 @@ func (s *Messages) AddReceipts(ctx context.Context, tenant, conversation string,
 		all := known
 		for _, receipt := range receipts {
 			all = all.Add(receipt)
+		}
+		if reflect.DeepEqual(all, known) {
+			return nil
 		}
 		condition, version := "attribute_not_exists(id)", dynamo.GetInt(item, "version")
 		values := dynamo.Item(nil)
@@ -81,8 +85,8 @@ const watermarkSize = 16
 func encodeWatermarks(marks []ott.Watermark) []byte {
 	text := make([]byte, 0, len(marks)*watermarkSize)
 	for _, mark := range marks {
-		text = binary.BigEndian.AppendUint64(text, uint64(mark.UpTo.UnixMilli())) //nolint:gosec // G115: and back
-		text = binary.BigEndian.AppendUint64(text, uint64(mark.At.UnixMilli()))   //nolint:gosec // G115: and back
+		text = binary.BigEndian.AppendUint64(text, uint64(mark.UpTo.UnixMilli()))
+		text = binary.BigEndian.AppendUint64(text, uint64(mark.At.UnixMilli()))
 	}
 	return text
 }
@@ -96,7 +100,7 @@ func decodeWatermarks(text []byte) []ott.Watermark {
 }
 
 func decodeTime(text []byte) time.Time {
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(text))).UTC() //nolint:gosec // G115: and back
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(text))).UTC()
 }
 
 // encodeNamed makes of each a mark, which has no space, and the time.
