@@ -60,7 +60,9 @@ func newProperty(t *testing.T, platform string, first, conversations int) []conv
 	if platform == line {
 		body = fmt.Sprintf(
 			`{"ottPlatformName":"line","ottPlatformAttributes":{"channelId":%[1]q,"channelName":"n","channelSecret":%[1]q,
-			"endpointUrl":"https://example.com/","isTransactional":true,"isTestChannel":false,"isActive":true}}`, id)
+			"endpointUrl":"https://example.com/","isTransactional":true,"isTestChannel":false,"isActive":true}}`,
+			id,
+		)
 	}
 	reply := bundle.Post(t, "/ott/v1/registration", body, bundle.OTTBearer(t, bundle.Demo.OTT))
 	require.Equal(t, http.StatusCreated, reply.Status, reply.Body)
@@ -188,7 +190,7 @@ func inOrder(t *testing.T, c conversation, messages int, tries []try) {
 		assert.Less(t, n, next, "%v: message %d comes before its turn: %v", c, n, tries)
 		shown[try.text] = shown[try.text] || try.took
 	}
-	assert.Equal(t, messages, len(shown), "%v: every message arrives: %v", c, tries)
+	assert.Len(t, shown, messages, "%v: every message arrives: %v", c, tries)
 	for text, took := range shown {
 		assert.True(t, took, "%v: message %s is lost: %v", c, text, tries)
 	}
