@@ -87,9 +87,6 @@ func (n note) register(t *testing.T) {
 	require.Equal(t, http.StatusCreated, answer.Status, answer.Body)
 }
 
-// ofRegistration is in the body of what is asked of the registration.
-func (n note) ofRegistration() string { return `"` + string(n.platform) + "#" + n.sender }
-
 // credentials is what the registration says of its credentials.
 func (n note) credentials(t *testing.T) string {
 	t.Helper()
@@ -196,8 +193,8 @@ func (n note) requireSent(t *testing.T, id string, copies int) {
 	}
 }
 
-// requireInOrder checks that the platform took no message of a conversation before the one before it, nor anything of it
-// again once it took the next.
+// requireInOrder checks that the platform took no message of a conversation before the one before it, nor took anything
+// of it again once it had the next.
 func requireInOrder(t *testing.T, conversation ...note) {
 	t.Helper()
 	var took []int

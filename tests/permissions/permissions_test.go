@@ -131,7 +131,7 @@ func useEverything(t *testing.T, bundle *harness.Bundle, didAll func(function st
 	signature, value := callback.Sign("line", ott.Credentials{ChannelSecret: secret.NewText("s")}, []byte(body))
 	post("/ott/v1/callback/line/1", body, map[string]string{signature: value})
 	post("/ott/v1/registration", harness.RegistrationBody("1", "v"), bearer)
-	body = `{"object":"page","entry":[{"id":"1","messaging":[{"sender":{"id":"2"},"read":{"watermark":1}}]}]}`
+	body = `{"object":"page","entry":[{"id":"1","messaging":[{"sender":{"id":"2"},"read":{"watermark":1700000000000}}]}]}`
 	signature, value = callback.Sign(
 		"messenger", ott.Credentials{ApplicationSecret: secret.NewText("secret v")}, []byte(body))
 	post("/ott/v1/callback/messenger/1", body, map[string]string{signature: value})
