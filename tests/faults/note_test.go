@@ -87,6 +87,21 @@ func (n note) register(t *testing.T) {
 	require.Equal(t, http.StatusCreated, answer.Status, answer.Body)
 }
 
+// property is how keys name the sender.
+func (n note) property() string { return string(n.platform) + "#" + n.sender }
+
+// secret is the name of the secret that has the sender's credentials.
+func (n note) secret(t *testing.T) string {
+	t.Helper()
+	for _, item := range bundle.Scan(t, stackname.RegistrationsTable) {
+		if dynamo.GetString(item, "pk") == n.property() {
+			return dynamo.GetString(item, "secretName")
+		}
+	}
+	t.Fatal("there is no registration of " + n.property())
+	return ""
+}
+
 // credentials is what the registration says of its credentials.
 func (n note) credentials(t *testing.T) string {
 	t.Helper()

@@ -55,6 +55,21 @@ func TestSendKilledBetweenTwoSteps(t *testing.T) {
 	}
 }
 
+// Nobody asks again for what ott-send died with before it was kept: then it is not sent, and its job holds up what is
+// sent to the same person next for seconds alone.
+func TestAJobWhoseMessageNeverComes(t *testing.T) {
+	ottLane.enter(t)
+	items, _ := bundle.Behind(t, ottSend)
+	n := newNote(t, ott.Messenger)
+	items.Inject(before("PutItem", ottSend))
+	require.Equal(t, http.StatusInternalServerError, n.send(t).Status)
+	items.Inject()
+	next := n.next()
+	next.requireSent(t, next.accepted(t), 1)
+	assert.False(t, n.isDurable(t))
+	assert.Empty(t, n.taken())
+}
+
 func TestTheOutboundQueueRefusesMessages(t *testing.T) {
 	ottLane.enter(t)
 	_, others := bundle.Behind(t, ottSend)
