@@ -123,7 +123,8 @@ func TestHelpOfEachCommand(t *testing.T) {
 		"push cancel":   {"claimed", "carillon push cancel 329f83c4"},
 		"push watch":    {"--every", "Ctrl-C", "carillon push watch 329f83c4"},
 		"push redrive":  {"--dry-run", "--sample", "sqs:GetQueueUrl", "carillon push redrive --dry-run"},
-		"ott":           {"ott sweep", "ott callback"},
+		"ott":           {"ott sweep", "ott callback", "ott messages"},
+		"ott messages":  {"--property", "--limit", "dynamodb:Query", "carillon ott messages --property line/2349"},
 		"ott sweep": {
 			"--older-than",
 			"--dry-run",

@@ -8,10 +8,11 @@ import (
 	"carillon/shared/stackname"
 )
 
-// OttCmd groups what an operator can do about OTT registrations.
+// OttCmd groups what an operator can do about OTT registrations and messages.
 type OttCmd struct {
 	Sweep    OttSweepCmd    `cmd:"" help:"Delete the secrets that no registration names any more."`
 	Callback OttCallbackCmd `cmd:"" help:"Send a signed event to the API, as Messenger or LINE would."`
+	Messages OttMessagesCmd `cmd:"" help:"List the messages of a page or channel that wait, and why."`
 }
 
 // registrations is the store of the stack's registrations.

@@ -31,12 +31,18 @@ import (
 
 // OttCallbackCmd calls the API as a platform does.
 type OttCallbackCmd struct {
-	Platform   string `arg:"" enum:"messenger,line" help:"messenger or line."`
-	PropertyID string `arg:"" name:"property-id" help:"The registered page id or channel id."`
-	Text       string `placeholder:"TEXT" xor:"what" help:"What somebody writes (hi)."`
-	File       string `short:"f" placeholder:"FILE" xor:"what" help:"Send this body instead, byte for byte; - is standard input."`
-	Verify     bool   `xor:"what" help:"Send what the platform tries an endpoint with: Messenger's handshake, or LINE's empty list of events."`
-	URL        string `placeholder:"URL" help:"Base URL of the API: the stack's output ApiUrl. With --local it is known."`
+	Platform   string   `arg:"" enum:"messenger,line" help:"messenger or line."`
+	PropertyID string   `arg:"" name:"property-id" help:"The registered page id or channel id: the path that is called, and whose secret signs."`
+	Text       string   `placeholder:"TEXT" xor:"what" help:"What somebody writes (hi)."`
+	Receipt    string   `placeholder:"KIND" xor:"what" help:"Send Messenger's receipt instead: delivered or read."`
+	File       string   `short:"f" placeholder:"FILE" xor:"what" help:"Send this body instead, byte for byte; - is standard input."`
+	Verify     bool     `xor:"what" help:"Send what the platform tries an endpoint with: Messenger's handshake, or LINE's empty list of events."`
+	From       string   `placeholder:"ID" help:"The person who writes, or has got or read messages: a page-scoped id, or LINE's user id."`
+	Page       []string `placeholder:"ID" sep:"none" help:"Another page that has an entry in the same call, after the path's own (Messenger); repeatable."`
+	Channel    string   `placeholder:"NAME" help:"messaging, or standby: as Messenger tells an app that does not own the conversation (messaging)."`
+	Mid        []string `placeholder:"MID" sep:"none" help:"A message that --receipt delivered names; repeatable."`
+	Watermark  string   `placeholder:"TIME" help:"Until when all messages of the conversation were delivered or read, as in 2026-02-10T15:58:20Z or milliseconds since 1970 (now)."`
+	URL        string   `placeholder:"URL" help:"Base URL of the API: the stack's output ApiUrl. With --local it is known."`
 	Output
 }
 
@@ -45,11 +51,16 @@ func (OttCallbackCmd) Help() string {
 	return `Sends one callback to the API, signed with the secret of the registration as the platform signs it, and prints the answer.
 The event that it carries is on the event bus then (and on /_local/events of the local run), marked by nothing as a try.
 
+An entry is published for the page that it names, if that page's registration has the same application secret. Those of other pages are dropped, and the answer is 200 all the same; the log of ott-callback counts them.
+
 It needs dynamodb:GetItem on the registrations table and secretsmanager:GetSecretValue on the secrets under <stack>/ott/.
 
 Example:
 
     carillon ott callback messenger 1732555047025799 --local --text "Where is my order?"
+    carillon ott callback messenger 1732555047025799 --local --page 104107172642410 --page 98427 --channel standby
+    carillon ott callback messenger 1732555047025799 --local --from 6000000000000001 --receipt delivered --mid m_AbCd
+    carillon ott callback messenger 1732555047025799 --local --from 6000000000000001 --receipt read --watermark 2026-02-10T15:58:20Z
     carillon ott callback line 1234567890 --url https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com --verify
     carillon ott callback line 1234567890 --local -f events.json`
 }
@@ -60,8 +71,12 @@ const callbackTimeout = 35 * time.Second
 // maxCallback is the largest body that API Gateway and Lambda take, in bytes.
 const maxCallback = 6 << 20
 
-// Validate refuses a URL that the secret's signature should not go to.
+// Validate refuses what goes together with nothing that is sent, and a URL that the secret's signature should not go
+// to.
 func (c *OttCallbackCmd) Validate() error {
+	if err := c.validateBody(); err != nil {
+		return err
+	}
 	if c.URL == "" {
 		return nil
 	}
@@ -71,6 +86,42 @@ func (c *OttCallbackCmd) Validate() error {
 		return nil
 	}
 	return errors.New("--url is the https URL that the stack's output ApiUrl shows (http only on this machine)")
+}
+
+func (c *OttCallbackCmd) validateBody() error {
+	made := c.File == "" && !c.Verify
+	ofMessenger := len(c.Page) > 0 || c.Channel != "" || c.Receipt != ""
+	_, err := c.watermark(time.Time{})
+	switch {
+	case ofMessenger && c.Platform != string(ott.Messenger):
+		return errors.New("--page, --channel and --receipt are Messenger's")
+	case (ofMessenger || c.From != "") && !made:
+		return errors.New("--from, --page, --channel and --receipt do not go with --file and --verify")
+	case c.Channel != "" && c.Channel != "messaging" && c.Channel != "standby":
+		return errors.New("--channel is messaging or standby")
+	case c.Receipt != "" && c.Receipt != "delivered" && c.Receipt != "read":
+		return errors.New("--receipt is delivered or read")
+	case len(c.Mid) > 0 && c.Receipt != "delivered":
+		return errors.New("--mid goes with --receipt delivered: Messenger names no message that was read")
+	case c.Watermark != "" && c.Receipt == "":
+		return errors.New("--watermark goes with --receipt")
+	}
+	return err
+}
+
+// watermark returns the time that --watermark says, or another one if it says none.
+func (c *OttCallbackCmd) watermark(otherwise time.Time) (time.Time, error) {
+	if c.Watermark == "" {
+		return otherwise, nil
+	}
+	if millis, err := strconv.ParseInt(c.Watermark, 10, 64); err == nil {
+		return time.UnixMilli(millis), nil
+	}
+	at, err := time.Parse(time.RFC3339, c.Watermark)
+	if err != nil {
+		return time.Time{}, errors.New("--watermark is a time as in 2026-02-10T15:58:20Z, or milliseconds since 1970")
+	}
+	return at, nil
 }
 
 func isLoopback(host string) bool {
@@ -193,7 +244,6 @@ func (c *OttCallbackCmd) request(
 }
 
 func (c *OttCallbackCmd) body(in io.Reader) ([]byte, error) {
-	text := cmp.Or(c.Text, "hi")
 	switch {
 	case c.File == "-":
 		return readCallback(in, "standard input")
@@ -205,11 +255,12 @@ func (c *OttCallbackCmd) body(in io.Reader) ([]byte, error) {
 		defer func() { _ = file.Close() }() // it was only read
 		return readCallback(file, c.File)
 	case c.Platform == string(ott.Messenger):
-		return json.Marshal(messengerCallback(c.PropertyID, text, time.Now()))
+		return c.messengerCallback(time.Now())
 	case c.Verify:
 		return json.Marshal(lineCallback())
 	default:
-		return json.Marshal(lineCallback(lineMessageEvent(text, time.Now())))
+		user := cmp.Or(c.From, "U"+strings.Repeat("1", 32))
+		return json.Marshal(lineCallback(lineMessageEvent(user, cmp.Or(c.Text, "hi"), time.Now())))
 	}
 }
 
@@ -223,16 +274,35 @@ func readCallback(from io.Reader, name string) ([]byte, error) {
 
 type object map[string]any
 
-// messengerCallback is how Messenger tells that a person wrote to a page.
-func messengerCallback(pageID, text string, at time.Time) object {
-	event := object{
-		"sender": object{"id": "6000000000000001"}, "recipient": object{"id": pageID}, "timestamp": at.UnixMilli(),
-		"message": object{"mid": "m_" + rand.Text(), "text": text},
+// messengerCallback is how Messenger tells of a person and one page, or several pages of an app.
+func (c *OttCallbackCmd) messengerCallback(at time.Time) ([]byte, error) {
+	watermark, err := c.watermark(at)
+	if err != nil {
+		return nil, err
 	}
-	return object{
-		"object": "page",
-		"entry":  []object{{"id": pageID, "time": at.UnixMilli(), "messaging": []object{event}}},
+	var entries []object
+	for _, page := range append([]string{c.PropertyID}, c.Page...) {
+		event := object{
+			"sender":    object{"id": cmp.Or(c.From, "6000000000000001")},
+			"recipient": object{"id": page},
+			"timestamp": at.UnixMilli(),
+		}
+		switch c.Receipt {
+		case "delivered":
+			delivery := object{"watermark": watermark.UnixMilli()}
+			if len(c.Mid) > 0 { // which Messenger does not always name
+				delivery["mids"] = c.Mid
+			}
+			event["delivery"] = delivery
+		case "read":
+			event["read"] = object{"watermark": watermark.UnixMilli()}
+		default:
+			event["message"] = object{"mid": "m_" + rand.Text(), "text": cmp.Or(c.Text, "hi")}
+		}
+		entries = append(entries,
+			object{"id": page, "time": at.UnixMilli(), cmp.Or(c.Channel, "messaging"): []object{event}})
 	}
+	return json.Marshal(object{"object": "page", "entry": entries})
 }
 
 // lineCallback is how LINE tells events to a bot.
@@ -241,7 +311,7 @@ func lineCallback(events ...object) object {
 }
 
 // lineMessageEvent is an event of a person who wrote to a channel.
-func lineMessageEvent(text string, at time.Time) object {
+func lineMessageEvent(userID, text string, at time.Time) object {
 	return object{
 		"type":           "message",
 		"mode":           "active",
@@ -250,7 +320,7 @@ func lineMessageEvent(text string, at time.Time) object {
 		"replyToken":     replyToken(),
 		"source": object{
 			"type":   "user",
-			"userId": "U" + strings.Repeat("1", 32),
+			"userId": userID,
 		},
 		"deliveryContext": object{"isRedelivery": false},
 		"message":         object{"type": "text", "id": strconv.FormatInt(at.UnixNano(), 10), "text": text},

@@ -113,7 +113,16 @@ func (a *api) args(platform, id string, more ...string) []string {
 }
 
 func (r received) signed(platform ott.Platform, credentials ott.Credentials) bool {
-	return callback.Verify(platform, credentials, []byte(r.body), r.Header.Get)
+	return callback.Verify(platform, credentials, time.Now(), []byte(r.body), r.Header.Get)
+}
+
+// entries are what the API reads in the body.
+func (r received) entries(t *testing.T, platform ott.Platform) []callback.Entry {
+	t.Helper()
+	body, err := callback.DecodeEvents(platform, strings.NewReader(r.body))
+	require.NoError(t, err)
+	assert.Zero(t, body.Bad)
+	return body.Entries
 }
 
 func TestOttCallback(t *testing.T) {
@@ -125,8 +134,7 @@ func TestOttCallback(t *testing.T) {
 	assert.Equal(t, "POST /ott/v1/callback/messenger/17%203%2F2", a.got().Method+" "+a.got().URL.EscapedPath())
 	assert.Equal(t, "application/json", a.got().Header.Get("Content-Type"))
 	assert.True(t, a.got().signed(ott.Messenger, pageSecrets))
-	events, err := callback.DecodeEvents(ott.Messenger, strings.NewReader(a.got().body))
-	require.NoError(t, err)
+	events := a.got().entries(t, ott.Messenger)[0].Events
 	require.Len(t, events, 1)
 	assert.WithinDuration(t, time.Now(), events[0].Time, time.Minute)
 	var said struct{ Message struct{ Text string } }
@@ -136,16 +144,14 @@ func TestOttCallback(t *testing.T) {
 	r = run(t, a.args("line", "123", "-o", "json")...)
 	assert.JSONEq(t, `{"status":200,"requestId":"0b8c2f0e-0000-4000-8000-000000000001","body":""}`, r.stdout)
 	assert.True(t, a.got().signed(ott.LINE, lineSecrets))
-	events, err = callback.DecodeEvents(ott.LINE, strings.NewReader(a.got().body))
-	require.NoError(t, err)
+	events = a.got().entries(t, ott.LINE)[0].Events
 	require.Len(t, events, 1)
 	assert.Contains(t, string(events[0].JSON), `"text":"hi"`)
 	assert.Regexp(t, `"replyToken":"[0-9a-f]{32}"`, string(events[0].JSON))
 
 	run(t, a.args("line", "123", "--verify")...)
 	assert.True(t, a.got().signed(ott.LINE, lineSecrets))
-	events, err = callback.DecodeEvents(ott.LINE, strings.NewReader(a.got().body))
-	require.NoError(t, err)
+	events = a.got().entries(t, ott.LINE)[0].Events
 	assert.Empty(t, events, "LINE's own check")
 
 	r = run(t, a.args("messenger", "17 3/2", "--verify")...)
@@ -153,6 +159,100 @@ func TestOttCallback(t *testing.T) {
 	assert.Equal(t, http.MethodGet, a.got().Method)
 	assert.Equal(t, verifyToken, a.got().URL.Query().Get("hub.verify_token"))
 	assert.Equal(t, "subscribe", a.got().URL.Query().Get("hub.mode"))
+}
+
+func TestOttCallbackOfSeveralPages(t *testing.T) {
+	a := newAPI(t)
+	run(t, a.args("messenger", "17 3/2", "--page", "2", "--page", "3,4", "--channel", "standby", "--from", "77")...)
+	assert.True(t, a.got().signed(ott.Messenger, pageSecrets))
+	entries := a.got().entries(t, ott.Messenger)
+	require.Len(t, entries, 3)
+	for i, page := range []string{"17 3/2", "2", "3,4"} {
+		assert.Equal(t, page, entries[i].PropertyID)
+		assert.Equal(t, "page", entries[i].Object)
+		require.Len(t, entries[i].Events, 1)
+		assert.Equal(t, "standby", entries[i].Events[0].Channel)
+		var event struct{ Sender, Recipient struct{ ID string } }
+		require.NoError(t, json.Unmarshal(entries[i].Events[0].JSON, &event))
+		assert.Equal(t, []string{"77", page}, []string{event.Sender.ID, event.Recipient.ID})
+	}
+
+	run(t, a.args("line", "123", "--from", "U0123")...)
+	assert.Contains(t, a.got().body, `"userId":"U0123"`)
+}
+
+func TestOttCallbackOfReceipts(t *testing.T) {
+	a := newAPI(t)
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"delivered, by name": {
+			[]string{"--receipt", "delivered", "--mid", "m_1", "--mid", "m_2", "--watermark", "1770739100123"},
+			`{"delivery":{"mids":["m_1","m_2"],"watermark":1770739100123}}`,
+		},
+		"delivered, up to a time": {
+			[]string{"--receipt", "delivered", "--watermark", "2026-02-10T15:58:20Z"},
+			`{"delivery":{"watermark":1770739100000}}`,
+		},
+		"read": {
+			[]string{"--receipt", "read", "--watermark", "2026-02-10T15:58:20.123Z"},
+			`{"read":{"watermark":1770739100123}}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, a.args("messenger", "17 3/2", test.args...)...)
+			assert.True(t, a.got().signed(ott.Messenger, pageSecrets))
+			events := a.got().entries(t, ott.Messenger)[0].Events
+			require.Len(t, events, 1)
+			assert.Equal(t, "messaging", events[0].Channel)
+			var event map[string]json.RawMessage
+			require.NoError(t, json.Unmarshal(events[0].JSON, &event))
+			for _, member := range []string{"sender", "recipient", "timestamp"} {
+				assert.Contains(t, event, member)
+				delete(event, member)
+			}
+			rest, err := json.Marshal(event)
+			require.NoError(t, err)
+			assert.JSONEq(t, test.want, string(rest))
+		})
+	}
+
+	before := time.Now().UnixMilli()
+	run(t, a.args("messenger", "17 3/2", "--receipt", "read")...)
+	var event struct{ Read struct{ Watermark int64 } }
+	require.NoError(t, json.Unmarshal(a.got().entries(t, ott.Messenger)[0].Events[0].JSON, &event))
+	assert.GreaterOrEqual(t, event.Read.Watermark, before, "it is of now")
+}
+
+func TestOttCallbackOfWhatDoesNotGoTogether(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"pages of LINE":      {[]string{"line", "1", "--page", "2"}, "are Messenger's"},
+		"a channel of LINE":  {[]string{"line", "1", "--channel", "standby"}, "are Messenger's"},
+		"a receipt of LINE":  {[]string{"line", "1", "--receipt", "read"}, "are Messenger's"},
+		"a page in a file":   {[]string{"messenger", "1", "-f", "x", "--page", "2"}, "do not go with --file and --verify"},
+		"a person who tries": {[]string{"line", "1", "--verify", "--from", "2"}, "do not go with --file and --verify"},
+		"another channel":    {[]string{"messenger", "1", "--channel", "changes"}, "--channel is messaging or standby"},
+		"another receipt":    {[]string{"messenger", "1", "--receipt", "sent"}, "--receipt is delivered or read"},
+		"a message that is read": {
+			[]string{"messenger", "1", "--receipt", "read", "--mid", "m"}, "--mid goes with --receipt delivered",
+		},
+		"a watermark of nothing": {[]string{"messenger", "1", "--watermark", "1"}, "--watermark goes with --receipt"},
+		"a watermark that is no time": {
+			[]string{"messenger", "1", "--receipt", "read", "--watermark", "noon"}, "--watermark is a time as in",
+		},
+		"a receipt and a text": {[]string{"messenger", "1", "--receipt", "read", "--text", "a"}, "can't be used together"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := call{}.run(t, append([]string{"ott", "callback", "--local"}, test.args...)...)
+			assert.NotZero(t, r.status)
+			assert.Empty(t, r.stdout)
+			assert.Contains(t, r.stderr, test.want)
+		})
+	}
 }
 
 func TestOttCallbackOfAFile(t *testing.T) {

@@ -287,7 +287,9 @@ func TestFIFORefusesAReceiptHandleThatExpired(t *testing.T) {
 			require.ErrorContains(t, err, "not available for visibility timeout change")
 			out, err := emulatortest.SQS().DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{
 				QueueUrl: queue.url,
-				Entries:  []types.DeleteMessageBatchRequestEntry{{Id: aws.String("0"), ReceiptHandle: first.ReceiptHandle}},
+				Entries: []types.DeleteMessageBatchRequestEntry{
+					{Id: aws.String("0"), ReceiptHandle: first.ReceiptHandle},
+				},
 			})
 			require.NoError(t, err)
 			require.Len(t, out.Failed, 1)

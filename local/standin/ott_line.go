@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -18,10 +19,6 @@ const (
 	lineTokenLife = 15 * time.Minute
 	// lineKeyLife is how long LINE remembers a retry key.
 	lineKeyLife = 24 * time.Hour
-	// lineMessages is how many messages one call may carry.
-	lineMessages = 5
-	// What a message of these types must have.
-	lineText, lineImage, lineVideo, lineAudio = "text", "image", "video", "audio"
 )
 
 type lineToken struct {
@@ -52,9 +49,10 @@ type lineDetail struct {
 }
 
 type lineBody struct {
-	To         string            `json:"to"`
-	ReplyToken string            `json:"replyToken"`
-	Messages   []json.RawMessage `json:"messages"`
+	To                   string            `json:"to"`
+	ReplyToken           string            `json:"replyToken"`
+	Messages             []json.RawMessage `json:"messages"`
+	NotificationDisabled bool              `json:"notificationDisabled"`
 }
 
 // serveLINE answers the three calls that send a message.
@@ -136,6 +134,12 @@ func (o *OTT) send(
 		)
 		return
 	}
+	contentType := r.Header.Get("Content-Type")
+	if mediaType, _, _ := mime.ParseMediaType(contentType); mediaType != "application/json" {
+		said := fmt.Sprintf("The content type, %s, is not supported", contentType)
+		writeJSON(w, http.StatusUnsupportedMediaType, lineAnswer{Message: said})
+		return
+	}
 	var body lineBody
 	raw, err := io.ReadAll(r.Body)
 	if err == nil {
@@ -149,7 +153,7 @@ func (o *OTT) send(
 		)
 		return
 	}
-	if details := wrong(body.Messages); len(details) > 0 {
+	if details := wrongLINE(body.Messages); len(details) > 0 {
 		writeJSON(
 			w,
 			http.StatusBadRequest,
@@ -160,34 +164,8 @@ func (o *OTT) send(
 	call(w, r, token.channelID, body)
 }
 
-// wrong says what is wrong with messages, in LINE's way.
-func wrong(messages []json.RawMessage) []lineDetail {
-	if len(messages) == 0 || len(messages) > lineMessages {
-		return []lineDetail{{fmt.Sprintf("Size must be between 1 and %d", lineMessages), "messages"}}
-	}
-	required := map[string][]string{
-		lineText: {"text"}, lineImage: {"originalContentUrl", "previewImageUrl"},
-		lineVideo: {"originalContentUrl", "previewImageUrl"}, lineAudio: {"originalContentUrl", "duration"},
-	}
-	var details []lineDetail
-	for i, raw := range messages {
-		var members map[string]any
-		if json.Unmarshal(raw, &members) != nil {
-			details = append(details, lineDetail{"Must be an object", fmt.Sprintf("messages[%d]", i)})
-			continue
-		}
-		kind, _ := members["type"].(string)
-		for _, name := range append([]string{"type"}, required[kind]...) {
-			if value := members[name]; value == nil || value == "" {
-				details = append(details, lineDetail{"May not be empty", fmt.Sprintf("messages[%d].%s", i, name)})
-			}
-		}
-	}
-	return details
-}
-
 func (o *OTT) push(w http.ResponseWriter, r *http.Request, channelID string, body lineBody) {
-	if body.To == "" {
+	if !lineRecipient.MatchString(body.To) {
 		writeJSON(
 			w,
 			http.StatusBadRequest,
@@ -231,7 +209,7 @@ func (o *OTT) reply(w http.ResponseWriter, r *http.Request, channelID string, bo
 	used := o.replyTokens[body.ReplyToken]
 	o.replyTokens[body.ReplyToken] = true
 	o.mu.Unlock()
-	if used || body.ReplyToken == "" {
+	if used || !lineReplyToken.MatchString(body.ReplyToken) {
 		writeJSON(w, http.StatusBadRequest, lineAnswer{Message: "Invalid reply token"})
 		return
 	}

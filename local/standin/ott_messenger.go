@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"slices"
 )
 
 // graphError is an error of the Graph API.
@@ -16,6 +15,7 @@ type graphError struct {
 	Message string `json:"message"`
 	Type    string `json:"type"`
 	Code    int    `json:"code"`
+	Subcode int    `json:"error_subcode,omitempty"`
 	TraceID string `json:"fbtrace_id"`
 }
 
@@ -25,18 +25,16 @@ const (
 	graphMethod = "GraphMethodException"
 )
 
-// messagingTypes are what messaging_type may be.
-var messagingTypes = []string{"RESPONSE", "UPDATE", "MESSAGE_TAG"}
-
 // graphMessage is the body of a message.
 type graphMessage struct {
 	Recipient struct {
 		ID      string `json:"id"`
 		UserRef string `json:"user_ref"`
 	} `json:"recipient"`
-	MessagingType string          `json:"messaging_type"`
-	Tag           string          `json:"tag"`
-	Message       json.RawMessage `json:"message"`
+	MessagingType    string          `json:"messaging_type"`
+	Tag              string          `json:"tag"`
+	NotificationType string          `json:"notification_type"`
+	Message          json.RawMessage `json:"message"`
 }
 
 type graphSent struct {
@@ -46,8 +44,11 @@ type graphSent struct {
 
 // serveMessenger answers a POST of a message to whatever path, as the Send API does.
 func (o *OTT) serveMessenger(w http.ResponseWriter, r *http.Request) {
+	refuseWith := func(status, code, subcode int, kind, message string) {
+		writeJSON(w, status, map[string]graphError{"error": {message, kind, code, subcode, rand.Text()[:11]}})
+	}
 	refuse := func(status, code int, kind, message string) {
-		writeJSON(w, status, map[string]graphError{"error": {message, kind, code, rand.Text()[:11]}})
+		refuseWith(status, code, graphNoSubcode, kind, message)
 	}
 	query := r.URL.Query()
 	token, proof := query.Get("access_token"), query.Get("appsecret_proof")
@@ -83,30 +84,21 @@ func (o *OTT) serveMessenger(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = json.Unmarshal(body, &message)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		refuse(http.StatusBadRequest, 100, graphOAuth, "(#100) The body is not a message.")
-	case message.Recipient.ID == "" && message.Recipient.UserRef == "":
-		refuse(http.StatusBadRequest, 100, graphOAuth, "(#100) The parameter recipient is required")
-	case !slices.Contains(messagingTypes, message.MessagingType):
-		refuse(
-			http.StatusBadRequest,
-			100,
-			graphOAuth,
-			"(#100) Param messaging_type must be one of {RESPONSE, UPDATE, MESSAGE_TAG}",
-		)
-	case message.MessagingType == "MESSAGE_TAG" && message.Tag == "":
-		refuse(http.StatusBadRequest, 100, graphOAuth, "(#100) The parameter tag is required")
-	case !isObject(message.Message):
-		refuse(http.StatusBadRequest, 100, graphOAuth, "(#100) Param message must be non-empty.")
-	default:
-		to := message.Recipient.ID
-		if to == "" {
-			to = message.Recipient.UserRef
-		}
-		o.show(platformMessenger, page.Name, to, message.Message)
-		writeJSON(w, http.StatusOK, graphSent{RecipientID: message.Recipient.ID, MessageID: "m_" + rand.Text()})
+		return
 	}
+	if subcode, wrong := message.wrong(); wrong != "" {
+		refuseWith(http.StatusBadRequest, 100, subcode, graphOAuth, wrong)
+		return
+	}
+	sent := graphSent{MessageID: "m_" + rand.Text()}
+	to := message.Recipient.UserRef
+	if to == "" {
+		to, sent.RecipientID = message.Recipient.ID, message.Recipient.ID
+	}
+	o.show(platformMessenger, page.Name, to, message.Message)
+	writeJSON(w, http.StatusOK, sent)
 }
 
 // appsecretProof is what shows Graph that the caller of a token holds the application's secret.
@@ -114,9 +106,4 @@ func appsecretProof(token, applicationSecret string) string {
 	mac := hmac.New(sha256.New, []byte(applicationSecret))
 	mac.Write([]byte(token))
 	return hex.EncodeToString(mac.Sum(nil))
-}
-
-func isObject(raw json.RawMessage) bool {
-	var members map[string]json.RawMessage
-	return json.Unmarshal(raw, &members) == nil && len(members) > 0
 }

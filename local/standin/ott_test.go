@@ -101,6 +101,8 @@ func proofOf(token, key string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
+const lineUser = "U4af4980629f0b6a1d3a2b1c0d9e8f7a6"
+
 const messengerBody = `{"recipient":{"id":"6"},"messaging_type":"RESPONSE","message":{"text":"Hola <Ana>"}}`
 
 func TestMessengerChecksAsGraphDoes(t *testing.T) {
@@ -112,7 +114,7 @@ func TestMessengerChecksAsGraphDoes(t *testing.T) {
 		want        string
 	}{
 		"accepted":                  {right, messengerBody, 200, `"recipient_id":"6"`},
-		"accepted for a user_ref":   {right, `{"recipient":{"user_ref":"u"},"messaging_type":"MESSAGE_TAG","tag":"ACCOUNT_UPDATE","message":{"attachment":{}}}`, 200, `{"message_id":"m_`},
+		"accepted for a user_ref":   {right, `{"recipient":{"user_ref":"u"},"messaging_type":"MESSAGE_TAG","tag":"HUMAN_AGENT","message":{"text":"a"}}`, 200, `{"message_id":"m_`},
 		"no token":                  {"", messengerBody, 400, `"code":104`},
 		"an unknown token":          {"access_token=x&appsecret_proof=" + proofOf("x", "application-secret"), messengerBody, 400, `"code":190`},
 		"no proof":                  {"access_token=page-token", messengerBody, 400, `"message":"API calls from the server require an appsecret_proof argument","type":"GraphMethodException","code":100`},
@@ -189,7 +191,9 @@ func TestLINEChecksAsTheMessagingAPIDoes(t *testing.T) {
 	p := startPlatforms(t)
 	_, granted := p.mint(t, credentials)
 	bearer := func(more ...string) http.Header {
-		header := http.Header{"Authorization": {"Bearer " + granted["access_token"].(string)}}
+		header := http.Header{
+			"Authorization": {"Bearer " + granted["access_token"].(string)}, "Content-Type": {"application/json"},
+		}
 		for i := 0; i < len(more); i += 2 {
 			header.Set(more[i], more[i+1])
 		}
@@ -197,7 +201,7 @@ func TestLINEChecksAsTheMessagingAPIDoes(t *testing.T) {
 	}
 	const text = `{"type":"text","text":"Hola"}`
 	push := func(messages ...string) string {
-		return `{"to":"U1","messages":[` + strings.Join(messages, ",") + `]}`
+		return `{"to":"` + lineUser + `","messages":[` + strings.Join(messages, ",") + `]}`
 	}
 	key := uuid.NewString()
 	for _, c := range []struct {
@@ -221,10 +225,13 @@ func TestLINEChecksAsTheMessagingAPIDoes(t *testing.T) {
 		{"six messages", "push", push(text, text, text, text, text, text), bearer(), 400, `Size must be between 1 and 5`},
 		{"a message without a type, one without a text", "push", push(`{}`, `{"type":"text"}`, `1`), bearer(), 400,
 			`[{"message":"May not be empty","property":"messages[0].type"},{"message":"May not be empty","property":"messages[1].text"},{"message":"Must be an object","property":"messages[2]"}]`},
-		{"an audio without a duration", "push", push(`{"type":"audio","originalContentUrl":"https://example.com/a"}`), bearer(), 400, `messages[0].duration`},
-		{"a sticker", "push", push(`{"type":"sticker","packageId":"1"}`), bearer(), 200, ``},
+		{"no content type", "push", push(text), bearer("Content-Type", ""), 415, `{"message":"The content type, , is not supported"}`},
+		{"a content type with a charset", "push", push(text), bearer("Content-Type", "application/json; charset=UTF-8"), 200, ``},
+		{"a form", "push", push(text), bearer("Content-Type", "text/plain"), 415, `The content type, text/plain, is not supported`},
+		{"a retry key without hyphens", "push", push(text), bearer("X-Line-Retry-Key", strings.ReplaceAll(key, "-", "")), 400, `The retry key is invalid`},
 		{"a reply", "reply", `{"replyToken":"r","messages":[` + text + `]}`, bearer(), 200, ``},
 		{"a reply with the same token", "reply", `{"replyToken":"r","messages":[` + text + `]}`, bearer(), 400, `{"message":"Invalid reply token"}`},
+		{"a reply with what is no token", "reply", `{"replyToken":"a b","messages":[` + text + `]}`, bearer(), 400, `Invalid reply token`},
 		{"a reply without a token", "reply", `{"messages":[` + text + `]}`, bearer(), 400, `Invalid reply token`},
 		{"a reply with a retry key", "reply", `{"replyToken":"s","messages":[` + text + `]}`, bearer("X-Line-Retry-Key", key), 400, `The retry key is not accepted`},
 		{"another path", "multicast", push(text), bearer(), 404, `Not found`},
@@ -325,7 +332,7 @@ func TestPhonesShowMessages(t *testing.T) {
 	right := "?access_token=page-token&appsecret_proof=" + proofOf("page-token", "application-secret")
 	for _, message := range []string{
 		`{"text":"Hola"}`, `{"attachment":{"type":"image","payload":{"url":"https://example.com/a.png"}}}`,
-		`{"attachment":{"type":"video","payload":{"attachment_id":"77"}}}`, `{"attachment":{"type":"template","payload":{"buttons":[]}}}`,
+		`{"attachment":{"type":"video","payload":{"attachment_id":"77"}}}`, `{"attachment":{"type":"template","payload":{"template_type":"coupon"}}}`,
 	} {
 		response, body := p.call(
 			t,
@@ -341,16 +348,18 @@ func TestPhonesShowMessages(t *testing.T) {
 		t,
 		"POST",
 		"https://api.line.me/v2/bot/message/push",
-		`{"to":"U1","messages":[{"type":"text","text":"a"},{"type":"image","originalContentUrl":"https://example.com/a.png","previewImageUrl":"https://example.com/b.png"}]}`,
-		http.Header{"Authorization": {"Bearer " + granted["access_token"].(string)}},
+		`{"to":"`+lineUser+`","messages":[{"type":"text","text":"a"},{"type":"image","originalContentUrl":"https://example.com/a.png","previewImageUrl":"https://example.com/b.png"}]}`,
+		http.Header{
+			"Authorization": {"Bearer " + granted["access_token"].(string)}, "Content-Type": {"application/json"},
+		},
 	)
 	var shown [][]string
 	for _, chat := range p.ott.Chats(4) {
 		shown = append(shown, append([]string{chat.Platform, chat.From, chat.To}, chat.Lines...))
 	}
 	assert.Equal(t, [][]string{
-		{"line", "News", "U1", "a", "image https://example.com/a.png"},
-		{"messenger", "SFMC Engineers", "u", `{"attachment":{"type":"template","payload":{"buttons":[]}}}`},
+		{"line", "News", lineUser, "a", "image https://example.com/a.png"},
+		{"messenger", "SFMC Engineers", "u", `{"attachment":{"type":"template","payload":{"template_type":"coupon"}}}`},
 		{"messenger", "SFMC Engineers", "u", "video 77"},
 		{"messenger", "SFMC Engineers", "u", "image https://example.com/a.png"},
 	}, shown)

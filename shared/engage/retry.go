@@ -1,9 +1,6 @@
 package engage
 
 import (
-	"fmt"
-	"hash/fnv"
-	"math"
 	"time"
 
 	"carillon/shared/backoff"
@@ -36,7 +33,7 @@ type Wait struct {
 // push's time is waited; never earlier than the gateway asked for, and up to a tenth later. It is DeliverBefore if that
 // comes first: then what is left expires.
 func (w Wait) End() time.Time {
-	draw := w.draw()
+	draw := backoff.Draw(w.Of, w.Failures)
 	wait := retries.Full(w.Failures, draw)
 	wait = min(wait, max(w.DeliverBefore.Sub(w.Now)/2, leastWait))
 	spread := time.Duration(float64(w.RetryAfter) * retryAfterSpread * draw)
@@ -45,15 +42,4 @@ func (w Wait) End() time.Time {
 		return w.DeliverBefore
 	}
 	return end
-}
-
-// draw is from 0 up to, not including, 1. It follows from who waits, so that a simulation of the same is the same.
-func (w Wait) draw() float64 {
-	hash := fnv.New64a()
-	_, _ = fmt.Fprint(hash, w.Of, "#", w.Failures) // never fails
-	x := hash.Sum64()
-	x ^= x >> 33 // FNV mixes its last bytes badly into the high bits
-	x *= 0xff51afd7ed558ccd
-	x ^= x >> 33
-	return float64(x) / math.MaxUint64 * (1 - 1e-9)
 }

@@ -175,6 +175,31 @@ func TestBodyAtItsLimit(t *testing.T) {
 	})
 }
 
+func TestTokenBodyAtItsLimit(t *testing.T) {
+	for size, fits := range map[int]bool{
+		0: true, httpapi.MaxTokenBody: true, httpapi.MaxTokenBody + 1: false, 2 * httpapi.MaxBody: false,
+	} {
+		for encoding, body := range map[string]string{
+			"gzip": zippedZeros(t, size), "": strings.Repeat("0", size),
+		} {
+			reader, err := withBody(body, encoding, false).TokenBody()
+			if !fits {
+				assert.True(t, fault.Is(err, fault.TooLarge), "%d bytes: %v", size, err)
+				assert.ErrorContains(t, err, "the body is larger than 64 KiB when decoded")
+				continue
+			}
+			require.NoError(t, err)
+			n, err := io.Copy(io.Discard, reader)
+			require.NoError(t, err)
+			assert.Equal(t, int64(size), n)
+		}
+	}
+	_, err := withBody("hunter2", "gzip", false).TokenBody()
+	assert.True(t, fault.Is(err, fault.Malformed), "%v", err)
+	_, err = withBody("hunter2", "br", false).TokenBody()
+	assert.True(t, fault.Is(err, fault.UnsupportedMediaType), "%v", err)
+}
+
 // A bomb of gigabytes fits a request; it is given up after 32 MiB, and reading those takes the memory of a small body.
 func TestGzipBombCostsNoMemory(t *testing.T) {
 	const size = 1 << 30

@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
@@ -117,7 +118,24 @@ func (r *Request) RawBody() ([]byte, error) {
 // Body returns the body, decoded from base64 and gzip as it is read, at most MaxBody bytes of it: a bomb costs no
 // memory. Body and its reader return faults TooLarge, UnsupportedMediaType (an encoding that is not gzip) and
 // Malformed.
-func (r *Request) Body() (io.Reader, error) {
+func (r *Request) Body() (io.Reader, error) { return r.body(MaxBody, "32 MiB") }
+
+// MaxTokenBody is how large the body of a token request may be once decoded, in bytes: what it holds is a few short
+// strings.
+const MaxTokenBody = 64 << 10
+
+// TokenBody returns the body of a token request, read to its end: at most MaxTokenBody of it, whatever its media type.
+// Its faults are those of Body and its reader.
+func (r *Request) TokenBody() (io.Reader, error) {
+	body, err := r.body(MaxTokenBody, "64 KiB")
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(body)
+	return bytes.NewReader(text), err
+}
+
+func (r *Request) body(most int64, inWords string) (io.Reader, error) {
 	var body io.Reader = strings.NewReader(r.event.Body)
 	if r.event.IsBase64Encoded {
 		body = base64.NewDecoder(base64.StdEncoding, body)
@@ -133,7 +151,7 @@ func (r *Request) Body() (io.Reader, error) {
 	default:
 		return nil, fault.New(fault.UnsupportedMediaType, "Content-Encoding must be gzip or absent")
 	}
-	return &limitedBody{reader: body, left: MaxBody}, nil
+	return &limitedBody{reader: body, left: most, limit: inWords}, nil
 }
 
 func malformed(message string, cause error) error {
@@ -144,6 +162,7 @@ func malformed(message string, cause error) error {
 type limitedBody struct {
 	reader io.Reader
 	left   int64
+	limit  string // in words
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
@@ -154,7 +173,7 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 	b.left -= int64(n)
 	switch {
 	case b.left < 0:
-		return 0, fault.New(fault.TooLarge, "the body is larger than 32 MiB when decoded")
+		return 0, fault.New(fault.TooLarge, "the body is larger than "+b.limit+" when decoded")
 	case err != nil && err != io.EOF:
 		return n, malformed("the body's base64 or gzip encoding is broken", err)
 	}

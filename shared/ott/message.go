@@ -1,10 +1,12 @@
 package ott
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -71,15 +73,34 @@ const (
 // messageTag is the messagingType that needs a tag.
 const messageTag = "MESSAGE_TAG"
 
-// Limits of a message. Its texts and payloads are for the platforms to judge.
+// Limits of a message. Its payloads, and what its URLs name, are for the platforms to judge.
 const (
-	maxKey      = 100   // characters
-	maxValidity = 10080 // minutes: a week
+	maxKey      = 100       // characters
+	maxValidity = 10080     // minutes: a week
+	maxDuration = 1<<31 - 1 // ms
 )
 
 // IsMessageKey reports whether a text can be the messageKey of a message.
 func IsMessageKey(text string) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= maxKey
+	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= maxKey && !hasControls(text)
+}
+
+// fitsText reports whether a text is within its platform's limit. Messenger has 2,000 characters, and does not say what
+// it counts as one: no text is refused here that is within it as Unicode counts
+// (https://developers.facebook.com/docs/messenger-platform/reference/send-api). LINE has 5,000 code units of UTF-16
+// (https://developers.line.biz/en/docs/messaging-api/text-character-count).
+func fitsText(platform Platform, text string) bool {
+	switch platform {
+	case Messenger:
+		return utf8.RuneCountInString(text) <= 2000
+	case LINE:
+		units := 0
+		for _, r := range text {
+			units += utf16.RuneLen(r)
+		}
+		return units <= 5000
+	}
+	return true
 }
 
 // maxContents is how many contents, its parts, a message may have.
@@ -117,6 +138,7 @@ type contentBody struct {
 	AltURL        jsonbody.Value `json:"altUrl"`
 	Duration      jsonbody.Value `json:"duration"`
 	NativePayload jsontext.Value `json:"nativePayload"`
+	Payload       jsontext.Value `json:"payload"` // the same by another name
 	IsReusable    jsonbody.Value `json:"isReusable"`
 	AttachmentID  jsonbody.Value `json:"attachmentId"`
 }
@@ -137,8 +159,8 @@ func DecodeSend(body io.Reader) (Message, fault.Violations, error) {
 	}
 	var c messageChecker
 	var m Message
-	m.Key = c.text("MessageKey", b.MessageKey, "MessageKey must be provided", maxKey)
-	c.text("MessageGroupKey", b.MessageGroupKey, "", maxKey)
+	m.Key = c.name("MessageKey", b.MessageKey, "MessageKey must be provided", maxKey)
+	c.name("MessageGroupKey", b.MessageGroupKey, "", maxKey)
 	c.sender(&m, b.From)
 	to := c.object("To", b.To.Kind, "To object must be provided")
 	message := c.object("Message", b.Message.Kind, "Message object must be provided")
@@ -157,6 +179,7 @@ func DecodeSend(body io.Reader) (Message, fault.Violations, error) {
 	if to {
 		c.recipient(&m, b.To.Value)
 	}
+	c.lineMedia(&m, b.Message.Value.Contents)
 	return m, c.faults, nil
 }
 
@@ -183,6 +206,16 @@ func (c *messageChecker) text(name string, v jsonbody.Value, missing string, lim
 		return v.Text
 	}
 	return ""
+}
+
+// name reads an id or a name, which holds no control characters.
+func (c *messageChecker) name(name string, v jsonbody.Value, missing string, limit int) string {
+	text := c.text(name, v, missing, limit)
+	if hasControls(text) {
+		c.add(fault.BadValue, name+" is invalid")
+		return ""
+	}
+	return text
 }
 
 func (c *messageChecker) missing(message string) {
@@ -236,7 +269,7 @@ func (c *messageChecker) sender(m *Message, from jsonbody.Object[senderBody]) {
 	if !c.object("From", from.Kind, "From object must be provided") {
 		return
 	}
-	m.SenderID = c.text("SenderId", from.Value.SenderID, "Sender Id must be provided", maxName)
+	m.SenderID = c.name("SenderId", from.Value.SenderID, "Sender Id must be provided", maxName)
 	m.Platform = Platform(c.oneOf("SenderType", from.Value.SenderType, "Sender Type must be provided",
 		string(Messenger), string(LINE)))
 }
@@ -268,6 +301,9 @@ func (c *messageChecker) contents(m *Message, contents jsonbody.Array[jsonbody.O
 	each(func(part *Part, b contentBody) {
 		if part.Type == TextPart {
 			part.Text = c.text("Text", b.Text, "Text attribute must be provided for Text type Message Content", 0)
+			if !fitsText(m.Platform, part.Text) {
+				c.add(fault.BadValue, "Text attribute is invalid")
+			}
 		}
 	})
 	each(func(part *Part, b contentBody) {
@@ -282,23 +318,55 @@ func (c *messageChecker) contents(m *Message, contents jsonbody.Array[jsonbody.O
 	each(func(part *Part, b contentBody) {
 		switch {
 		case part.Type == NativePart:
-			if c.object("NativePayload", kindOf(b.NativePayload), "NativePayload must be provided") {
-				part.NativePayload = b.NativePayload
-			}
+			part.NativePayload = c.native(b)
 		case part.Type.hasURL():
 			part.AltURL = c.text("AltUrl", b.AltURL, "", maxURL)
-			part.Duration = c.integer("Duration", b.Duration, "", 0, 1<<31-1)
+			least := int64(0)
+			if m.Platform == LINE && part.Type == AudioPart {
+				least = 1
+			}
+			part.Duration = c.integer("Duration", b.Duration, "", least, maxDuration)
 			part.IsReusable = c.flag("IsReusable", b.IsReusable)
 			part.AttachmentID = c.id("AttachmentId", b.AttachmentID)
 		}
 	})
 }
 
+// native reads the object that a native content is. Where it is there by both of its names, both must be one by value.
+func (c *messageChecker) native(b contentBody) jsontext.Value {
+	name, payload := "NativePayload", b.NativePayload
+	if isMissing(payload) && !isMissing(b.Payload) {
+		name, payload = "Payload", b.Payload
+	}
+	if !c.object(name, kindOf(payload), "NativePayload must be provided") {
+		return nil
+	}
+	if !isMissing(b.Payload) && !isSame(payload, b.Payload) {
+		c.add(fault.BadValue, "Payload is invalid")
+	}
+	return payload
+}
+
+func isMissing(value jsontext.Value) bool { return kindOf(value) == 0 || kindOf(value) == 'n' }
+
 func kindOf(value jsontext.Value) jsontext.Kind {
 	if len(value) == 0 {
 		return 0
 	}
 	return value.Kind()
+}
+
+// isSame reports whether two values are one object by value.
+func isSame(object, other jsontext.Value) bool {
+	if bytes.Equal(object, other) {
+		return true
+	}
+	first, err := jsonbody.Digest(bytes.NewReader(object))
+	if err != nil {
+		return false
+	}
+	second, err := jsonbody.Digest(bytes.NewReader(other))
+	return err == nil && first == second
 }
 
 // flag reads a boolean that may be absent, in the forms that a registration's may have.
@@ -317,7 +385,7 @@ func (c *messageChecker) flag(name string, v jsonbody.Value) bool {
 // id reads an id that may be a number, as Messenger's attachment ids are to their users; its digits are kept.
 func (c *messageChecker) id(name string, v jsonbody.Value) string {
 	if v.Kind != '0' {
-		return c.text(name, v, "", maxName)
+		return c.name(name, v, "", maxName)
 	}
 	if _, err := strconv.ParseUint(v.Text, 10, 64); err != nil {
 		c.add(fault.BadValue, name+" is invalid")
@@ -347,7 +415,7 @@ func (c *messageChecker) customKeys(m *Message, objects jsonbody.Array[jsonbody.
 		if m.MessagingType == messageTag {
 			missing = "Tag must be provided as a Custom Key when MessagingType is provided as MESSAGE_TAG"
 		}
-		m.Tag = c.text("Tag", keys.Tag, missing, maxName)
+		m.Tag = c.name("Tag", keys.Tag, missing, maxName)
 	}
 	m.NotificationType = NotificationType(c.oneOf("NotificationType", keys.NotificationType, "",
 		string(NotifyRegular), string(NotifySilent), string(NotifyNot)))
@@ -367,6 +435,24 @@ func (c *messageChecker) recipient(m *Message, to recipientBody) {
 	case m.Platform == Messenger && to.UserReference.Missing():
 		missing = "Either OttId or UserReference must be provided in the To object"
 	}
-	m.OttID = c.text("OttId", to.OttID, missing, maxName)
-	m.UserReference = c.text("UserReference", to.UserReference, "", maxName)
+	m.OttID = c.name("OttId", to.OttID, missing, maxName)
+	m.UserReference = c.name("UserReference", to.UserReference, "", maxName)
+}
+
+// lineMedia checks what LINE wants of a video and an audio beside the URL.
+func (c *messageChecker) lineMedia(m *Message, contents jsonbody.Array[jsonbody.Object[contentBody]]) {
+	if m.Platform != LINE {
+		return
+	}
+	lacks := func(kind PartType, member func(contentBody) jsonbody.Value) bool {
+		return slices.ContainsFunc(contents.Items, func(item jsonbody.Object[contentBody]) bool {
+			return item.Value.Type.Text == string(kind) && member(item.Value).Missing()
+		})
+	}
+	if lacks(VideoPart, func(b contentBody) jsonbody.Value { return b.AltURL }) {
+		c.missing("AltUrl attribute must be provided for Video type Message Content")
+	}
+	if lacks(AudioPart, func(b contentBody) jsonbody.Value { return b.Duration }) {
+		c.missing("Duration attribute must be provided for Audio type Message Content")
+	}
 }

@@ -121,6 +121,37 @@ func TestDecodeSend(t *testing.T) {
 				parts(ott.Part{Type: ott.NativePart,
 					NativePayload: []byte(`{"type":"sticker","packageId":12345678901234567890,"x":"\u003c"}`)})),
 		},
+		"native as payload": {
+			withContents(lineMessage, `{"type":"native","Payload":{"type":"sticker","packageId":1.0}}`),
+			change(line, parts(ott.Part{Type: ott.NativePart,
+				NativePayload: []byte(`{"type":"sticker","packageId":1.0}`)})),
+		},
+		"native by both names, one by value": {
+			withContents(lineMessage,
+				`{"type":"native","payload":{"b":[1e0],"a":"\u003c"},"nativePayload":{"a":"<","b":[1]}}`),
+			change(line, parts(ott.Part{Type: ott.NativePart, NativePayload: []byte(`{"a":"<","b":[1]}`)})),
+		},
+		"native by both names, one of them null": {
+			withContents(lineMessage, `{"type":"native","payload":{"a":1},"nativePayload":null},`+
+				`{"type":"native","payload":null,"nativePayload":{"a":1}}`),
+			change(line, parts(repeat(ott.Part{Type: ott.NativePart, NativePayload: []byte(`{"a":1}`)}, 2)...)),
+		},
+		"Messenger's longest text, in characters": {
+			withContents(messengerMessage, `{"type":"text","text":"`+strings.Repeat("🍎", 2000)+`"}`),
+			change(messenger, parts(ott.Part{Type: ott.TextPart, Text: strings.Repeat("🍎", 2000)})),
+		},
+		"LINE's longest text, in code units of UTF-16": {
+			withContents(lineMessage, `{"type":"text","text":"`+strings.Repeat("🍎", 2499)+`é&"}`),
+			change(line, parts(ott.Part{Type: ott.TextPart, Text: strings.Repeat("🍎", 2499) + "é&"})),
+		},
+		"a text may have control characters": {
+			withContents(messengerMessage, `{"type":"text","text":"a\n\tb"}`),
+			change(messenger, parts(ott.Part{Type: ott.TextPart, Text: "a\n\tb"})),
+		},
+		"a video and an audio to Messenger need no more than a URL": {
+			withContents(messengerMessage, `{"type":"video","url":"https://example.com/a.mp4"}`),
+			change(messenger, parts(ott.Part{Type: ott.VideoPart, URL: "https://example.com/a.mp4"})),
+		},
 		"what a type has no use for": {
 			withContents(messengerMessage,
 				`{"type":"text","text":"t","duration":-1,"isReusable":"never","url":1,"nativePayload":[]}`),
@@ -186,6 +217,8 @@ const (
 	noTag           = "Tag must be provided as a Custom Key when MessagingType is provided as MESSAGE_TAG"
 	noRecipient     = "Either OttId or UserReference must be provided in the To object"
 	noOttID         = "OttId must be provided in the To object"
+	noAltURL        = "AltUrl attribute must be provided for Video type Message Content"
+	noDuration      = "Duration attribute must be provided for Audio type Message Content"
 )
 
 func missing(texts ...string) fault.Violations {
@@ -240,7 +273,8 @@ func TestDecodeSendReportsAllThatIsWrongInOrder(t *testing.T) {
 			withContents(lineMessage, `{"type":"text"},{"type":"text","text":" "}`), missing(noText),
 		},
 		"Url": {
-			withContents(lineMessage, `{"type":"image"},{"type":"audio","url":""},{"type":"video","url":null}`),
+			withContents(lineMessage, `{"type":"image"},{"type":"audio","url":"","duration":1},`+
+				`{"type":"video","url":null,"altUrl":"u"}`),
 			missing(noURL),
 		},
 		"attachmentId is Messenger's": {
@@ -248,6 +282,40 @@ func TestDecodeSendReportsAllThatIsWrongInOrder(t *testing.T) {
 		},
 		"native without payload": {
 			withContents(messengerMessage, `{"type":"native"}`), missing("NativePayload must be provided"),
+		},
+		"AltUrl and Duration, of LINE": {
+			withContents(lineMessage, `{"type":"audio","url":"u"},{"type":"video","url":"u","altUrl":""},`+
+				`{"type":"video","url":"u"},{"type":"image","url":"u"}`),
+			missing(noAltURL, noDuration),
+		},
+		"wrong AltUrl and Duration are not missing ones": {
+			withContents(lineMessage, `{"type":"audio","url":"u","duration":0},{"type":"video","url":"u","altUrl":1}`),
+			append(invalid(fault.BadValue, "Duration"), invalid(fault.WrongType, "AltUrl")...),
+		},
+		"native by two names that differ": {
+			withContents(lineMessage, `{"type":"native","payload":{"a":1},"nativePayload":{"a":2}},`+
+				`{"type":"native","payload":1,"nativePayload":{}}`),
+			invalid(fault.BadValue, "Payload"),
+		},
+		"payload of a wrong type": {
+			withContents(lineMessage, `{"type":"native","payload":"{}"}`), invalid(fault.WrongType, "Payload"),
+		},
+		"a text too long for Messenger": {
+			withContents(messengerMessage, `{"type":"text","text":"`+strings.Repeat("é", 2001)+`"}`),
+			invalid(fault.BadValue, "Text attribute"),
+		},
+		"texts too long for LINE": {
+			withContents(lineMessage, `{"type":"text","text":"`+strings.Repeat("🍎", 2500)+`a"},`+
+				`{"type":"text","text":"`+strings.Repeat("a", 5001)+`"}`),
+			invalid(fault.BadValue, "Text attribute"),
+		},
+		"control characters": {
+			`{"messageKey":"a\u0000","messageGroupKey":"\n.",
+			"from":{"senderType":"messenger","senderId":"1\u007f"},"to":{"ottId":"1\t","userReference":"\u0085u"},
+			"message":{"contents":[{"type":"image","attachmentId":"1\r2"}],
+			"customKeys":[{"messagingType":"MESSAGE_TAG","tag":"HUMAN\u0000AGENT"}]},"validityPeriod":1}`,
+			invalid(fault.BadValue, "MessageKey", "MessageGroupKey", "SenderId", "AttachmentId", "Tag", "OttId",
+				"UserReference"),
 		},
 		"Validity Period": {instead(messengerMessage, ","+validity, ""), missing(noValidity)},
 		"two contents to Messenger": {
@@ -276,9 +344,10 @@ func TestDecodeSendReportsAllThatIsWrongInOrder(t *testing.T) {
 		},
 		"everything at once, LINE": {
 			`{"from":{"senderType":"line"},"to":{},"message":{"contents":[{},{"type":"text"},{"type":"image"},` +
-				`{"type":"text"},{},{}]}}`,
+				`{"type":"video"},{},{"type":"audio"}]}}`,
 			append(append(missing(noKey, noSenderID, noType, noText, noURL, noValidity),
-				fault.Violation{Code: fault.BadValue, Message: tooManyToLINE}), missing(noOttID)...),
+				fault.Violation{Code: fault.BadValue, Message: tooManyToLINE}),
+				missing(noOttID, noAltURL, noDuration)...),
 		},
 		"wrong types, each in the place of the text it stands for": {
 			`{"messageKey":1,"messageGroupKey":[],"from":"messenger","to":[],"message":true,"validityPeriod":{}}`,
@@ -361,12 +430,21 @@ func TestDecodeSendMalformed(t *testing.T) {
 	}
 }
 
+func TestIsMessageKey(t *testing.T) {
+	assert.True(t, ott.IsMessageKey(strings.Repeat("é", 100)))
+	assert.False(t, ott.IsMessageKey(strings.Repeat("é", 101)))
+	assert.False(t, ott.IsMessageKey("a\nb"))
+	assert.False(t, ott.IsMessageKey("\xff"))
+}
+
 // Whatever is sent, DecodeSend refuses it or makes a message of it that a platform can be sent.
 func FuzzDecodeSend(f *testing.F) {
 	for _, seed := range []string{
 		messengerMessage, lineMessage, `{}`,
 		withContents(lineMessage,
 			`{"type":"native","nativePayload":{"type":"sticker"}},{"type":"image","url":"https://example.com"}`),
+		withContents(lineMessage, `{"type":"native","payload":{"a":1},"nativePayload":{"a":1.0}},`+
+			`{"type":"audio","url":"u","duration":1}`),
 		withKeys(messengerMessage, `[{"messagingType":"MESSAGE_TAG"},{"tag":"t"}]`),
 		`{"messageKey":1,"from":[],"to":1,"message":{"contents":1}}`,
 	} {
@@ -397,7 +475,7 @@ func FuzzDecodeSend(f *testing.F) {
 		}
 		kept, err := ott.EncodeMessage(m)
 		require.NoError(t, err)
-		assert.LessOrEqual(t, len(kept), len(body)+64, "what ott.MaxBody counts on")
+		assert.LessOrEqual(t, len(kept), len(body)+96, "what ott.MaxBody counts on")
 		read, err := ott.DecodeMessage(kept)
 		require.NoError(t, err)
 		again, err := ott.EncodeMessage(read)

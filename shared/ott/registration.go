@@ -4,7 +4,11 @@ package ott
 
 import (
 	"io"
+	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"carillon/shared/fault"
 	"carillon/shared/jsonbody"
@@ -39,6 +43,9 @@ type Credentials struct {
 	CallbackVerifyToken   secret.Text // Messenger
 	ChannelSecret         secret.Text // LINE
 	CustomerConnectSecret secret.Text // LINE, optional
+	// Former are the secrets that callbacks may still be signed with since the registration was overridden, the latest
+	// end first. A registration that is decoded has none: they come from what it overrides.
+	Former []FormerSecret
 }
 
 // Limits of a registration's members, in characters. Nothing in the seeds limits them; Secrets Manager and DynamoDB do.
@@ -51,13 +58,29 @@ const (
 // IsPropertyID reports whether an id can have been registered. What cannot is not asked for: DynamoDB would refuse a
 // key that is too long.
 func IsPropertyID(id string) bool {
-	return id != "" && utf8.ValidString(id) && utf8.RuneCountInString(id) <= maxName
+	return id != "" && utf8.ValidString(id) && utf8.RuneCountInString(id) <= maxName && !hasControls(id)
 }
 
+// hasControls reports whether a text holds control characters: Unicode's category Cc. An id or a name holds none.
+func hasControls(text string) bool { return strings.ContainsFunc(text, unicode.IsControl) }
+
 type registrationBody struct {
-	OttPlatformName       jsonbody.Value                          `json:"ottPlatformName"`
-	OttPlatformAttributes jsonbody.Object[registrationAttributes] `json:"ottPlatformAttributes"`
+	OttPlatformName       jsonbody.Value                 `json:"ottPlatformName"`
+	OttPlatformAttributes jsonbody.Object[anyAttributes] `json:"ottPlatformAttributes"`
 }
+
+// anyAttributes tells an object of unknown members from an empty one.
+type anyAttributes struct {
+	registrationAttributes
+
+	Unknown map[string]unread `json:",embed"`
+}
+
+// unread is a value that nobody asks for.
+type unread struct{}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom. It fails only on what is no JSON.
+func (*unread) UnmarshalJSONFrom(decoder *jsontext.Decoder) error { return decoder.SkipValue() }
 
 type registrationAttributes struct {
 	EndpointURL           jsonbody.Value `json:"endpointUrl"`
@@ -87,8 +110,8 @@ func DecodeRegistration(body io.Reader) (Registration, Credentials, error) {
 	var c checker
 	var registration Registration
 	var credentials Credentials
-	attributes := b.OttPlatformAttributes.Value
-	hasAttributes := attributes != (registrationAttributes{})
+	attributes := b.OttPlatformAttributes.Value.registrationAttributes
+	hasAttributes := attributes != (registrationAttributes{}) || len(b.OttPlatformAttributes.Value.Unknown) > 0
 	// Where there are no attributes at all, that one fault stands for those of its members.
 	if hasAttributes {
 		registration.EndpointURL = c.endpointURL("EndpointUrl", attributes.EndpointURL)
@@ -101,15 +124,15 @@ func DecodeRegistration(body io.Reader) (Registration, Credentials, error) {
 	}
 	switch registration.Platform {
 	case Messenger:
-		registration.ApplicationID = c.text("ApplicationId", attributes.ApplicationID, maxName)
+		registration.ApplicationID = c.name("ApplicationId", attributes.ApplicationID)
 		credentials.ApplicationSecret = c.secret("ApplicationSecret", attributes.ApplicationSecret)
-		registration.PropertyID = c.text("PageId", attributes.PageID, maxName)
-		registration.Name = c.text("PageName", attributes.PageName, maxName)
+		registration.PropertyID = c.name("PageId", attributes.PageID)
+		registration.Name = c.name("PageName", attributes.PageName)
 		credentials.PageAccessToken = c.secret("PageAccessToken", attributes.PageAccessToken)
 		credentials.CallbackVerifyToken = c.secret("CallbackVerifyToken", attributes.CallbackVerifyToken)
 	case LINE:
-		registration.PropertyID = c.text("ChannelId", attributes.ChannelID, maxName)
-		registration.Name = c.text("ChannelName", attributes.ChannelName, maxName)
+		registration.PropertyID = c.name("ChannelId", attributes.ChannelID)
+		registration.Name = c.name("ChannelName", attributes.ChannelName)
 		credentials.ChannelSecret = c.secret("ChannelSecret", attributes.ChannelSecret)
 		if !attributes.CustomerConnectSecret.Missing() {
 			credentials.CustomerConnectSecret = c.secret("CustomerConnectSecret", attributes.CustomerConnectSecret)
@@ -135,6 +158,15 @@ func (c *checker) text(name string, v jsonbody.Value, limit int) string {
 		return v.Text
 	}
 	return ""
+}
+
+// name reads an id or a name.
+func (c *checker) name(name string, v jsonbody.Value) string {
+	text := c.text(name, v, maxName)
+	if hasControls(text) {
+		c.faults.Add(fault.BadValue, "%s is invalid", name)
+	}
+	return text
 }
 
 func (c *checker) secret(name string, v jsonbody.Value) secret.Text {

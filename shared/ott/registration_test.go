@@ -117,7 +117,7 @@ func TestContractPlatformNameNotLineOrMessenger(t *testing.T) {
 func TestContractAttributesMissingEmptyOrNotAnObject(t *testing.T) {
 	for kind, value := range map[string]string{
 		"missing": "", "null": "null", "empty": "{}", "empty text": `""`, "text": `"x"`, "number": "1", "true": "true",
-		"array": "[{}]", "unknown members alone": `{"unknown":1}`,
+		"array": "[{}]", "an empty object with white space": "{ \n\t }",
 	} {
 		t.Run(kind, func(t *testing.T) {
 			assert.Equal(t, []string{"bad_value OttPlatformAttributes is invalid"},
@@ -198,6 +198,17 @@ func TestContractOrderOfAggregatedErrors(t *testing.T) {
 			"missing ChannelSecret must be provided", "missing isTransactional must be provided",
 			"missing isTestChannel must be provided",
 		}},
+		"unknown members alone": {`{"ottPlatformName":"line","ottPlatformAttributes":{"unknown":1,"page":{"id":[]}}}`,
+			[]string{
+				"missing EndpointUrl must be provided", "missing IsActive must be provided",
+				"missing ChannelId must be provided", "missing ChannelName must be provided",
+				"missing ChannelSecret must be provided", "missing isTransactional must be provided",
+				"missing isTestChannel must be provided",
+			}},
+		"unknown members alone, of no platform": {`{"ottPlatformAttributes":{"":null}}`, []string{
+			"missing EndpointUrl must be provided", "missing IsActive must be provided",
+			"missing OttPlatformName must be provided",
+		}},
 		"the common ones, then the platform's name": {
 			`{"ottPlatformAttributes":{"isActive":2,"endpointUrl":1,"pageId":7}}`,
 			[]string{
@@ -261,6 +272,24 @@ func TestAttributesOfTheOtherPlatformAreIgnored(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, registration.IsTestChannel)
 	assert.True(t, credentials.ChannelSecret.IsZero())
+}
+
+// docs/contract.md, common: ids and names hold no control characters.
+func TestContractControlCharacters(t *testing.T) {
+	for seed, names := range map[string]map[string]string{
+		otttest.SeedMessenger: {"applicationId": "ApplicationId", "pageId": "PageId", "pageName": "PageName"},
+		otttest.SeedLINE:      {"channelId": "ChannelId", "channelName": "ChannelName"},
+	} {
+		for name, shown := range names {
+			for _, control := range []string{`\u0000`, `\n`, `\u007f`, `\u0085`} {
+				assert.Equal(t, []string{"bad_value " + shown + " is invalid"},
+					faultsOf(t, otttest.Body(t, seed, name, `"a`+control+`b"`)), "%s %s", name, control)
+			}
+			assert.Empty(t, faultsOf(t, otttest.Body(t, seed, name, `"Ann\u00e9e \u200d\ud83d\udd14"`)), name)
+		}
+	}
+	assert.True(t, ott.IsPropertyID("a b"))
+	assert.False(t, ott.IsPropertyID("a\tb"))
 }
 
 func TestLimits(t *testing.T) {

@@ -69,6 +69,7 @@ type StoredMessage struct {
 type Progress struct {
 	Tries       int       // that did not succeed, for the backoff
 	Open        int       // tries that were begun and of which no answer is known, with the one under way
+	OpenSince   time.Time // when the first of these began
 	Reason      string    // what the platform said last, or why it was given up
 	NotBefore   time.Time // when the next try may be made: none before, for another is at it or the wait is not over
 	Lease       string    // the store's own: who claimed it

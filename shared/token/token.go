@@ -29,9 +29,11 @@ type Authority struct {
 	Audience string
 	// Lifetime is how long a token is valid.
 	Lifetime time.Duration
-	// Leeway is how far two clocks may differ.
-	Leeway time.Duration
 }
+
+// clockSkew is how far the clock that issued a token may be ahead of the one that checks it. It makes no token live
+// longer: what has expired is refused.
+const clockSkew = time.Minute
 
 // Open fills in the signing key: the secret that SIGNING_KEY_SECRET names, read in the background by now.
 func (a Authority) Open(env *environment.Variables, config aws.Config) *Authority {
@@ -100,14 +102,14 @@ func (a *Authority) Authenticate(ctx context.Context, r *httpapi.Request) (Grant
 		jwt.WithAudience(a.Audience),
 		jwt.WithExpirationRequired(),
 		jwt.WithIssuedAt(),
-		jwt.WithLeeway(a.Leeway),
+		jwt.WithLeeway(clockSkew), // for exp too, which is checked below
 	)
 	switch {
 	case keyErr != nil && !errors.Is(keyErr, errUnknownKey):
 		return Grant{}, keyErr
 	case err != nil:
 		return Grant{}, fault.Wrap(fault.Unauthenticated, err)
-	case c.Subject == "" || c.Tenant == "":
+	case !time.Now().Before(c.ExpiresAt.Time), c.Subject == "", c.Tenant == "":
 		return Grant{}, fault.New(fault.Unauthenticated, "")
 	}
 	r.Client = c.Subject

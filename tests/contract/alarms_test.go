@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,7 +88,7 @@ var causes = map[string]func(t *testing.T) (mark string){
 	},
 	"platformErrors of OttDeliverFunction": func(t *testing.T) string {
 		page := newPage(t)
-		failsOnce(t, "ott", page.id, standin.Answer{Status: http.StatusServiceUnavailable})
+		failsOnce(t, "ott", page.recipient(), standin.Answer{Status: http.StatusServiceUnavailable})
 		return accepted(t, page.hello().text(t))
 	},
 	"refusedSignatures of OttCallbackFunction": func(t *testing.T) string {
@@ -119,22 +120,37 @@ var causes = map[string]func(t *testing.T) (mark string){
 	},
 }
 
+// failures are what stand-ins answer for tests that run at the same time, by the partner; each has one hook.
+var failures = struct {
+	sync.Mutex
+	of map[string][]standin.Hook
+}{of: map[string][]standin.Hook{}}
+
 // failsOnce has a stand-in answer so to the next request that holds a text.
 func failsOnce(t *testing.T, partner, text string, answer standin.Answer) {
 	t.Helper()
-	failed := make(chan struct{}, 1)
-	bundle.Partners.Hook(partner, func(r standin.Request) *standin.Answer {
-		if !strings.Contains(string(r.Body)+r.Query, text) {
+	failures.Lock()
+	defer failures.Unlock()
+	if failures.of[partner] == nil {
+		bundle.Partners.Hook(partner, func(r standin.Request) *standin.Answer {
+			failures.Lock()
+			defer failures.Unlock()
+			for _, hook := range failures.of[partner] {
+				if answer := hook(r); answer != nil {
+					return answer
+				}
+			}
+			return nil
+		})
+	}
+	failed := false
+	failures.of[partner] = append(failures.of[partner], func(r standin.Request) *standin.Answer {
+		if failed || !strings.Contains(string(r.Body)+r.Query, text) {
 			return nil
 		}
-		select {
-		case failed <- struct{}{}:
-			return &answer
-		default:
-			return nil
-		}
+		failed = true
+		return &answer
 	})
-	t.Cleanup(func() { bundle.Partners.Hook(partner, nil) })
 }
 
 // What an alarm of ours is made of is a log line: the right function writes it, and CloudWatch takes from it the metric

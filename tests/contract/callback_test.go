@@ -4,22 +4,30 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	eventtypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/clock/clocktest"
 	"carillon/shared/ott"
 	"carillon/shared/ott/callback"
+	"carillon/shared/ott/store"
 	"carillon/shared/secret"
+	"carillon/shared/stackname"
+	"carillon/tests/harness"
 )
 
 var (
@@ -76,6 +84,13 @@ type busEvent struct {
 		Tenant        string         `json:"tenant"`
 		Platform      string         `json:"platform"`
 		OttPropertyID string         `json:"ottPropertyId"`
+		State         string         `json:"state"` // of the detail type Credentials State Change
+		Object        string         `json:"object"`
+		Channel       string         `json:"channel"`
+		EntryTime     any            `json:"entryTime"`
+		Destination   string         `json:"destination"`
+		ReceivedAt    string         `json:"receivedAt"`
+		Index         int            `json:"index"`
 		Event         map[string]any `json:"event"`
 	} `json:"detail"`
 }
@@ -187,69 +202,221 @@ const (
 	userCame    = `{"type":"follow","timestamp":1770739099875}`
 )
 
+// entry is one of a page's in a Messenger callback.
+func (p property) entry(list string, events ...string) string {
+	return `{"id":"` + p.id + `","time":1770739099123,"` + list + `":[` + strings.Join(events, ",") + `]}`
+}
+
+// pageCallback is a callback of Messenger's about pages.
+func pageCallback(entries ...string) string {
+	return `{"object":"page","entry":[` + strings.Join(entries, ",") + `]}`
+}
+
 // docs/contract.md §1, callbacks: every verified event goes to the bus before the 200, one entry per event, with
-// tenant, platform and property id in the detail.
+// tenant, platform, property id, the envelope, receivedAt and its place in the call in the detail.
 func TestCallbackEventsReachTheBus(t *testing.T) {
 	t.Parallel()
 	page, channel := registered(t, messengerPage()), registered(t, lineChannel())
 	ofPage, ofChannel := subscribe(t, page.id), subscribe(t, channel.id)
-	a := page.tell(
-		t,
-		`{"object":"page","entry":[{"id":"1","time":1770739099,"messaging":[`+personWrote+`]},{"changes":[`+pageChanged+`],"standby":[`+personWrote+`]}]}`,
-	)
+	begun := time.Now()
+	a := page.tell(t, pageCallback(page.entry("messaging", personWrote), `{"id":"`+page.id+`","time":1770739099,`+
+		`"changes":[`+pageChanged+`],"standby":[`+personWrote+`]}`, `{"id":"`+page.id+`","changed_fields":["feed"]}`))
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 	a = channel.tell(t, `{"destination":"U0","events":[`+userWrote+`,`+userCame+`]}`)
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 
+	type told struct {
+		index                        int
+		object, channel, destination string
+		entryTime                    any
+		event                        string
+	}
 	for _, test := range []struct {
 		property
 		events     []busEvent
 		detailType string
-		want       []string
+		want       []told
 	}{
-		{page, ofPage(), "Messenger Event", []string{personWrote, personWrote, pageChanged}},
-		{channel, ofChannel(), "LINE Event", []string{userWrote, userCame}},
+		{page, ofPage(), "Messenger Event", []told{
+			{0, "page", "messaging", "", 1770739099123.0, personWrote},
+			{1, "page", "changes", "", 1770739099.0, pageChanged},
+			{2, "page", "standby", "", 1770739099.0, personWrote},
+			{3, "page", "", "", nil, `{"id":"` + page.id + `","changed_fields":["feed"]}`},
+		}},
+		{channel, ofChannel(), "LINE Event", []told{{0, "", "", "U0", nil, userWrote}, {1, "", "", "U0", nil, userCame}}},
 	} {
-		var got []string
+		var got []told
 		for _, event := range test.events {
 			assert.Equal(t, "carillon.ott", event.Source)
 			assert.Equal(t, test.detailType, event.DetailType)
+			d := event.Detail
 			assert.Equal(
 				t,
 				[]string{"demo-brand", test.platform, test.id},
-				[]string{event.Detail.Tenant, event.Detail.Platform, event.Detail.OttPropertyID},
+				[]string{d.Tenant, d.Platform, d.OttPropertyID},
 			)
-			got = append(got, object(event.Detail.Event).text(t))
+			assert.Regexp(t, `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`, d.ReceivedAt)
+			received, err := time.Parse(time.RFC3339, d.ReceivedAt)
+			require.NoError(t, err)
+			assert.WithinRange(t, received, begun.Truncate(time.Millisecond), time.Now())
+			got = append(got, told{d.Index, d.Object, d.Channel, d.Destination, d.EntryTime, object(d.Event).text(t)})
 		}
-		var want []string
-		for _, text := range test.want {
+		slices.SortFunc(got, func(a, b told) int { return a.index - b.index })
+		for i := range test.want {
 			var event object
-			require.NoError(t, json.Unmarshal([]byte(text), &event))
-			want = append(want, event.text(t))
+			require.NoError(t, json.Unmarshal([]byte(test.want[i].event), &event))
+			test.want[i].event = event.text(t)
 		}
-		assert.ElementsMatch(t, want, got)
+		assert.Equal(t, test.want, got)
 	}
 }
 
-// docs/contract.md §1, callbacks: an empty events list is LINE's own check and gets 200; channelSecret, or
-// customerConnectSecret where there is one.
+// docs/contract.md §1, callbacks: an entry belongs to the page in entry.id, never to the path, and is published under
+// that page's registration and tenant if its applicationSecret signs the body too; other entries are dropped.
+func TestCallbackEntriesOfOtherPages(t *testing.T) {
+	t.Parallel()
+	path, sameApp, otherApp := messengerPage(), messengerPage(), messengerPage()
+	appSecret := dig(path, []any{"ottPlatformAttributes", "applicationSecret"})
+	sameApp = sameApp.set(appSecret, "ottPlatformAttributes", "applicationSecret")
+	page, foreign := registered(t, path), registered(t, otherApp)
+	registerAs(t, bundle.Demo.OTTOther, sameApp)
+	other := property{"messenger", dig(sameApp, []any{"ottPlatformAttributes", "pageId"}).(string), page.credentials}
+	unknown := property{"messenger", unique(), page.credentials}
+	ofPage, ofOther := subscribe(t, page.id), subscribe(t, other.id)
+	ofForeign, ofUnknown := subscribe(t, foreign.id), subscribe(t, unknown.id)
+
+	a := page.tell(t, pageCallback(
+		other.entry("messaging", personWrote),
+		foreign.entry("messaging", personWrote),
+		unknown.entry(
+			"messaging",
+			personWrote,
+		),
+		page.entry("messaging", personWrote),
+		`{"messaging":[`+personWrote+`]}`,
+	))
+	require.Equal(t, 200, a.Status, "%s", a.Body)
+	events := ofPage()
+	require.Len(t, events, 1)
+	assert.Equal(t, "demo-brand", events[0].Detail.Tenant)
+	assert.Equal(t, 3, events[0].Detail.Index)
+	events = ofOther()
+	require.Len(t, events, 1, "another tenant's page of the same app")
+	assert.NotEqual(t, "demo-brand", events[0].Detail.Tenant)
+	assert.Equal(t, 0, events[0].Detail.Index)
+	assert.Empty(t, ofForeign())
+	assert.Empty(t, ofUnknown())
+	requireDropped(t, page, 3, 0)
+
+	require.Equal(t, 401, property{"messenger", foreign.id, page.credentials}.
+		tell(t, pageCallback(page.entry("messaging", personWrote))).Status, "the path's registration did not sign")
+	assert.Empty(t, ofPage())
+}
+
+// requireDropped holds the log of ott-callback to one line about what a property's callback lost.
+func requireDropped(t *testing.T, p property, foreign, bad float64) {
+	t.Helper()
+	line := harness.Eventually(t, "the line is in the log", func() (map[string]any, bool) {
+		for _, text := range bundle.LogOf("OttCallbackFunction") {
+			var line map[string]any
+			if strings.Contains(text, p.id) && json.Unmarshal([]byte(text), &line) == nil &&
+				line["foreignEntries"] != nil {
+				return line, true
+			}
+		}
+		return nil, false
+	})
+	assert.Equal(t, []any{foreign, bad}, []any{line["foreignEntries"], line["badElements"]})
+}
+
+// docs/contract.md §1, callbacks: an element that is no object costs only itself.
+func TestCallbackElementsThatAreNone(t *testing.T) {
+	t.Parallel()
+	page, channel := registered(t, messengerPage()), registered(t, lineChannel())
+	ofPage, ofChannel := subscribe(t, page.id), subscribe(t, channel.id)
+	require.Equal(t, 200, page.tell(t, pageCallback(`1`, page.entry("messaging", `null`, personWrote, `[]`),
+		`{"id":"`+page.id+`","standby":{},"messaging":[`+personWrote+`]}`)).Status)
+	require.Equal(t, 200, channel.tell(t, `{"destination":"U0","events":["x",`+userWrote+`]}`).Status)
+	indexes := func(events []busEvent) []int {
+		var all []int
+		for _, event := range events {
+			all = append(all, event.Detail.Index)
+		}
+		return all
+	}
+	assert.ElementsMatch(t, []int{2, 5}, indexes(ofPage()))
+	assert.ElementsMatch(t, []int{1}, indexes(ofChannel()))
+	requireDropped(t, page, 0, 4)
+	requireDropped(t, channel, 0, 1)
+}
+
+// docs/contract.md §1, callbacks: only `object` values page and instagram are published.
+func TestCallbackOfOtherObjects(t *testing.T) {
+	t.Parallel()
+	page := registered(t, messengerPage())
+	events := subscribe(t, page.id)
+	for _, kind := range []string{`"user"`, `null`, `"instagram"`} {
+		a := page.tell(t, `{"object":`+kind+`,"entry":[`+page.entry("messaging", personWrote)+`]}`)
+		require.Equal(t, 200, a.Status, "%s", a.Body)
+	}
+	got := events()
+	require.Len(t, got, 1)
+	assert.Equal(t, "instagram", got[0].Detail.Object)
+}
+
+// docs/contract.md §1, callbacks: former secrets of a registration stay right for five minutes after it is overridden.
+func TestCallbackSignedWithAFormerSecret(t *testing.T) {
+	t.Parallel()
+	for since, status := range map[time.Duration]int{4 * time.Minute: 200, 5*time.Minute + time.Second: 401} {
+		for _, body := range []object{messengerPage(), lineChannel()} {
+			former := registered(t, body)
+			platform := ott.Platform(former.platform)
+			now := former.credentials
+			now.ApplicationSecret, now.ChannelSecret = secret.NewText("new-"+unique()), secret.NewText("new-"+unique())
+			now.CustomerConnectSecret = secret.Text{}
+			// As ott-register would have done some minutes ago.
+			overridden := store.NewRegistrations(bundle.DynamoDB(), bundle.Table(stackname.RegistrationsTable),
+				bundle.SecretsManager(), stackname.RegistrationSecretPrefix(bundle.Demo.AWS.Stack),
+				clocktest.At(time.Now().Add(-since)), slog.New(slog.DiscardHandler))
+			require.NoError(t, overridden.Put(t.Context(), "demo-brand", uuid.NewString(),
+				ott.Registration{Platform: platform, PropertyID: former.id, IsActive: true}, now))
+			told := map[ott.Platform]string{ott.Messenger: pageCallback(), ott.LINE: `{"events":[]}`}[platform]
+			require.Equal(t, status, former.tell(t, told).Status, "%s, %s after", platform, since)
+			require.Equal(t, 200, property{former.platform, former.id, now}.tell(t, told).Status)
+		}
+	}
+}
+
+// docs/contract.md §1: GET's handshake takes the verify token of now alone, and a callback the secrets of a registering
+// that took place a moment ago.
+func TestCallbackAfterAnOverride(t *testing.T) {
+	t.Parallel()
+	body := messengerPage()
+	former := registered(t, body)
+	current := registered(t, body.set("another-"+unique(), "ottPlatformAttributes", "callbackVerifyToken").
+		set("another-"+unique(), "ottPlatformAttributes", "applicationSecret"))
+	for p, status := range map[*property]int{&former: 403, &current: 200} {
+		query := url.Values{
+			"hub.mode": {"subscribe"}, "hub.challenge": {"1"},
+			"hub.verify_token": {p.credentials.CallbackVerifyToken.Reveal()},
+		}
+		require.Equal(t, status, send(t, handshake.at(p.path()+"?"+query.Encode()), "").Status)
+		require.Equal(t, 200, p.tell(t, pageCallback()).Status)
+	}
+}
+
+// docs/contract.md §1, callbacks: an empty events list is LINE's own check and gets 200; channelSecret or
+// customerConnectSecret, either is right.
 func TestCallbackOfLINE(t *testing.T) {
 	t.Parallel()
-	body := lineChannel()
-	connected := registered(t, body)
+	connected := registered(t, lineChannel())
 	require.Equal(t, 200, connected.tell(t, `{"destination":"U0","events":[]}`).Status)
 	onlyChannel := connected
 	onlyChannel.credentials.CustomerConnectSecret = secret.Text{}
-	require.Equal(
-		t,
-		401,
-		onlyChannel.tell(t, `{"destination":"U0","events":[]}`).Status,
-		"its customer connect secret is the one that signs",
-	)
-
-	registered(t, body.without("ottPlatformAttributes", "customerConnectSecret"))
 	require.Equal(t, 200, onlyChannel.tell(t, `{"destination":"U0","events":[]}`).Status)
-	require.Equal(t, 401, connected.tell(t, `{"destination":"U0","events":[]}`).Status, "it has none any more")
+	neither := connected
+	neither.credentials = ott.Credentials{ChannelSecret: secret.NewText("another")}
+	require.Equal(t, 401, neither.tell(t, `{"destination":"U0","events":[]}`).Status)
 }
 
 // docs/contract.md §1, callbacks: signature missing or wrong → 401, nothing published.
@@ -257,7 +424,10 @@ func TestCallbackSignatureMissingOrWrong(t *testing.T) {
 	t.Parallel()
 	for _, property := range []property{registered(t, messengerPage()), registered(t, lineChannel())} {
 		events := subscribe(t, property.id)
-		body := `{"entry":[{"messaging":[` + personWrote + `]}],"events":[` + userWrote + `]}`
+		body := `{"object":"page","entry":[` + property.entry(
+			"messaging",
+			personWrote,
+		) + `],"events":[` + userWrote + `]}`
 		name, value := callback.Sign(ott.Platform(property.platform), property.credentials, []byte(body))
 		other := property
 		other.credentials = ott.Credentials{ApplicationSecret: secret.NewText("x"), ChannelSecret: secret.NewText("x")}
@@ -311,14 +481,14 @@ func TestCallbackBodyInOtherEncodings(t *testing.T) {
 func TestCallbackThatIsNone(t *testing.T) {
 	t.Parallel()
 	page, channel := registered(t, messengerPage()), registered(t, lineChannel())
-	for _, body := range []string{"", "x", `[]`, `{}`, `{"entry":1,"events":1}`, `{"entry":[1],"events":[1]}`, `{"entry":[],"events":[]}{}`, "{\"entry\":[],\"events\":[],\"\xff\":1}"} {
+	for _, body := range []string{"", "x", `[]`, `{}`, `{"entry":1,"events":1}`, `{"entry":[],"events":[]}{}`, "{\"entry\":[],\"events\":[],\"\xff\":1}"} {
 		for _, property := range []property{page, channel} {
 			a := property.tell(t, body)
 			require.Equal(t, 400, a.Status, "%s: %s", body, a.Body)
 			require.EqualValues(t, "10004", a.Object(t)["errorcode"], body)
 		}
 	}
-	large := `{"entry":[{"messaging":[{"text":"` + strings.Repeat("a", 256<<10) + `"}]}]}`
+	large := pageCallback(page.entry("messaging", `{"text":"`+strings.Repeat("a", 256<<10)+`"}`))
 	require.Equal(t, 413, page.tell(t, large).Status, "an event that no bus takes")
 	for _, unknown := range []property{{"messenger", unique(), page.credentials}, {"messenger", channel.id, page.credentials}, {"line", page.id, channel.credentials}} {
 		requireOttError(
@@ -337,14 +507,14 @@ func TestCallbackFollowsTheRegistration(t *testing.T) {
 	t.Parallel()
 	body := messengerPage()
 	page := registered(t, body.set(false, "ottPlatformAttributes", "isActive"))
-	events := subscribe(t, page.id)
-	require.Equal(t, 200, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).Status)
+	events, told := subscribe(t, page.id), pageCallback(page.entry("messaging", personWrote))
+	require.Equal(t, 200, page.tell(t, told).Status)
 	require.Equal(t, 204, remove(t, bundle.Demo.OTT, page.platform, page.id).Status)
-	require.Equal(t, 404, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).Status)
+	require.Equal(t, 404, page.tell(t, told).Status)
 	assert.Len(t, events(), 1)
 
 	again := registered(t, body.set("app-secret-"+unique(), "ottPlatformAttributes", "applicationSecret"))
-	require.Equal(t, 200, again.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).Status)
-	require.Equal(t, 401, page.tell(t, `{"entry":[{"messaging":[`+personWrote+`]}]}`).Status, "the former secret")
+	require.Equal(t, 200, again.tell(t, told).Status)
+	require.Equal(t, 401, page.tell(t, told).Status, "the secret of what was deleted")
 	assert.Len(t, events(), 1)
 }

@@ -85,6 +85,15 @@ func TestEngageTokenIsRefused(t *testing.T) {
 	}
 }
 
+// docs/contract.md, common: token requests are at most 64 KiB decoded.
+func TestEngageTokenRequestIsTooLarge(t *testing.T) {
+	t.Parallel()
+	body := padded(harness.EngageGrant(bundle.Demo.Engage.DemoClient), 70_000)
+	requireEngageRefusal(t, send(t, engageToken, body, "X-Federated-Purpose", "inform"), 413)
+	a := send(t, engageToken, zipped(body), "X-Federated-Purpose", "inform", "Content-Encoding", "gzip")
+	requireEngageRefusal(t, a, 413)
+}
+
 // requireEngageRefusal checks the one body of every refusal.
 func requireEngageRefusal(t *testing.T, a answer, status int) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"carillon/shared/httpapi"
 	"carillon/tests/harness"
 )
 
@@ -16,6 +17,7 @@ type posting struct {
 	valid    func(t *testing.T) string   // a body that succeeds, once
 	headers  func(t *testing.T) []string // of a request that succeeds, once
 	success  int
+	limit    int // how large the body may be once decoded, in bytes; 0 is 32 MiB
 	// requireMalformed checks the refusal of a body that is not JSON, requireRefused that of status 413 or 415.
 	requireMalformed func(t *testing.T, a answer)
 	requireRefused   func(t *testing.T, a answer, status int)
@@ -24,7 +26,7 @@ type posting struct {
 func postings() map[string]posting {
 	return map[string]posting{
 		"POST /v2/token": {
-			endpoint: ottToken, success: 200,
+			endpoint: ottToken, success: 200, limit: httpapi.MaxTokenBody,
 			valid:   func(t *testing.T) string { return ottCredentials().text(t) },
 			headers: func(*testing.T) []string { return nil },
 			requireMalformed: func(t *testing.T, a answer) {
@@ -69,7 +71,7 @@ func postings() map[string]posting {
 			},
 		},
 		"POST /federated/content/v2/token": {
-			endpoint: engageToken, success: 200,
+			endpoint: engageToken, success: 200, limit: httpapi.MaxTokenBody,
 			valid:            func(*testing.T) string { return harness.EngageGrant(bundle.Demo.Engage.DemoClient) },
 			headers:          func(*testing.T) []string { return []string{"X-Federated-Purpose", "inform"} },
 			requireMalformed: func(t *testing.T, a answer) { requireEngageRefusal(t, a, 500) },
@@ -100,6 +102,9 @@ func postings() map[string]posting {
 		},
 	}
 }
+
+// isTooLarge reports whether a body is over the endpoint's own limit, before anybody looks at what it holds.
+func (p posting) isTooLarge(size int) bool { return p.limit > 0 && size > p.limit }
 
 func requireBatchError(t *testing.T, a answer, status int) {
 	t.Helper()
@@ -159,7 +164,13 @@ func TestBodyThatIsNotTheJSONAskedFor(t *testing.T) {
 		} {
 			t.Run(endpointName+" "+name, func(t *testing.T) {
 				t.Parallel()
-				p.requireMalformed(t, send(t, p.endpoint, spoil(p.valid(t)), p.headers(t)...))
+				body := spoil(p.valid(t))
+				a := send(t, p.endpoint, body, p.headers(t)...)
+				if p.isTooLarge(len(body)) {
+					p.requireRefused(t, a, 413)
+					return
+				}
+				p.requireMalformed(t, a)
 			})
 		}
 	}
@@ -169,7 +180,7 @@ func TestBodyThatIsNotTheJSONAskedFor(t *testing.T) {
 // 415.
 func TestBodyInAnEncoding(t *testing.T) {
 	t.Parallel()
-	const ok, broken = 0, -1 // what an encoding is answered, if it is no status
+	const ok, broken, large = 0, -1, -2 // what an encoding is answered, if it is no status
 	for endpointName, p := range postings() {
 		for name, test := range map[string]struct {
 			encoding string
@@ -179,7 +190,7 @@ func TestBodyInAnEncoding(t *testing.T) {
 			"gzip":                          {"gzip", zipped, ok},
 			"GZIP":                          {"GZIP", zipped, ok},
 			"gzip in two members":           {"gzip", func(valid string) string { return zipped(valid[:9]) + zipped(valid[9:]) }, ok},
-			"gzip of 31 MiB":                {"gzip", func(valid string) string { return zippedPadded(valid, 31) }, ok},
+			"gzip of 31 MiB":                {"gzip", func(valid string) string { return zippedPadded(valid, 31) }, large},
 			"identity, in base64":           {"identity", func(valid string) string { return valid }, ok},
 			"gzip that is none":             {"gzip", func(valid string) string { return valid }, broken},
 			"gzip that is empty":            {"gzip", func(string) string { return "" }, broken},
@@ -208,10 +219,12 @@ func TestBodyInAnEncoding(t *testing.T) {
 					p.endpoint,
 					test.encode(p.valid(t)),
 					append(p.headers(t), "Content-Encoding", test.encoding)...)
-				switch test.expected {
-				case ok:
+				switch {
+				case test.expected == large && p.isTooLarge(31*mebibyte):
+					p.requireRefused(t, a, 413)
+				case test.expected == ok, test.expected == large:
 					require.Equal(t, p.success, a.Status, "%s", a.Body)
-				case broken:
+				case test.expected == broken:
 					p.requireMalformed(t, a)
 				default:
 					p.requireRefused(t, a, test.expected)
@@ -244,7 +257,12 @@ func TestBodyWithMoreThanAskedFor(t *testing.T) {
 		} {
 			t.Run(endpointName+" "+name, func(t *testing.T) {
 				t.Parallel()
-				a := send(t, p.endpoint, extend(p.valid(t)), p.headers(t)...)
+				body := extend(p.valid(t))
+				a := send(t, p.endpoint, body, p.headers(t)...)
+				if p.isTooLarge(len(body)) {
+					p.requireRefused(t, a, 413)
+					return
+				}
 				require.Equal(t, p.success, a.Status, "%s", a.Body)
 			})
 		}
@@ -265,7 +283,7 @@ func TestFunctionSurvivesBadBodies(t *testing.T) {
 	for endpointName, p := range postings() {
 		t.Run(endpointName, func(t *testing.T) {
 			t.Parallel()
-			for _, body := range []string{"", "{", strings.Repeat("[", 100_000), "\xff"} {
+			for _, body := range []string{"", "{", strings.Repeat("[", 50_000), "\xff"} {
 				p.requireMalformed(t, send(t, p.endpoint, body, p.headers(t)...))
 			}
 			p.requireRefused(t, send(t, p.endpoint, bomb(), append(p.headers(t), "Content-Encoding", "gzip")...), 413)

@@ -87,6 +87,7 @@ func TestOTTTokenIsRefused(t *testing.T) {
 		"invalid_request: a parameter twice":      {form(ottCredentials()) + "&client_id=x", formType, 400, "invalid_request", []string{"client_id"}},
 		"invalid_request: no form":                {"grant_type=%zz", formType, 400, "invalid_request", nil},
 		"invalid_request: a form of 70,000 bytes": {form(ottCredentials()) + "&x=" + strings.Repeat("x", 70_000), formType, 413, "invalid_request", nil},
+		"invalid_request: JSON of 70,000 bytes":   {padded(ottCredentials().text(t), 70_000), "", 413, "invalid_request", nil},
 		"invalid_request: another media type":     {ottCredentials().text(t), "text/plain", 415, "invalid_request", nil},
 		"invalid_request: binary":                 {ottCredentials().text(t), "application/octet-stream", 415, "invalid_request", nil},
 		"unsupported_grant_type":                  {ottCredentials().set("password", "grant_type").text(t), "", 400, "unsupported_grant_type", nil},

@@ -155,6 +155,13 @@ func TestRegistrationIsAccepted(t *testing.T) {
 			[]fault{{Message: "PageName is invalid", ErrorCode: badValue}},
 		)
 	})
+	t.Run("ids and names hold no control characters", func(t *testing.T) {
+		t.Parallel()
+		for name, shown := range map[string]string{"pageId": "PageId", "applicationId": "ApplicationId", "pageName": "PageName"} {
+			requireFaults(t, register(t, messengerPage().set("a\u0085b", attributes, name).text(t)),
+				[]fault{{Message: shown + " is invalid", ErrorCode: badValue}})
+		}
+	})
 	t.Run("an id of digits keeps them", func(t *testing.T) {
 		t.Parallel()
 		const id = "00000000000000000000000000012345678901234567890"
@@ -286,6 +293,8 @@ func TestRegistrationPlatformInvalid(t *testing.T) {
 		requireFaults(t, register(t, lineChannel().set(attributes, "ottPlatformAttributes").text(t)),
 			[]fault{{Message: "OttPlatformAttributes is invalid", ErrorCode: badValue}})
 	}
+	requireFaults(t, register(t, `{"ottPlatformName":"line","ottPlatformAttributes":{"unknown":{}}}`), missingFaults(
+		"EndpointUrl", "IsActive", "ChannelId", "ChannelName", "ChannelSecret", "isTransactional", "isTestChannel"))
 	requireFaults(
 		t,
 		register(t, `{"ottPlatformName":"line"}`),

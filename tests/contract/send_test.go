@@ -49,12 +49,15 @@ func newChannel(t *testing.T) sender {
 	return sender{"line", attributes["channelId"].(string), attributes}
 }
 
+// recipient is a person whom no other test writes to.
+func (s sender) recipient() string { return harness.RecipientID(s.platform, s.id) }
+
 // hello is a message from a sender that is right, under a key that no other message has.
 func (s sender) hello() object {
 	return object{
 		"messageKey": unique(), "messageGroupKey": "CanBeAGUIDorAny100UnicodeCharString",
 		"from": object{"senderType": s.platform, "senderId": s.id},
-		"to":   object{"ottId": "to-" + s.id},
+		"to":   object{"ottId": s.recipient()},
 		"message": object{
 			"subject":    "Message Name",
 			"contents":   []any{object{"type": "text", "text": "thanks for purchase"}},
@@ -121,7 +124,7 @@ func (s sender) received() []standin.PlatformRequest {
 	var requests []standin.PlatformRequest
 	for _, r := range bundle.OTT.Requests() {
 		if token, ok := s.attributes["pageAccessToken"]; ok && r.Query["access_token"] == token ||
-			strings.Contains(r.Body, s.id) {
+			strings.Contains(r.Body, s.id) || strings.Contains(r.Body, s.recipient()) {
 			requests = append(requests, r)
 		}
 	}
@@ -148,7 +151,7 @@ func TestSendToMessenger(t *testing.T) {
 	assert.Equal(t, hex.EncodeToString(mac.Sum(nil)), r.Query["appsecret_proof"])
 	assert.JSONEq(
 		t,
-		`{"recipient":{"id":"to-`+page.id+`"},"messaging_type":"RESPONSE","message":{"text":"thanks for purchase"}}`,
+		`{"recipient":{"id":"`+page.recipient()+`"},"messaging_type":"RESPONSE","message":{"text":"thanks for purchase"}}`,
 		r.Body,
 	)
 
@@ -243,6 +246,44 @@ func TestSendFromNobody(t *testing.T) {
 	assert.Empty(t, page.received())
 }
 
+// docs/contract.md §1: a native content's object may be named nativePayload or payload; texts up to the platform's limit.
+func TestSendNativeAndLongTexts(t *testing.T) {
+	t.Parallel()
+	channel := newChannel(t)
+	sticker := object{"type": "sticker", "packageId": "446", "stickerId": "1988"}
+	long := strings.Repeat("🍎", 2500)
+	id := accepted(t, channel.hello().set([]any{
+		object{"type": "native", "payload": sticker},
+		object{"type": "native", "nativePayload": sticker, "payload": sticker},
+		object{"type": "text", "text": long},
+		object{"type": "video", "url": "https://example.com/a.mp4", "altUrl": "https://example.com/a.jpg"},
+		object{"type": "audio", "url": "https://example.com/a.m4a", "duration": 60_000},
+	}, "message", "contents").text(t))
+	require.Equal(t, "Sent", finished(t, id)[2].Event)
+	var pushed struct{ Messages []object }
+	for _, r := range channel.received() {
+		if r.Path == "/v2/bot/message/push" {
+			require.NoError(t, json.Unmarshal([]byte(r.Body), &pushed))
+		}
+	}
+	assert.Equal(t, []object{
+		sticker,
+		sticker,
+		{"type": "text", "text": long},
+		{
+			"type":               "video",
+			"originalContentUrl": "https://example.com/a.mp4",
+			"previewImageUrl":    "https://example.com/a.jpg",
+		},
+		{"type": "audio", "originalContentUrl": "https://example.com/a.m4a", "duration": 60_000.0},
+	}, pushed.Messages)
+
+	page := newPage(t)
+	text := []any{object{"type": "text", "text": strings.Repeat("é", 2000)}}
+	id = accepted(t, page.hello().set(text, "message", "contents").text(t))
+	require.Equal(t, "Sent", finished(t, id)[2].Event)
+}
+
 // Each row of docs/contract.md §1's list, in its order, alone and all at once.
 func TestSendFaults(t *testing.T) {
 	t.Parallel()
@@ -265,7 +306,7 @@ func TestSendFaults(t *testing.T) {
 		"contents":        {page, contents(), missingFaults("Message contents")},
 		"Content Type":    {channel, contents(object{"text": "t"}), missingFaults("Content Type for all message contents")},
 		"Text":            {channel, contents(object{"type": "text"}), []fault{text(missing, "Text attribute must be provided for Text type Message Content")}},
-		"Url":             {channel, contents(object{"type": "video"}), []fault{text(missing, "Url attribute must be provided for Image, File, Audio and Video type Message Content")}},
+		"Url":             {channel, contents(object{"type": "image"}), []fault{text(missing, "Url attribute must be provided for Image, File, Audio and Video type Message Content")}},
 		"Validity Period": {page, func(o object) object { return o.without("validityPeriod") }, missingFaults("Validity Period")},
 		"too many for Messenger": {
 			page, contents(object{"type": "text", "text": "1"}, object{"type": "text", "text": "2"}),
@@ -281,9 +322,18 @@ func TestSendFaults(t *testing.T) {
 			},
 			[]fault{text(missing, "Tag must be provided as a Custom Key when MessagingType is provided as MESSAGE_TAG")},
 		},
-		"no recipient for Messenger": {page, func(o object) object { return o.set(object{}, "to") }, []fault{text(missing, "Either OttId or UserReference must be provided in the To object")}},
-		"no recipient for LINE":      {channel, func(o object) object { return o.set(object{"userReference": "r"}, "to") }, []fault{text(missing, "OttId must be provided in the To object")}},
-		"wrong types":                {page, func(o object) object { return o.set(1, "messageKey").set("t", "to") }, []fault{text(wrongType, "MessageKey is invalid"), text(wrongType, "To is invalid")}},
+		"no recipient for Messenger":    {page, func(o object) object { return o.set(object{}, "to") }, []fault{text(missing, "Either OttId or UserReference must be provided in the To object")}},
+		"no recipient for LINE":         {channel, func(o object) object { return o.set(object{"userReference": "r"}, "to") }, []fault{text(missing, "OttId must be provided in the To object")}},
+		"AltUrl":                        {channel, contents(object{"type": "video", "url": "https://example.com/a.mp4"}), []fault{text(missing, "AltUrl attribute must be provided for Video type Message Content")}},
+		"Duration":                      {channel, contents(object{"type": "audio", "url": "https://example.com/a.m4a"}), []fault{text(missing, "Duration attribute must be provided for Audio type Message Content")}},
+		"a text too long for Messenger": {page, contents(object{"type": "text", "text": strings.Repeat("é", 2001)}), []fault{text(badValue, "Text attribute is invalid")}},
+		"a text too long for LINE":      {channel, contents(object{"type": "text", "text": strings.Repeat("🍎", 2501)}), []fault{text(badValue, "Text attribute is invalid")}},
+		"payloads that differ":          {channel, contents(object{"type": "native", "payload": object{"type": "text"}, "nativePayload": object{}}), []fault{text(badValue, "Payload is invalid")}},
+		"control characters": {page, func(o object) object {
+			return o.set("a\nb", "messageKey").set("1\x00", "from", "senderId").set("1\t", "to", "ottId")
+		},
+			[]fault{text(badValue, "MessageKey is invalid"), text(badValue, "SenderId is invalid"), text(badValue, "OttId is invalid")}},
+		"wrong types": {page, func(o object) object { return o.set(1, "messageKey").set("t", "to") }, []fault{text(wrongType, "MessageKey is invalid"), text(wrongType, "To is invalid")}},
 		"bad values": {page, func(o object) object { return o.set(0, "validityPeriod").set(strings.Repeat("k", 101), "messageKey") },
 			[]fault{text(badValue, "MessageKey is invalid"), text(badValue, "ValidityPeriod is invalid")}},
 		"senderType": {page, func(o object) object { return o.set("whatsapp", "from", "senderType") }, []fault{text(badValue, "SenderType is invalid")}},

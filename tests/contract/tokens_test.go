@@ -84,7 +84,7 @@ func badBearers(t *testing.T, good string) map[string]string {
 		"expired": signed(
 			jwt.SigningMethodHS256,
 			key,
-			func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-2 * time.Minute).Unix() },
+			func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Second).Unix() },
 		),
 		"without expiry": signed(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { delete(c, "exp") }),
 		"issued in future": signed(

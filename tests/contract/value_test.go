@@ -129,6 +129,20 @@ func TestTheSameBodyIsTheSameValue(t *testing.T) {
 		} {
 			require.Equal(t, 409, sendAs(t, bundle.Demo.OTT, other.text(t)).Status, name)
 		}
+		payload := object{"text": "a", "metadata": "b", "of": []any{json.Number("12")}}
+		contents := func(content object) object { return body.set([]any{content}, "message", "contents") }
+		native := contents(object{"type": "native", "payload": payload, "nativePayload": payload}).
+			set(unique(), "messageKey")
+		id = accepted(t, native.text(t))
+		require.Equal(t, id, accepted(t, otherwise(t, native)))
+		for name, other := range map[string]object{
+			"one of its names":  contents(object{"type": "native", "payload": payload}),
+			"the other of them": contents(object{"type": "native", "nativePayload": payload}),
+			"another payload":   contents(object{"type": "native", "payload": payload.set("c", "metadata")}),
+		} {
+			other = other.set(native["messageKey"], "messageKey")
+			require.Equal(t, 409, sendAs(t, bundle.Demo.OTT, other.text(t)).Status, name)
+		}
 		large := strings.Repeat("é", 300_000) // more than is kept
 		body = newPage(t).hello().set(large, "unknown").set("30", "validityPeriod")
 		id = accepted(t, body.text(t))

@@ -167,7 +167,16 @@ func worstOthers() map[string]func() string {
 		"members": func() string { return `{"u":` + objectOf(most, padded(125), "0") + `}` },
 		"a-name":  func() string { return new(worstBody).fill(`":0}`, begun(`{"`)) },
 		"names":   func() string { return objectOf(257, padded(130_000), `""`) },
-		"a-text":  func() string { return new(worstBody).fill(`"}`, begun(`{"client_id":"`)) },
+		"attributes": func() string {
+			return `{"ottPlatformAttributes":` + objectOf(most-1, padded(120), "0") + `}`
+		},
+		"an-attribute": func() string {
+			return new(worstBody).fill(`":0}}`, begun(`{"ottPlatformAttributes":{"`))
+		},
+		"attribute-names": func() string {
+			return `{"ottPlatformAttributes":` + objectOf(256, padded(130_000), `""`) + `}`
+		},
+		"a-text": func() string { return new(worstBody).fill(`"}`, begun(`{"client_id":"`)) },
 		"contacts": func() string {
 			contact := `{"contactMedium":[{}` + strings.Repeat(`,{}`, 999) + `]}`
 			return `{"billingAccount":{"contact":[` + strings.Repeat(contact+",", 999) + contact + `]}}`

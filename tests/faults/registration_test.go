@@ -14,7 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"carillon/shared/clock"
+	"carillon/shared/ott"
+	"carillon/shared/ott/callback"
 	"carillon/shared/ott/store"
+	"carillon/shared/secret"
 	"carillon/shared/stackname"
 )
 
@@ -223,4 +226,33 @@ func TestSigningKeyRotatedWhileFunctionsRun(t *testing.T) {
 		}
 		bundle.Function(ottGet).Kill() // and so in a process that starts with the new key
 	}
+}
+
+// Secrets Manager is eventually consistent: for a moment it may not know a secret that was just made. A registration can
+// be used and overridden at once all the same.
+func TestRegistrationIsUsedAtOnce(t *testing.T) {
+	ottLane.enter(t)
+	_, ofCallback := bundle.Behind(t, "OttCallbackFunction")
+	_, ofRegister := bundle.Behind(t, ottRegister)
+	notThere := func(pageID string) *fault {
+		stored, err := registrations().Get(t.Context(), ott.Messenger, pageID)
+		require.NoError(t, err)
+		return with(stored.SecretName, times(4, "GetSecretValue", awsError(400, "ResourceNotFoundException")))
+	}
+	token, pageID := ottBearer(t), uuid.NewString()
+	handshake := "/ott/v1/callback/messenger/" + pageID + "?hub.mode=subscribe&hub.challenge=7&hub.verify_token=verify"
+	require.Equal(t, http.StatusCreated, register(t, pageID, "old", token))
+	ofCallback.Inject(notThere(pageID))
+	answer := bundle.Ask(t, http.MethodGet, handshake, nil)
+	assert.Equal(t, http.StatusOK, answer.Status, answer.Body)
+	assert.Equal(t, 5, ofCallback.Count("GetSecretValue"))
+
+	ofRegister.Inject(notThere(pageID))
+	require.Equal(t, http.StatusCreated, register(t, pageID, "new", token))
+	assert.GreaterOrEqual(t, ofRegister.Count("GetSecretValue"), 5)
+	body := `{"object":"page","entry":[]}`
+	former := ott.Credentials{ApplicationSecret: secret.NewText("secret old")}
+	name, value := callback.Sign(ott.Messenger, former, []byte(body))
+	answer = bundle.Post(t, "/ott/v1/callback/messenger/"+pageID, body, map[string]string{name: value})
+	assert.Equal(t, http.StatusOK, answer.Status, "the former secret was read")
 }

@@ -79,10 +79,10 @@ func (n note) send(t *testing.T) harness.Reply {
 	return bundle.Post(
 		t,
 		sendPath,
-		fmt.Sprintf(`{"messageKey":%[1]q,"from":{"senderType":%[2]q,"senderId":%[3]q},"to":{"ottId":%[1]q},
-		"message":{"contents":[{"type":"text","text":"hello"}],"customKeys":[{"messagingType":"RESPONSE"}]},
+		fmt.Sprintf(`{"messageKey":%[1]q,"from":{"senderType":%[2]q,"senderId":%[3]q},"to":{"ottId":%[4]q},
+		"message":{"contents":[{"type":"text","text":"hello %[1]s"}],"customKeys":[{"messagingType":"RESPONSE"}]},
 		"validityPeriod":60}`,
-			n.key, n.platform, n.sender),
+			n.key, n.platform, n.sender, harness.RecipientID(n.platform, n.key)),
 		ottBearer(t),
 	)
 }

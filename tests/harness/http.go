@@ -2,10 +2,14 @@ package harness
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +183,14 @@ func RegistrationBody(pageID, version string) string {
 		"applicationSecret":"secret %[2]s","pageId":%[1]q,"pageName":%[2]q,"pageAccessToken":"token %[2]s",
 		"endpointUrl":"https://graph.facebook.com/me/messages","callbackVerifyToken":"verify","isActive":1}}`,
 		pageID, version)
+}
+
+// RecipientID is the id of a person who is on an OTT platform, in the form that the platform has: a page-scoped id of
+// Messenger's, or a user id of LINE's. A text has one on each of them, and no other text has it.
+func RecipientID(platform, text string) string {
+	sum := sha256.Sum256([]byte(text))
+	if platform == "line" {
+		return "U" + hex.EncodeToString(sum[:16])
+	}
+	return strconv.FormatUint(binary.BigEndian.Uint64(sum[:]), 10)
 }

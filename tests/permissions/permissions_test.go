@@ -99,7 +99,7 @@ func useEverything(t *testing.T, bundle *harness.Bundle, didAll func(function st
 	call(http.MethodGet, "/ott/v1/registration/line/1", "", bearer)
 	message := func(key string) string {
 		return fmt.Sprintf(
-			`{"messageKey":%q,"from":{"senderType":"line","senderId":"1"},"to":{"ottId":"U1"},"message":{"contents":[{"type":"text","text":"a"}]},"validityPeriod":1}`,
+			`{"messageKey":%q,"from":{"senderType":"line","senderId":"1"},"to":{"ottId":"U0098560c6da67ea9cab11d4405e3c018"},"message":{"contents":[{"type":"text","text":"a"}]},"validityPeriod":1}`,
 			key,
 		)
 	}

@@ -109,6 +109,7 @@ func (c *checker) add(invariant string, push *finalPush, chunk int, at time.Time
 
 // hitWithin returns whether the platform's trouble met a push within a time.
 func (c *checker) hitWithin(push *finalPush, from, to time.Time) bool {
+	from = from.Add(-2 * c.skew) // a process told it, by its own clock
 	within := func(h hit) bool { return !h.at.Before(from) && !h.at.After(to) }
 	return slices.ContainsFunc(c.w.hits[push.meta.RequestID], within) || slices.ContainsFunc(c.w.global, within)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,15 +26,32 @@ func number(t *testing.T, value any) int {
 
 // queues are those that a function takes from, by the name without Queue: the function and its event, the queue's name
 // and that of its dead letters, the parameter that bounds the function's concurrency, and the batch size.
-var queues = map[string]struct {
+var queues = map[string]takenQueue{
+	"Delivery":  {"engage-deliver", "Queue", "delivery", "Delivery", "DeliveryConcurrency", 10, false},
+	"Retry":     {"engage-deliver", "Retries", "retry", "Delivery", "RetryConcurrency", 1, false},
+	"Mail":      {"product-mail", "Queue", "mail", "Mail", "MailConcurrency", 10, false},
+	"MailEvent": {"product-mail-event", "Queue", "mail-event", "MailEvent", "", 10, false},
+	"Outbound":  {"ott-deliver", "Queue", "outbound", "Outbound", "OutboundConcurrency", 1, true},
+}
+
+type takenQueue struct {
 	function, event, name, dead, concurrency string
 	batch                                    int
-}{
-	"Delivery":  {"engage-deliver", "Queue", "delivery", "Delivery", "DeliveryConcurrency", 10},
-	"Retry":     {"engage-deliver", "Retries", "retry", "Delivery", "RetryConcurrency", 1},
-	"Mail":      {"product-mail", "Queue", "mail", "Mail", "MailConcurrency", 10},
-	"MailEvent": {"product-mail-event", "Queue", "mail-event", "MailEvent", "", 10},
-	"Outbound":  {"ott-deliver", "Queue", "outbound", "Outbound", "OutboundConcurrency", 10},
+	fifo                                     bool
+}
+
+// suffix ends the names of a FIFO queue and of its dead letters.
+func (q takenQueue) suffix() string {
+	if q.fifo {
+		return ".fifo"
+	}
+	return ""
+}
+
+// fifo are the properties of a queue that keeps an order: as many conversations at once as there are, told apart in all
+// that SQS does.
+var fifo = map[string]any{
+	"FifoQueue": "true", "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId",
 }
 
 // What a function cannot deal with ends where a person can look at it.
@@ -42,7 +60,8 @@ func TestQueues(t *testing.T) {
 	declared := template.OfType(t, "AWS::SQS::Queue")
 	sources := map[string][]string{} // of dead letters
 	for _, queue := range queues {
-		arn := "!Sub arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-" + queue.name
+		arn := "!Sub arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-" + queue.name +
+			queue.suffix()
 		sources[queue.dead] = append(sources[queue.dead], arn)
 	}
 	assert.Len(t, declared, len(queues)+len(sources), "each has dead letters")
@@ -53,13 +72,26 @@ func TestQueues(t *testing.T) {
 			live := document.At(t, declared[id+"Queue"], "Properties")
 			dead := document.At(t, declared[want.dead+"DeadLetterQueue"], "Properties")
 			name := func(queue any) string { return document.Text(document.At(t, queue, "QueueName")) }
-			assert.Equal(t, "!Sub ${AWS::StackName}-"+want.name, name(live))
-			assert.Equal(t, "!Sub ${AWS::StackName}-"+queues[want.dead].name+"-dead", name(dead))
+			assert.Equal(t, "!Sub ${AWS::StackName}-"+want.name+want.suffix(), name(live))
+			assert.Equal(t, "!Sub ${AWS::StackName}-"+queues[want.dead].name+"-dead"+want.suffix(), name(dead))
+			for property, value := range fifo {
+				if want.fifo {
+					assert.Equal(t, value, document.At(t, live, property))
+				} else {
+					assert.NotContains(t, live, property)
+				}
+			}
+			// Lambda's invocations for a FIFO queue that waits come from the queue: each is a receive.
+			receives, times := 5, 6
+			if want.fifo {
+				receives, times = 1000, 3
+				assert.Equal(t, "true", document.At(t, dead, "FifoQueue"))
+			}
 			assert.Equal(t, "true", document.At(t, live, "SqsManagedSseEnabled"))
 			assert.Equal(t, "true", document.At(t, dead, "SqsManagedSseEnabled"))
 			assert.Equal(t, "!GetAtt "+want.dead+"DeadLetterQueue.Arn",
 				document.Text(document.At(t, live, "RedrivePolicy", "deadLetterTargetArn")))
-			assert.Equal(t, 5, number(t, document.At(t, live, "RedrivePolicy", "maxReceiveCount")))
+			assert.Equal(t, receives, number(t, document.At(t, live, "RedrivePolicy", "maxReceiveCount")))
 			assert.Greater(
 				t,
 				number(t, document.At(t, dead, "MessageRetentionPeriod")),
@@ -73,9 +105,9 @@ func TestQueues(t *testing.T) {
 			function := template.Functions(t)[want.function]
 			assert.Equal(
 				t,
-				6*number(t, document.At(t, function, "Timeout")),
+				times*number(t, document.At(t, function, "Timeout")),
 				number(t, document.At(t, live, "VisibilityTimeout")),
-				"as AWS recommends",
+				"docs/design.md, waits",
 			)
 			mapping := document.At(t, function, "Events", want.event, "Properties").(map[string]any)
 			assert.Equal(t, "!GetAtt "+id+"Queue.Arn", document.Text(document.At(t, mapping, "Queue")))
@@ -85,12 +117,12 @@ func TestQueues(t *testing.T) {
 				document.Texts(document.At(t, mapping, "FunctionResponseTypes")),
 			)
 			assert.Equal(t, want.batch, number(t, document.At(t, mapping, "BatchSize")))
-			assert.Equal(
-				t,
-				0,
-				number(t, document.At(t, mapping, "MaximumBatchingWindowInSeconds")),
-				"what is due does not wait for others",
-			)
+			if want.fifo { // which has none
+				assert.NotContains(t, mapping, "MaximumBatchingWindowInSeconds")
+			} else {
+				assert.Equal(t, 0, number(t, document.At(t, mapping, "MaximumBatchingWindowInSeconds")),
+					"what is due does not wait for others")
+			}
 			if want.concurrency == "" {
 				assert.NotContains(t, mapping, "ScalingConfig")
 				return
@@ -180,7 +212,7 @@ func TestEventsThatAreNoRequests(t *testing.T) {
 			"chunk",
 			"notBefore",
 		}, "Mail": {"requestId"}, "MailEvent": {"source", "detail-type", "detail"},
-		"Outbound": {"tenant", "ottRequestId"},
+		"Outbound": {"tenant", "ottRequestId", "platform", "propertyId", "createdAt", "queuedAt", "validUntil"},
 	}
 	for id, queue := range queues {
 		if queue.event != "Queue" { // a function has one example
@@ -190,7 +222,7 @@ func TestEventsThatAreNoRequests(t *testing.T) {
 		assert.Equal(t, "aws:sqs", document.At(t, record, "eventSource"))
 		assert.Regexp(
 			t,
-			`^arn:aws:sqs:[a-z0-9-]+:\d{12}:carillon-`+queue.name+`$`,
+			`^arn:aws:sqs:[a-z0-9-]+:\d{12}:carillon-`+queue.name+regexp.QuoteMeta(queue.suffix())+`$`,
 			document.At(t, record, "eventSourceARN"),
 		)
 		var message map[string]any
@@ -224,6 +256,8 @@ var alarms = map[string][]string{
 	"OutboundQueueAgeAlarm": {
 		"AWS/SQS/ApproximateAgeOfOldestMessage of !GetAtt OutboundQueue.QueueName, Maximum",
 		"AWS/SQS/ApproximateNumberOfMessagesVisible of !GetAtt OutboundQueue.QueueName, Minimum",
+		"AWS/Lambda/ConcurrentExecutions of !Ref OttDeliverFunction, Maximum",
+		"AWS/Lambda/Invocations of !Ref OttDeliverFunction, Sum",
 	},
 	"PlatformErrorsAlarm":    {"Carillon/platformErrors of !Ref OttDeliverFunction, Sum"},
 	"RefusedSignaturesAlarm": {"Carillon/refusedSignatures of !Ref OttCallbackFunction, Sum"},

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -118,6 +119,7 @@ func TestCallbackEventIsSigned(t *testing.T) {
 		callback.Verify(
 			registration.Platform,
 			credentials,
+			time.Now(),
 			[]byte(event.Body),
 			func(name string) string { return event.Headers[name] },
 		),
@@ -198,6 +200,8 @@ var may = []struct{ variable, resource, actions string }{
 	{`^\w+_TABLE$`, `^!Sub \$\{\w+Table\.Arn\}/index/[a-z-]+$`, `^dynamodb:Query$`},
 	{`^PRODUCTS_TABLE$`, `^!GetAtt ProductsTable\.Arn$`, `^dynamodb:Query$`}, // a tenant's are one partition
 	{`^\w+_QUEUE_URL$`, `^!GetAtt \w+Queue\.Arn$`, `^sqs:(SendMessage|GetQueueAttributes)$`},
+	// What waits in a FIFO queue is held back by whoever received it.
+	{`^OUTBOUND_QUEUE_URL$`, `^!GetAtt OutboundQueue\.Arn$`, `^sqs:ChangeMessageVisibility$`},
 	{`^\w+_SECRET$`, `^!Ref \w+Secret$`, `^secretsmanager:GetSecretValue$`},
 	{
 		`^\w+_SECRET_PREFIX$`,

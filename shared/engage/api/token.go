@@ -55,7 +55,7 @@ type tokenAnswer struct {
 // Serve grants a token to a client that holds the scope of the purpose. Whatever is wrong with the request, the refusal
 // is the same.
 func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	body, err := r.Body()
+	body, err := r.TokenBody()
 	if err != nil {
 		return nil, err
 	}

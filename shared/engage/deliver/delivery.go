@@ -76,6 +76,8 @@ func (d *delivery) run(ctx context.Context) error {
 		return d.fail(ctx, unreadable)
 	case d.pending() == 0:
 		return d.finish(ctx, engage.Result{}) // who claimed it before died just before this
+	case d.state.Attempt >= engage.MaxAttempts:
+		return d.fail(ctx, d.noResult()) // likewise
 	case post.request == nil && unsigned == nil, d.state.Attempt > 0:
 		post, unsigned = d.prepare(ctx)
 	}
@@ -319,7 +321,7 @@ func (d *delivery) record(ctx context.Context) error {
 	if err := d.save(ctx); err != nil {
 		return err
 	}
-	if d.state.Attempt == engage.MaxAttempts {
+	if d.state.Attempt >= engage.MaxAttempts {
 		return d.fail(ctx, d.noResult())
 	}
 	return d.waitAfter(ctx, d.state.Attempt)

@@ -106,4 +106,17 @@ func TestAProcessThatDied(t *testing.T) {
 		assert.Equal(t, 3, p.Meta(t, push).Counts().Delivered)
 		assert.Zero(t, p.Meta(t, push).DueAt)
 	})
+	// Found by the simulation, seed 403661.
+	t.Run("between the last attempt and its end", func(t *testing.T) {
+		t.Parallel()
+		p := engagetest.New(t)
+		push, _ := p.Accept(t, engagetest.Three(), p.Clock.Now(), 3600)
+		lease := claim(t, p, push)
+		progress := store.Progress{Attempt: engage.MaxAttempts, Results: []engage.Result{delivered(p), {}, {}}}
+		require.NoError(t, p.Pushes.SaveProgress(t.Context(), lease, progress, push.DeliverBefore()))
+		p.Clock.Advance(time.Minute)
+		sweep(t, p, push)
+		assert.Empty(t, p.Gateway.Received(), "the gateway has had them often enough")
+		assert.Equal(t, engage.Counts{Total: 3, Delivered: 1, Failed: 2}, p.Meta(t, push).Counts())
+	})
 }

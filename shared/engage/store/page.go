@@ -12,7 +12,8 @@ import (
 )
 
 // Page returns a page of a push: at most limit destinations from where next points, in the order sent. It reads meta
-// and the chunks that the page touches, and counts these from their rows: a POST may have ended since meta was read. It
+// and the chunks that the page touches, and counts these from their rows: a POST may have ended since meta was read. So
+// it does those that a process left when it died, whether or not the page touches them. It
 // returns a fault NotFound as Meta does, Invalid for a next that is not one of the push's, engage.ErrChunk if results
 // cannot be read, or DynamoDB's error.
 func (s *Pushes) Page(ctx context.Context, tenant, requestID string, limit int, next string) (*engage.Page, error) {
@@ -26,6 +27,9 @@ func (s *Pushes) Page(ctx context.Context, tenant, requestID string, limit int, 
 		var faults fault.Violations
 		faults.Add(fault.BadValue, "next must be the next of the page before")
 		return nil, faults.Err()
+	}
+	if err := s.countLeft(ctx, meta, s.clock.Now()); err != nil { // the counts of every page are the same
+		return nil, err
 	}
 	page := &engage.Page{Meta: meta}
 	to := min(from+limit, total)

@@ -31,17 +31,17 @@ func authenticate(t *testing.T, a *token.Authority, signed string) error {
 	return err
 }
 
-// The clock of who issued a token may be a minute ahead of, or behind, that of who checks it.
+// The clock of who issued a token may be a minute ahead of that of who checks it; what has expired has expired.
 func TestClockSkewOfAMinute(t *testing.T) {
 	for name, test := range map[string]struct {
 		issued, expires time.Duration // from now
 		fine            bool
 	}{
-		"expired 59 s ago":  {-20 * time.Minute, -59 * time.Second, true},
-		"expired 61 s ago":  {-20 * time.Minute, -61 * time.Second, false},
-		"issued in 59 s":    {59 * time.Second, 20 * time.Minute, true},
-		"issued in 61 s":    {61 * time.Second, 20 * time.Minute, false},
-		"issued and at end": {0, 0, true},
+		"a second to its end": {-20 * time.Minute, time.Second, true},
+		"at its end":          {-20 * time.Minute, 0, false},
+		"expired a second":    {-20 * time.Minute, -time.Second, false},
+		"issued in 59 s":      {59 * time.Second, 20 * time.Minute, true},
+		"issued in 61 s":      {61 * time.Second, 20 * time.Minute, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -14,11 +14,10 @@ import (
 	"carillon/shared/token"
 )
 
-// The tokens of this API: whom they are for, how long one is valid, and how far two clocks may differ.
+// The tokens of this API: whom they are for, and how long one is valid.
 const (
 	tokenAudience = "ott"
 	tokenLifetime = 20 * time.Minute
-	clockSkew     = time.Minute
 )
 
 // NewAuthority returns what issues and checks this API's tokens, with the signing key of that name.
@@ -34,7 +33,7 @@ func OpenAuthority(env *environment.Variables, config aws.Config) *token.Authori
 }
 
 func authority() token.Authority {
-	return token.Authority{Audience: tokenAudience, Lifetime: tokenLifetime, Leeway: clockSkew}
+	return token.Authority{Audience: tokenAudience, Lifetime: tokenLifetime}
 }
 
 // authorize returns what the bearer token of a request grants. It returns a fault Unauthenticated as token.Authority

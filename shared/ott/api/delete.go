@@ -21,7 +21,7 @@ type deleter interface {
 }
 
 // Serve deletes a registration. It answers 204 once nothing is registered under the id; the same id can be registered
-// again at once.
+// again at once. One that another tenant holds is answered as one that nobody has, as GetHandler answers it.
 func (h *DeleteHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
 	grant, err := authorize(ctx, h.Tokens, r, ott.ScopeRegistrationWrite)
 	if err != nil {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"carillon/shared/fault"
 	"carillon/shared/httpapi"
@@ -15,8 +16,16 @@ const apiVersion = "v2.0"
 
 // registrationAnswer is a registration as the API shows it: none of its credentials is a member.
 type registrationAnswer struct {
-	OttPlatformName       ott.Platform `json:"ottPlatformName"`
-	OttPlatformAttributes any          `json:"ottPlatformAttributes"`
+	OttPlatformName       ott.Platform      `json:"ottPlatformName"`
+	OttPlatformAttributes any               `json:"ottPlatformAttributes"`
+	Credentials           credentialsAnswer `json:"credentials"`
+}
+
+// credentialsAnswer is what the platform last said of a registration's credentials.
+type credentialsAnswer struct {
+	State  ott.CredentialStateName `json:"state"`
+	Since  string                  `json:"since,omitempty"` // not while the state is unknown
+	Reason string                  `json:"reason,omitempty"`
 }
 
 type messengerAnswer struct {
@@ -38,19 +47,29 @@ type lineAnswer struct {
 	APIVersion      string `json:"apiVersion"`
 }
 
-func answerOf(r ott.Registration) registrationAnswer {
+func answerOf(r ott.StoredRegistration) registrationAnswer {
+	credentials := credentialsAnswer{State: r.Credentials.Name, Reason: r.Credentials.Reason}
+	if !r.Credentials.Since.IsZero() {
+		credentials.Since = wireTime(r.Credentials.Since)
+	}
+	answer := registrationAnswer{OttPlatformName: r.Platform, Credentials: credentials}
 	if r.Platform == ott.LINE {
-		return registrationAnswer{r.Platform, lineAnswer{
+		answer.OttPlatformAttributes = lineAnswer{
 			ChannelID: r.PropertyID, ChannelName: r.Name, EndpointURL: r.EndpointURL,
 			IsTransactional: r.IsTransactional, IsTestChannel: r.IsTestChannel, IsActive: r.IsActive,
 			APIVersion: apiVersion,
-		}}
+		}
+		return answer
 	}
-	return registrationAnswer{r.Platform, messengerAnswer{
+	answer.OttPlatformAttributes = messengerAnswer{
 		ApplicationID: r.ApplicationID, PageID: r.PropertyID, PageName: r.Name, EndpointURL: r.EndpointURL,
 		IsActive: r.IsActive, APIVersion: apiVersion,
-	}}
+	}
+	return answer
 }
+
+// wireTime is a time as the OTT API shows it.
+func wireTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
 
 // GetHandler serves GET /ott/v1/registration/{platform}/{ottPropertyId}.
 type GetHandler struct {
@@ -81,5 +100,5 @@ func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Re
 	if registration.Tenant != grant.Tenant {
 		return nil, fault.New(fault.NotFound, "")
 	}
-	return httpapi.JSON(http.StatusOK, answerOf(registration.Registration)), nil
+	return httpapi.JSON(http.StatusOK, answerOf(registration)), nil
 }

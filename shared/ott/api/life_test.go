@@ -232,7 +232,7 @@ func TestContractRegistrationLifeErrors(t *testing.T) {
 		},
 		"delete: unknown":               {f.delete, write, "messenger", "1", "", 404, unknownRegistration},
 		"delete: on the other platform": {f.delete, write, "line", id, "", 404, unknownRegistration},
-		"delete: another tenant's":      {f.delete, foreignWrite, "messenger", id, "", 403, insufficient},
+		"delete: another tenant's":      {f.delete, foreignWrite, "messenger", id, "", 404, unknownRegistration},
 		"delete: an id of 3,000 characters": {
 			f.delete, write, "messenger", strings.Repeat("1", 3000), "", 404, unknownRegistration,
 		},

@@ -98,7 +98,7 @@ func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.R
 		Items: make([]registrationAnswer, len(registrations)),
 	}
 	for i, registration := range registrations {
-		answer.Items[i] = answerOf(registration.Registration)
+		answer.Items[i] = answerOf(registration)
 	}
 	response := httpapi.JSON(http.StatusOK, answer)
 	if len(response.Body) > maxListBody {

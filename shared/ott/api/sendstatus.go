@@ -32,7 +32,7 @@ type messageReader interface {
 type sendStatus struct {
 	RequestBody        jsontext.Value `json:"requestBody"`
 	Status             []sendEvent    `json:"status"`
-	PlatformMessageIDs []string       `json:"platformMessageIds,omitempty"`
+	PlatformMessageIDs []string       `json:"platformMessageIds"`
 }
 
 type sendEvent struct {
@@ -61,7 +61,7 @@ func (h *SendStatusHandler) Serve(ctx context.Context, r *httpapi.Request) (*htt
 		return nil, err
 	}
 	return httpapi.JSON(http.StatusOK, sendStatus{
-		RequestBody: body, Status: sendEvents(m, h.Clock.Now()), PlatformMessageIDs: m.Progress.PlatformIDs,
+		RequestBody: body, Status: sendEvents(m, h.Clock.Now()), PlatformMessageIDs: append([]string{}, m.Progress.PlatformIDs...),
 	}), nil
 }
 
@@ -92,8 +92,7 @@ func sendEvents(m *ott.StoredMessage, now time.Time) []sendEvent {
 		if e.at.IsZero() {
 			continue
 		}
-		at := e.at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
-		events = append(events, sendEvent{Event: e.name, EventDateTime: at, Reason: e.reason})
+		events = append(events, sendEvent{Event: e.name, EventDateTime: wireTime(e.at), Reason: e.reason})
 	}
 	return events
 }

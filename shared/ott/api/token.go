@@ -72,11 +72,11 @@ func (h *TokenHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.
 	}).With("cache-control", "no-store").With("pragma", "no-cache"), nil
 }
 
-// decodeTokenRequest reads a JSON or form body. It returns a fault Malformed, UnsupportedMediaType, Invalid or
-// unsupportedGrantType.
+// decodeTokenRequest reads a JSON or form body. It returns a fault Malformed, TooLarge, UnsupportedMediaType, Invalid
+// or unsupportedGrantType.
 func decodeTokenRequest(r *httpapi.Request) (tokenRequest, error) {
 	var request tokenRequest
-	body, err := r.Body()
+	body, err := r.TokenBody()
 	if err != nil {
 		return request, err
 	}
@@ -116,16 +116,10 @@ func decodeTokenRequest(r *httpapi.Request) (tokenRequest, error) {
 	return request, nil
 }
 
-// maxForm is how large a form may be, in bytes: what it holds is four short strings.
-const maxForm = 64 << 10
-
 func decodeTokenForm(body io.Reader, request *tokenRequest) error {
-	text, err := io.ReadAll(io.LimitReader(body, maxForm+1))
+	text, err := io.ReadAll(body)
 	if err != nil {
 		return err
-	}
-	if len(text) > maxForm {
-		return fault.New(fault.TooLarge, "the form is larger than 64 KiB")
 	}
 	form, err := url.ParseQuery(string(text))
 	if err != nil {

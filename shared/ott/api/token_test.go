@@ -258,14 +258,15 @@ func TestTokenIsRefused(t *testing.T) {
 			gzipJSON, grantJSON + `}`, 400, invalid("the body is not gzip, as its Content-Encoding says"),
 		},
 		"form of 64 KiB and one byte": {
-			asForm, strings.Repeat("a", 64<<10+1), 413, invalid("the form is larger than 64 KiB"),
+			asForm, strings.Repeat("a", 64<<10+1), 413, invalid("the body is larger than 64 KiB when decoded"),
 		},
-		"more than 32 MiB": {
-			asJSON, strings.Repeat(mega, 33), 413, invalid("the body is larger than 32 MiB when decoded"),
+		"JSON of more than 64 KiB": {
+			asJSON, grantJSON + strings.Repeat(" ", 64<<10) + `}`, 413,
+			invalid("the body is larger than 64 KiB when decoded"),
 		},
 		"gzip form that never ends": {
 			map[string]string{"content-type": "application/x-www-form-urlencoded", "content-encoding": "gzip"},
-			gzipped(t, mega, 1000), 413, invalid("the form is larger than 64 KiB"),
+			gzipped(t, mega, 1000), 413, invalid("the body is larger than 64 KiB when decoded"),
 		},
 		"form whose gzip is cut short": {
 			map[string]string{"content-type": "application/x-www-form-urlencoded", "content-encoding": "gzip"},

@@ -3,6 +3,7 @@ package callback_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -126,6 +127,7 @@ func (b *bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // office is the endpoint with a stack of its own.
 type office struct {
 	*bus
+	stack         string
 	clock         *clocktest.Clock
 	registrations *store.Registrations
 	serve         func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error)
@@ -136,7 +138,7 @@ func newOffice(t *testing.T) *office {
 	t.Helper()
 	stack := emulatortest.Deploy(t)
 	items, secrets := emulatortest.DynamoDB(), emulatortest.SecretsManager()
-	o := &office{bus: newBus(t), clock: clocktest.New()}
+	o := &office{bus: newBus(t), clock: clocktest.New(), stack: stack}
 	o.registrations = store.NewRegistrations(
 		items,
 		stackname.RegistrationsTable(stack),
@@ -145,20 +147,43 @@ func newOffice(t *testing.T) *office {
 		o.clock,
 		o.log.Logger(),
 	)
-	cache := secret.NewCache(secretstore.New(secrets))
+	o.serveWith(o.registrations.RegistrationReader)
+	return o
+}
+
+// serveWith makes a process of the function that reads registrations so.
+func (o *office) serveWith(reader *store.RegistrationReader) {
+	cache := secret.NewCache(secretstore.New(emulatortest.SecretsManager()))
 	handler := &callback.Handler{
-		Registrations: store.NewCredentials(o.registrations.RegistrationReader, cache),
+		Registrations: store.NewCredentials(reader, cache).WithClock(o.clock),
 		Events:        callback.NewPublisher(o.client, "events-of-ott", o.clock),
+		Clock:         o.clock,
 		Log:           o.log.Logger(),
 	}
 	o.serve = httpapi.Adapt(httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}, o.log.Logger())
-	return o
+}
+
+// through makes a process that reads registrations by way of a DynamoDB endpoint of the test's own.
+func (o *office) through(t *testing.T, endpoint string) {
+	t.Helper()
+	o.serveWith(store.NewRegistrationReader(emulatortest.DynamoDBAt(endpoint), stackname.RegistrationsTable(o.stack)))
 }
 
 // register registers a property for tenant-1.
 func (o *office) register(t *testing.T, r ott.Registration, c ott.Credentials) {
 	t.Helper()
-	require.NoError(t, o.registrations.Put(t.Context(), "tenant-1", uuid.NewString(), r, c))
+	o.registerFor(t, "tenant-1", r, c)
+}
+
+func (o *office) registerFor(t *testing.T, tenant string, r ott.Registration, c ott.Credentials) {
+	t.Helper()
+	require.NoError(t, o.registrations.Put(t.Context(), tenant, uuid.NewString(), r, c))
+}
+
+// detail is what an event is on the bus that comes now. envelope has a comma at its end, unless it is empty.
+func (o *office) detail(tenant, platform, id, envelope string, index int, event string) string {
+	return fmt.Sprintf(`{"tenant":%q,"platform":%q,"ottPropertyId":%q,%s"receivedAt":%q,"index":%d,"event":%s}`,
+		tenant, platform, id, envelope, o.clock.Now().Format("2006-01-02T15:04:05.000Z"), index, event)
 }
 
 // call sends a request to /ott/v1/callback/{platform}/{id}.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/stretchr/testify/assert"
@@ -115,7 +116,7 @@ func TestContractSignedEventsAreOnTheBusBeforeThe200(t *testing.T) {
 	o.register(t, lineChannel, channel)
 	answer := o.deliver(t, messengerPage, pageSecrets, `{"object":"page","entry":[{"id":"1732555047025799",`+
 		`"time":1770739100,`+
-		`"messaging":[`+messengerMessage+`,`+messengerPostback+`]},{"time":1770739000,`+
+		`"messaging":[`+messengerMessage+`,`+messengerPostback+`]},{"id":1732555047025799,"time":1770739000,`+
 		`"changes":[`+messengerChange+`]}]}`)
 	assert.Equal(t, http.StatusOK, answer.StatusCode, answer.Body)
 	assert.Empty(t, answer.Body)
@@ -123,24 +124,33 @@ func TestContractSignedEventsAreOnTheBusBeforeThe200(t *testing.T) {
 	assert.Equal(t, http.StatusOK, answer.StatusCode, answer.Body)
 	assert.Empty(t, answer.Body)
 
-	on := func(platform, id, event string) string {
-		return `{"tenant":"tenant-1","platform":"` + platform + `","ottPropertyId":"` + id + `","event":` + event + `}`
+	const id = "1732555047025799"
+	in := func(channel, entryTime string) string {
+		return `"object":"page","channel":"` + channel + `","entryTime":` + entryTime + `,`
 	}
 	assert.Equal(t, []entry{
 		{
-			"events-of-ott", "carillon.ott", "Messenger Event", on("messenger", "1732555047025799", messengerMessage),
-			"1770739100.123",
+			"events-of-ott", "carillon.ott", "Messenger Event",
+			o.detail("tenant-1", "messenger", id, in("messaging", "1770739100"), 0, messengerMessage), "1770739100.123",
 		},
 		{
 			"events-of-ott", "carillon.ott", "Messenger Event",
-			on("messenger", "1732555047025799", strings.ReplaceAll(messengerPostback, ", ", ",")), "1770739100.124",
+			o.detail("tenant-1", "messenger", id, in("messaging", "1770739100"), 1,
+				strings.ReplaceAll(messengerPostback, ", ", ",")),
+			"1770739100.124",
 		},
 		{
-			"events-of-ott", "carillon.ott", "Messenger Event", on("messenger", "1732555047025799", messengerChange),
-			"1770739000",
+			"events-of-ott", "carillon.ott", "Messenger Event",
+			o.detail("tenant-1", "messenger", id, in("changes", "1770739000"), 2, messengerChange), "1770739000",
 		},
-		{"events-of-ott", "carillon.ott", "LINE Event", on("line", "1234567890", lineMessage), "1770739100.125"},
-		{"events-of-ott", "carillon.ott", "LINE Event", on("line", "1234567890", lineFollow), ""},
+		{
+			"events-of-ott", "carillon.ott", "LINE Event",
+			o.detail("tenant-1", "line", "1234567890", `"destination":"U1",`, 0, lineMessage), "1770739100.125",
+		},
+		{
+			"events-of-ott", "carillon.ott", "LINE Event",
+			o.detail("tenant-1", "line", "1234567890", `"destination":"U1",`, 1, lineFollow), "",
+		},
 	}, o.accepted, "numbers and texts are as the platform wrote them")
 	assert.Contains(t, o.log.String(), `"client":"tenant-1"`)
 }
@@ -176,7 +186,6 @@ func TestContractSignatureMissingOrWrong(t *testing.T) {
 			lineChannel, channel, channel, func(event *events.APIGatewayV2HTTPRequest) { event.Headers = nil },
 		},
 		"LINE: another secret": {lineChannel, channel, rotated, nil},
-		"LINE: the channel secret, where there is a customer connect secret": {lineChannel, connect, channel, nil},
 		"LINE: Messenger's signature": {lineChannel, channel, channel, func(event *events.APIGatewayV2HTTPRequest) {
 			event.Headers = map[string]string{"x-hub-signature-256": pageSignature}
 		}},
@@ -340,14 +349,51 @@ func TestInactiveRegistrationReceives(t *testing.T) {
 	assert.Len(t, o.accepted, 1)
 }
 
-// An override takes a new secret, and callbacks signed with the old one are refused from then on.
+// An override takes a new secret, and callbacks signed with the old one are right for five minutes more.
 func TestOverrideChangesTheSecret(t *testing.T) {
+	for name, test := range map[string]struct {
+		r        ott.Registration
+		old, new ott.Credentials
+		body     string
+	}{
+		"LINE": {lineChannel, connect, ott.Credentials{ChannelSecret: secret.NewText("new")}, `{"events":[{}]}`},
+		"Messenger": {
+			messengerPage, pageSecrets, ott.Credentials{ApplicationSecret: secret.NewText("new")},
+			`{"object":"page","entry":[{"id":"1732555047025799","messaging":[{}]}]}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			status := func(c ott.Credentials) int { return o.deliver(t, test.r, c, test.body).StatusCode }
+			o.register(t, test.r, test.old)
+			assert.Equal(t, http.StatusOK, status(test.old))
+			assert.Equal(t, http.StatusUnauthorized, status(test.new))
+			o.register(t, test.r, test.new)
+			assert.Equal(t, http.StatusOK, status(test.new))
+			assert.Equal(t, http.StatusOK, status(test.old))
+			o.clock.Advance(5*time.Minute - time.Millisecond)
+			assert.Equal(t, http.StatusOK, status(test.old))
+			o.clock.Advance(time.Millisecond)
+			assert.Equal(t, http.StatusUnauthorized, status(test.old))
+			assert.Equal(t, http.StatusOK, status(test.new))
+			assert.Len(t, o.accepted, 5)
+		})
+	}
+}
+
+// docs/contract.md §1, callbacks: a verify token is right as long as the registration has it, and no longer.
+func TestHandshakeAfterAnOverride(t *testing.T) {
 	o := newOffice(t)
-	body := `{"events":[` + lineFollow + `]}`
-	o.register(t, lineChannel, channel)
-	assert.Equal(t, http.StatusOK, o.deliver(t, lineChannel, channel, body).StatusCode)
-	o.register(t, lineChannel, connect)
-	assert.Equal(t, http.StatusOK, o.deliver(t, lineChannel, connect, body).StatusCode)
-	assert.Equal(t, http.StatusUnauthorized, o.deliver(t, lineChannel, channel, body).StatusCode)
-	assert.Len(t, o.accepted, 2)
+	o.register(t, messengerPage, pageSecrets)
+	after := pageSecrets
+	after.CallbackVerifyToken = secret.NewText("new")
+	o.register(t, messengerPage, after)
+	for token, status := range map[string]int{
+		"new": http.StatusOK, pageSecrets.CallbackVerifyToken.Reveal(): http.StatusForbidden,
+	} {
+		query := url.Values{"hub.mode": {"subscribe"}, "hub.challenge": {"1"}, "hub.verify_token": {token}}
+		answer := o.call(t, http.MethodGet, "messenger", messengerPage.PropertyID,
+			func(event *events.APIGatewayV2HTTPRequest) { event.RawQueryString = query.Encode() })
+		assert.Equal(t, status, answer.StatusCode, token)
+	}
 }

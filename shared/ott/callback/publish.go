@@ -51,21 +51,37 @@ func OpenPublisher(env *environment.Variables, config aws.Config) *Publisher {
 	return NewPublisher(eventbridge.NewFromConfig(config), env.String("EVENT_BUS"), clock.System{})
 }
 
+// Publication is an entry of a callback with the registration that it belongs to.
+type Publication struct {
+	Registration ott.StoredRegistration
+	ReceivedAt   time.Time // when the callback came
+	Entry
+}
+
 // detail is an event on the bus. The source is carillon.ott, the detail type "Messenger Event" or "LINE Event", the
 // time the event's own.
 type detail struct {
 	Tenant        string         `json:"tenant"`
 	Platform      ott.Platform   `json:"platform"`
 	OttPropertyID string         `json:"ottPropertyId"`
+	Object        string         `json:"object,omitempty"`
+	Channel       string         `json:"channel,omitempty"`
+	EntryTime     jsontext.Value `json:"entryTime,omitempty"`
+	Destination   string         `json:"destination,omitempty"`
+	ReceivedAt    string         `json:"receivedAt"`
+	Index         int            `json:"index"`
 	Event         jsontext.Value `json:"event"`
 }
 
-// Publish puts a registration's events onto the bus, each at least once: what EventBridge refuses for the moment is
-// sent again until ctx ends, six times at most. If it returns an error, some of the events may be on the bus
-// nevertheless. It returns a fault TooLarge, with nothing published, for an event that no call can hold (256 KB);
-// Unavailable if EventBridge does not take an event at present; or EventBridge's error.
-func (p *Publisher) Publish(ctx context.Context, r ott.StoredRegistration, events []Event) error {
-	calls, err := p.calls(r, events)
+// receivedFormat is RFC 3339 with milliseconds, always of the same length.
+const receivedFormat = "2006-01-02T15:04:05.000Z"
+
+// Publish puts the events of entries onto the bus, each at least once: what EventBridge refuses for the moment is sent
+// again until ctx ends, six times at most. If it returns an error, some of the events may be on the bus nevertheless.
+// It returns a fault TooLarge, with nothing published, for an event that no call can hold (256 KB); Unavailable if
+// EventBridge does not take an event at present; or EventBridge's error.
+func (p *Publisher) Publish(ctx context.Context, publications []Publication) error {
+	calls, err := p.calls(publications)
 	if err != nil {
 		return err
 	}
@@ -78,23 +94,25 @@ func (p *Publisher) Publish(ctx context.Context, r ott.StoredRegistration, event
 }
 
 // calls divides the events into calls that EventBridge takes.
-func (p *Publisher) calls(r ott.StoredRegistration, events []Event) ([][]types.PutEventsRequestEntry, error) {
+func (p *Publisher) calls(publications []Publication) ([][]types.PutEventsRequestEntry, error) {
 	var calls [][]types.PutEventsRequestEntry
 	var call []types.PutEventsRequestEntry
 	total := 0
-	for _, event := range events {
-		entry, err := p.entry(r, event)
-		if err != nil {
-			return nil, err
+	for _, publication := range publications {
+		for _, event := range publication.Events {
+			entry, err := p.entry(publication, event)
+			if err != nil {
+				return nil, err
+			}
+			size := entrySize(entry)
+			if size >= bytesPerCall {
+				return nil, fault.New(fault.TooLarge, "an event is larger than 256 KB")
+			}
+			if len(call) == entriesPerCall || total+size >= bytesPerCall {
+				calls, call, total = append(calls, call), nil, 0
+			}
+			call, total = append(call, entry), total+size
 		}
-		size := entrySize(entry)
-		if size >= bytesPerCall {
-			return nil, fault.New(fault.TooLarge, "an event is larger than 256 KB")
-		}
-		if len(call) == entriesPerCall || total+size >= bytesPerCall {
-			calls, call, total = append(calls, call), nil, 0
-		}
-		call, total = append(call, entry), total+size
 	}
 	if len(call) > 0 {
 		calls = append(calls, call)
@@ -102,16 +120,19 @@ func (p *Publisher) calls(r ott.StoredRegistration, events []Event) ([][]types.P
 	return calls, nil
 }
 
-func (p *Publisher) entry(r ott.StoredRegistration, event Event) (types.PutEventsRequestEntry, error) {
-	document, err := json.Marshal(detail{r.Tenant, r.Platform, r.PropertyID, event.JSON},
-		jsontext.PreserveRawStrings(true), jsontext.AllowInvalidUTF8(true))
+func (p *Publisher) entry(of Publication, event Event) (types.PutEventsRequestEntry, error) {
+	document, err := json.Marshal(detail{
+		Tenant: of.Registration.Tenant, Platform: of.Registration.Platform, OttPropertyID: of.Registration.PropertyID,
+		Object: of.Object, Channel: event.Channel, EntryTime: of.Time, Destination: of.Destination,
+		ReceivedAt: of.ReceivedAt.UTC().Format(receivedFormat), Index: event.Index, Event: event.JSON,
+	}, jsontext.PreserveRawStrings(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return types.PutEventsRequestEntry{}, err
 	}
 	entry := types.PutEventsRequestEntry{
 		EventBusName: aws.String(p.bus),
 		Source:       aws.String(source),
-		DetailType:   aws.String(detailType(r.Platform)),
+		DetailType:   aws.String(detailType(of.Registration.Platform)),
 		Detail:       aws.String(string(document)),
 	}
 	if !event.Time.IsZero() {

@@ -25,14 +25,20 @@ var property = ott.StoredRegistration{Registration: lineChannel, Tenant: "tenant
 func numbered(n int) []callback.Event {
 	events := make([]callback.Event, n)
 	for i := range events {
-		events[i] = callback.Event{JSON: fmt.Appendf(nil, `{"n":%d}`, i)}
+		events[i] = callback.Event{JSON: fmt.Appendf(nil, `{"n":%d}`, i), Index: i}
 	}
 	return events
 }
 
+// of is a publication of events.
+func of(events ...callback.Event) []callback.Publication {
+	return []callback.Publication{{Registration: property, ReceivedAt: now, Entry: callback.Entry{Events: events}}}
+}
+
 // detailOf is what an event is on the bus.
 func detailOf(event callback.Event) string {
-	return `{"tenant":"tenant-1","platform":"line","ottPropertyId":"1234567890","event":` + string(event.JSON) + `}`
+	return fmt.Sprintf(`{"tenant":"tenant-1","platform":"line","ottPropertyId":"1234567890",`+
+		`"receivedAt":"2026-02-10T15:58:20.000Z","index":%d,"event":%s}`, event.Index, event.JSON)
 }
 
 func details(entries []entry) []string {
@@ -58,7 +64,7 @@ func TestEventsGoInCallsThatEventBridgeTakes(t *testing.T) {
 			events, want = append(events, event), append(want, detailOf(event))
 		}
 		require.NoError(rt,
-			callback.NewPublisher(b.client, "bus", clocktest.New()).Publish(t.Context(), property, events))
+			callback.NewPublisher(b.client, "bus", clocktest.New()).Publish(t.Context(), of(events...)))
 		assert.ElementsMatch(rt, want, details(b.accepted), "each once: the bus refuses what is too large")
 	})
 }
@@ -70,11 +76,11 @@ func TestEventOfTheLargestSize(t *testing.T) {
 	largest := callback.Event{
 		JSON: []byte(`{"` + strings.Repeat("a", 256*1024-1-rest) + `":1}`), Time: time.UnixMilli(1770739100123),
 	}
-	require.NoError(t, publisher.Publish(t.Context(), property, []callback.Event{largest}))
+	require.NoError(t, publisher.Publish(t.Context(), of(largest)))
 	assert.Equal(t, 256*1024-1, b.accepted[0].size())
 
 	larger := callback.Event{JSON: []byte(`{"a` + string(largest.JSON[2:])), Time: largest.Time}
-	err := publisher.Publish(t.Context(), property, append(numbered(20), larger))
+	err := publisher.Publish(t.Context(), of(append(numbered(20), larger)...))
 	assert.True(t, fault.Is(err, fault.TooLarge), "%v", err)
 	assert.Len(t, b.calls, 1, "nothing is published of a callback that cannot be published as a whole")
 }
@@ -90,7 +96,7 @@ func TestFailedEntriesAreSentAgain(t *testing.T) {
 		}
 		return http.StatusOK, codes
 	}
-	require.NoError(t, callback.NewPublisher(b.client, "bus", clock).Publish(t.Context(), property, numbered(9)))
+	require.NoError(t, callback.NewPublisher(b.client, "bus", clock).Publish(t.Context(), of(numbered(9)...)))
 	var want []string
 	for _, event := range numbered(9) {
 		want = append(want, detailOf(event))
@@ -155,7 +161,8 @@ func TestContractCallbackThatCannotBePublished(t *testing.T) {
 			require.Equal(t, http.StatusOK,
 				o.deliver(t, lineChannel, channel, `{"events":[`+lineMessage+`,`+lineFollow+`]}`).StatusCode)
 			assert.Subset(t, details(o.accepted), []string{
-				detailOf(callback.Event{JSON: []byte(lineMessage)}), detailOf(callback.Event{JSON: []byte(lineFollow)}),
+				o.detail("tenant-1", "line", "1234567890", ``, 0, lineMessage),
+				o.detail("tenant-1", "line", "1234567890", ``, 1, lineFollow),
 			})
 		})
 	}
@@ -177,7 +184,7 @@ func TestPublishingEndsWithTheRequestsTime(t *testing.T) {
 	b := newBus(t)
 	b.answer = func(int, []entry) (int, []string) { return http.StatusOK, []string{"ThrottlingException"} }
 	ctx, cancel := context.WithCancel(t.Context())
-	err := callback.NewPublisher(b.client, "bus", ending{clocktest.New(), cancel}).Publish(ctx, property, numbered(1))
+	err := callback.NewPublisher(b.client, "bus", ending{clocktest.New(), cancel}).Publish(ctx, of(numbered(1)...))
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Len(t, b.calls, 1)
 }

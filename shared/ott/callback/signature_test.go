@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"pgregory.net/rapid"
@@ -19,6 +20,9 @@ var (
 	channel = ott.Credentials{ChannelSecret: secret.NewText("31234arajcauoherbasuhb213ijqjohbjhb123")}
 	connect = ott.Credentials{ChannelSecret: channel.ChannelSecret, CustomerConnectSecret: secret.NewText("connect")}
 )
+
+// now is when callbacks come.
+var now = time.Date(2026, 2, 10, 15, 58, 20, 0, time.UTC)
 
 // What openssl makes of these bodies and secrets.
 const (
@@ -60,7 +64,10 @@ func TestSign(t *testing.T) {
 			gotName, got := callback.Sign(test.platform, test.credentials, []byte(test.body))
 			assert.Equal(t, test.header, gotName)
 			assert.Equal(t, test.want, got)
-			assert.True(t, callback.Verify(test.platform, test.credentials, []byte(test.body), header(gotName, got)))
+			assert.True(
+				t,
+				callback.Verify(test.platform, test.credentials, now, []byte(test.body), header(gotName, got)),
+			)
 		})
 	}
 }
@@ -118,8 +125,12 @@ func TestVerifyRefuses(t *testing.T) {
 		"LINE: another body": {
 			ott.LINE, channel, "x-line-signature", channelSignature, channelBody + "\n",
 		},
-		"LINE: the channel secret, where there is a customer connect secret": {
-			ott.LINE, connect, "x-line-signature", channelSignature, channelBody,
+		"LINE: a former secret whose time is over": {
+			ott.LINE, former(channel, connect, now), "x-line-signature", connectSignature, channelBody,
+		},
+		"LINE: an empty former secret": {
+			ott.LINE, former(channel, ott.Credentials{}, now.Add(time.Hour)), "x-line-signature",
+			signedWithNothing(ott.LINE), pageBody,
 		},
 		"LINE: no secret to check with": {
 			ott.LINE, ott.Credentials{}, "x-line-signature", signedWithNothing(ott.LINE), pageBody,
@@ -127,7 +138,44 @@ func TestVerifyRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.False(t,
-				callback.Verify(test.platform, test.credentials, []byte(test.body), header(test.name, test.value)))
+				callback.Verify(test.platform, test.credentials, now, []byte(test.body), header(test.name, test.value)))
+		})
+	}
+}
+
+// former has what else signed until a time.
+func former(current, earlier ott.Credentials, until time.Time) ott.Credentials {
+	for _, s := range []secret.Text{
+		earlier.ApplicationSecret, earlier.CustomerConnectSecret, earlier.ChannelSecret,
+	} {
+		current.Former = append(current.Former, ott.FormerSecret{Secret: s, Until: until})
+	}
+	return current
+}
+
+func TestVerifyTakesEachSecretThatIsRight(t *testing.T) {
+	connectAlone := ott.Credentials{CustomerConnectSecret: connect.CustomerConnectSecret}
+	another := ott.Credentials{ApplicationSecret: secret.NewText("another"), ChannelSecret: secret.NewText("another")}
+	for name, test := range map[string]struct {
+		platform     ott.Platform
+		kept, signed ott.Credentials
+	}{
+		"LINE: the channel secret, where there is a customer connect secret": {ott.LINE, connect, channel},
+		"LINE: the customer connect secret":                                  {ott.LINE, connect, connectAlone},
+		"LINE: a former channel secret": {
+			ott.LINE, former(another, connect, now.Add(1)), channel,
+		},
+		"LINE: a former customer connect secret": {
+			ott.LINE, former(another, connect, now.Add(1)), connectAlone,
+		},
+		"Messenger: a former application secret": {
+			ott.Messenger, former(another, page, now.Add(1)), page,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			signed := header(callback.Sign(test.platform, test.signed, []byte(pageBody)))
+			assert.True(t, callback.Verify(test.platform, test.kept, now, []byte(pageBody), signed))
+			assert.False(t, callback.Verify(test.platform, another, now, []byte(pageBody), signed))
 		})
 	}
 }
@@ -168,12 +216,16 @@ func TestOnlyTheWholeBodyAndTheRightSecretVerify(t *testing.T) {
 			},
 		} {
 			signed := header(callback.Sign(platform, credentials(key), body))
-			assert.True(t, callback.Verify(platform, credentials(key), body, signed))
-			assert.Equal(t, string(body) == string(other), callback.Verify(platform, credentials(key), other, signed))
+			assert.True(t, callback.Verify(platform, credentials(key), now, body, signed))
+			assert.Equal(
+				t,
+				string(body) == string(other),
+				callback.Verify(platform, credentials(key), now, other, signed),
+			)
 			// HMAC pads keys with zeros
 			if len(key) < 64 && len(otherKey) < 64 &&
 				strings.TrimRight(key, "\x00") != strings.TrimRight(otherKey, "\x00") {
-				assert.False(t, callback.Verify(platform, credentials(otherKey), body, signed))
+				assert.False(t, callback.Verify(platform, credentials(otherKey), now, body, signed))
 			}
 		}
 	})
@@ -187,7 +239,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string, body []byte) {
 		for platform, credentials := range map[ott.Platform]ott.Credentials{ott.Messenger: page, ott.LINE: channel} {
 			name, right := callback.Sign(platform, credentials, body)
-			if callback.Verify(platform, credentials, body, header(name, value)) {
+			if callback.Verify(platform, credentials, now, body, header(name, value)) {
 				assert.Equal(t, right, value)
 			}
 		}

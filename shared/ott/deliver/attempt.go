@@ -3,7 +3,6 @@ package deliver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +23,8 @@ type attempt struct {
 	message  *ott.StoredMessage
 	delivery Delivery
 	begun    time.Time
+	// expiredOnly is set of one without a permit: it may give up a message that has expired, and nothing else.
+	expiredOnly bool
 }
 
 // breaks is how long a property in trouble is left alone. It is short, for the call that ends it is one alone.
@@ -33,7 +34,7 @@ func (a *attempt) make(ctx context.Context) error {
 	job := a.receipt.Job
 	sendable, err := a.load(ctx)
 	switch {
-	case fault.Is(err, fault.NotFound) && a.Clock.Now().Before(time.UnixMilli(job.QueuedAt).Add(unwritten)):
+	case fault.Is(err, fault.NotFound) && a.mayBeWritten():
 		return a.hold(ctx, a.receipt, time.Second)
 	case fault.Is(err, fault.NotFound):
 		a.Log.WarnContext(ctx, "the message of a job was never accepted", "ottRequestId", job.OttRequestID)
@@ -42,6 +43,9 @@ func (a *attempt) make(ctx context.Context) error {
 		return a.later(ctx, a.receipt, err)
 	}
 	m, now := a.message, a.Clock.Now()
+	if a.expiredOnly && now.Before(m.ValidUntil) { // it was accepted later than its job says, by a repeat of the request
+		return a.hold(ctx, a.receipt, pause(a.receipt, a.receipt.Count))
+	}
 	err = a.Messages.Claim(ctx, m, now, now.Add(leaseTime))
 	switch {
 	case fault.Is(err, fault.Conflict) && m.Progress.Final():
@@ -51,14 +55,15 @@ func (a *attempt) make(ctx context.Context) error {
 	case err != nil:
 		return a.later(ctx, a.receipt, err)
 	}
-	most := a.Platforms[m.Message.Platform].MaxUnanswered()
+	// Those who began the tries before, but for this one, died or had no answer.
+	over := a.Platforms[m.Message.Platform].Repeats().over(m.Progress.Open-1, m.Progress.OpenSince, now)
 	switch {
 	case !now.Before(m.ValidUntil):
-		return a.giveUp(ctx, m.Progress.ExpiredReason())
+		return a.expire(ctx)
 	case !sendable:
 		return a.giveUp(ctx, ott.NotSendable)
-	case most > 0 && m.Progress.Open > most: // those who made the tries before died
-		return a.giveUp(ctx, unansweredReason(most, m.Progress.Reason))
+	case over != "":
+		return a.giveUp(ctx, withLast(over, m.Progress.Reason))
 	}
 	ids, err := a.send(ctx)
 	return a.record(ctx, ids, err)
@@ -70,7 +75,7 @@ func (a *attempt) load(ctx context.Context) (sendable bool, err error) {
 	job := a.receipt.Job
 	group, reading := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		a.message, err = a.Messages.Load(reading, job.Tenant, job.OttRequestID)
+		a.message, err = a.written(reading)
 		return err
 	})
 	group.Go(func() error {
@@ -86,7 +91,30 @@ func (a *attempt) load(ctx context.Context) (sendable bool, err error) {
 		return false, err
 	}
 	a.delivery.OttRequestID, a.delivery.Message = job.OttRequestID, a.message.Message
+	a.delivery.ValidUntil = a.message.ValidUntil
 	return sendable, nil
+}
+
+// writes is how long the job's message is waited for within the invocation: ott-send writes it some milliseconds after
+// it sends the job.
+var writes = backoff.Policy{Min: 20 * time.Millisecond, Max: 160 * time.Millisecond}
+
+// written returns the job's message. It looks five times, within half a second, before it returns a fault NotFound.
+func (a *attempt) written(ctx context.Context) (*ott.StoredMessage, error) {
+	for tries := 1; ; tries++ {
+		m, err := a.Messages.Load(ctx, a.receipt.Job.Tenant, a.receipt.Job.OttRequestID)
+		if !fault.Is(err, fault.NotFound) || tries == 5 || !a.mayBeWritten() {
+			return m, err
+		}
+		if err := writes.Sleep(ctx, a.Clock, tries); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// mayBeWritten reports whether ott-send may still be about to write the job's message.
+func (a *attempt) mayBeWritten() bool {
+	return a.Clock.Now().Before(time.UnixMilli(a.receipt.Job.QueuedAt).Add(unwritten))
 }
 
 func (a *attempt) send(ctx context.Context) ([]string, error) {
@@ -121,6 +149,8 @@ func (a *attempt) record(ctx context.Context, ids []string, err error) error {
 		err := a.recordSent(ctx)
 		a.noteCredentials(ctx, ott.CredentialState{Name: ott.CredentialsAccepted})
 		return err
+	case isRefused && refused.Expired:
+		return a.expire(ctx)
 	case isRefused:
 		a.outcome = permits.Well()
 		err := a.giveUp(ctx, refused.Reason)
@@ -154,8 +184,17 @@ func (a *attempt) recordSent(ctx context.Context) error {
 
 // giveUp ends a claimed message.
 func (a *attempt) giveUp(ctx context.Context, reason string) error {
+	return a.endAt(ctx, reason, a.Clock.Now())
+}
+
+// expire ends a claimed message whose validity is over, as of that time: those who read it before were told the same.
+func (a *attempt) expire(ctx context.Context) error {
+	return a.endAt(ctx, a.message.Progress.ExpiredReason(), a.message.ValidUntil)
+}
+
+func (a *attempt) endAt(ctx context.Context, reason string, at time.Time) error {
 	a.Log.WarnContext(ctx, "a message is given up", "ottRequestId", a.message.OttRequestID, "reason", reason)
-	return a.ended(ctx, a.Messages.Failed(ctx, a.message, reason, a.Clock.Now()))
+	return a.ended(ctx, a.Messages.Failed(ctx, a.message, reason, at))
 }
 
 // ended returns what to do with the job after a write under the lease. Who lost it looks again: another job of the same
@@ -163,7 +202,7 @@ func (a *attempt) giveUp(ctx context.Context, reason string) error {
 func (a *attempt) ended(ctx context.Context, err error) error {
 	switch {
 	case fault.Is(err, fault.Conflict):
-		return a.hold(ctx, a.receipt, pauses.Wait(1))
+		return a.hold(ctx, a.receipt, pause(a.receipt, 1))
 	case err != nil:
 		return a.later(ctx, a.receipt, err)
 	}
@@ -180,11 +219,11 @@ func (a *attempt) postpone(ctx context.Context, again *Again) error {
 	}
 	a.outcome = permits.Well()
 	if again.Trouble {
-		a.outcome = permits.Trouble(again.Error(), now.Add(max(again.After, breaks.Wait(a.troubles+1))))
+		a.outcome = permits.Trouble(again.Error(), now.Add(max(again.After, breaks.Half(a.troubles+1, a.draw()))))
 	}
-	most := a.Platforms[m.Message.Platform].MaxUnanswered()
-	if most > 0 && m.Progress.Open >= most {
-		return a.giveUp(ctx, unansweredReason(most, m.Progress.Reason))
+	over := a.Platforms[m.Message.Platform].Repeats().over(m.Progress.Open, m.Progress.OpenSince, now)
+	if over != "" {
+		return a.giveUp(ctx, withLast(over, m.Progress.Reason))
 	}
 	wait := a.wait(again.After)
 	if err := a.Messages.Release(ctx, m, now.Add(wait)); err != nil {
@@ -197,16 +236,21 @@ func (a *attempt) postpone(ctx context.Context, again *Again) error {
 // that is left to it, so that a message whose time is short is not lost to a long wait.
 func (a *attempt) wait(after time.Duration) time.Duration {
 	left := a.message.ValidUntil.Sub(a.Clock.Now())
-	own := min(retries.Wait(a.message.Progress.Tries), max(left/2, time.Second))
+	own := min(retries.Half(a.message.Progress.Tries, a.draw()), max(left/2, time.Second))
 	return min(max(after, own), max(left, 0))
 }
 
-func unansweredReason(tries int, last string) string {
-	reason := fmt.Sprintf("given up after %d tries without an answer, for each may have been taken", tries)
-	if last != "" {
-		reason += "; " + last
+// draw is the jitter of the message's waits.
+func (a *attempt) draw() float64 {
+	return backoff.Draw(a.message.OttRequestID, a.message.Progress.Tries)
+}
+
+// withLast is a reason with what the platform said last.
+func withLast(reason, last string) string {
+	if last == "" {
+		return reason
 	}
-	return reason
+	return reason + "; " + last
 }
 
 // noteCredentials keeps what the platform said of the registration's credentials, if it is news: the bus is told first,

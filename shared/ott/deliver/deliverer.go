@@ -6,6 +6,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -58,6 +59,15 @@ type Delivery struct {
 	Message      ott.Message
 	Registration ott.StoredRegistration
 	Credentials  ott.Credentials
+	ValidUntil   time.Time // no call that sends it begins from then on
+}
+
+// expired returns the error of a message whose time is over, or nil.
+func (d Delivery) expired(now time.Time) error {
+	if now.Before(d.ValidUntil) {
+		return nil
+	}
+	return &Refused{Reason: "expired", Expired: true}
 }
 
 // Platform sends messages to one OTT network.
@@ -65,9 +75,25 @@ type Platform interface {
 	// Send returns the network's ids of a message that it took, as far as it says them, or an error that is *Refused or
 	// *Again.
 	Send(ctx context.Context, d Delivery) ([]string, error)
-	// MaxUnanswered is how often a message is tried at most that the network does not answer, because it may take each
-	// try; 0 for a network that tells repeats.
-	MaxUnanswered() int
+	// Repeats says how often a message may be tried that the network may have taken already.
+	Repeats() Repeats
+}
+
+// Repeats bounds the tries of a message that a network did not answer: it may have taken each.
+type Repeats struct {
+	Tries int           // at most, in all; 0 for a network that tells a repeat
+	For   time.Duration // for so long a network tells a repeat, from the first such try on; 0 for one that does not
+}
+
+// over returns why a message is not tried again, or "": open tries of it had no answer, the first of them since a time.
+func (r Repeats) over(open int, since, now time.Time) string {
+	switch {
+	case r.Tries > 0 && open >= r.Tries:
+		return fmt.Sprintf("given up after %d tries without an answer, for each may have been taken", r.Tries)
+	case r.For > 0 && open > 0 && now.Sub(since) >= r.For:
+		return fmt.Sprintf("given up %v after a try without an answer, for it may have been taken", r.For)
+	}
+	return ""
 }
 
 // Platforms returns the platforms that there are, reached by a transport.
@@ -134,20 +160,17 @@ func (d *Deliverer) giveBack(ctx context.Context, permit permits.Permit, a *atte
 func (d *Deliverer) stepBack(
 	ctx context.Context, r messagebatch.Receipt[ott.Job], refused *permits.Refused,
 ) error {
-	wait := pauses.Wait(r.Count)
+	wait := pause(r, r.Count)
 	if refused.InTrouble {
 		now := d.Clock.Now()
 		if refused.Until.After(now) {
-			wait = refused.Until.Sub(now) + pauses.Wait(1)
+			wait = refused.Until.Sub(now) + pause(r, 1)
 		}
 		if !now.Before(time.UnixMilli(r.Job.ValidUntil)) {
 			return d.expire(ctx, r)
 		}
-		if err := d.Messages.Wait(
-			ctx,
-			d.named(r.Job),
-			"not sent yet, for others were not: "+refused.Reason,
-		); err != nil {
+		reason := "not sent yet, for others were not: " + refused.Reason
+		if err := d.Messages.Wait(ctx, d.named(r.Job), reason); err != nil {
 			return d.later(ctx, r, err)
 		}
 	}
@@ -164,7 +187,7 @@ func (d *Deliverer) named(job ott.Job) *ott.StoredMessage {
 
 // expire gives a message up whose validity is over, without a permit, for nothing is sent.
 func (d *Deliverer) expire(ctx context.Context, r messagebatch.Receipt[ott.Job]) error {
-	a := &attempt{Deliverer: d, receipt: r}
+	a := &attempt{Deliverer: d, receipt: r, expiredOnly: true}
 	return a.make(ctx)
 }
 
@@ -193,7 +216,12 @@ func (d *Deliverer) later(ctx context.Context, r messagebatch.Receipt[ott.Job], 
 	if d.Clock.Now().After(time.UnixMilli(r.Job.ValidUntil).Add(leaseTime)) {
 		return nil
 	}
-	return d.hold(ctx, r, pauses.Wait(r.Count))
+	return d.hold(ctx, r, pause(r, r.Count))
+}
+
+// pause is how long a job waits for what is not its own message's.
+func pause(r messagebatch.Receipt[ott.Job], times int) time.Duration {
+	return pauses.Half(times, backoff.Draw(r.Job.OttRequestID, r.Count))
 }
 
 // logTry writes a line per try, with its metrics in it.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/line/line-bot-sdk-go/v8/linebot/messaging_api"
@@ -31,8 +32,9 @@ func NewLINE(transport http.RoundTripper, clock clock.Clock) *LINE {
 	return &LINE{client: client, tokens: newLINETokens(client, clock), clock: clock}
 }
 
-// MaxUnanswered is 0: LINE takes a push once, however often it is sent.
-func (s *LINE) MaxUnanswered() int { return 0 }
+// Repeats is for less than the 24 hours that LINE remembers a retry key, which are a minute of a call and its clocks
+// longer (https://developers.line.biz/en/docs/messaging-api/retrying-api-request/).
+func (s *LINE) Repeats() Repeats { return Repeats{For: 24*time.Hour - time.Minute} }
 
 // Send sends a message: as a reply if it has a reply token, and if LINE refuses that, or there is none, as a push. It
 // returns LINE's ids, one for each content, or an error that is *Refused or *Again.
@@ -52,7 +54,7 @@ func (s *LINE) Send(ctx context.Context, d Delivery) ([]string, error) {
 			}
 			return response, sentIDs(answer.SentMessages), err
 		})
-		if refused, ok := errors.AsType[*Refused](err); !ok || refused.Credentials {
+		if refused, ok := errors.AsType[*Refused](err); !ok || refused.Credentials || refused.Expired {
 			return ids, err
 		}
 	}
@@ -102,6 +104,9 @@ func (s *LINE) call(
 		api, err := messaging_api.NewMessagingApiAPI(token.Reveal(), messaging_api.WithHTTPClient(s.client))
 		if err != nil {
 			return nil, &Again{Cause: errors.New("LINE granted an empty token")} // the one thing it checks
+		}
+		if err := d.expired(s.clock.Now()); err != nil { // while the token was minted
+			return nil, err
 		}
 		var sent call
 		response, ids, err := send(api.WithContext(sent.watch(ctx))) //nolint:bodyclose // wholeAnswers has closed it

@@ -73,8 +73,8 @@ type messengerAttachmentID struct {
 	AttachmentID string `json:"attachment_id"`
 }
 
-// MaxUnanswered is how many tries there are that Messenger does not answer.
-func (s *Messenger) MaxUnanswered() int { return 3 }
+// Repeats is three tries: Messenger may take each one that it does not answer (docs/contract.md §1).
+func (s *Messenger) Repeats() Repeats { return Repeats{Tries: 3} }
 
 // Send sends a message, to its user reference where it has one, and returns Messenger's message_id. It returns an error
 // that is *Refused or *Again.
@@ -101,6 +101,9 @@ func (s *Messenger) Send(ctx context.Context, d Delivery) ([]string, error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", userAgent)
+	if err := d.expired(s.clock.Now()); err != nil {
+		return nil, err
+	}
 	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, broken("Messenger", err, &sent)

@@ -25,6 +25,8 @@ type Refused struct {
 	Reason string
 	// Credentials says that it is the registration's credentials that the platform will not take.
 	Credentials bool
+	// Expired says that the message's time was over before it was sent.
+	Expired bool
 }
 
 // Error returns the reason.

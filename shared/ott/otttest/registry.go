@@ -82,14 +82,20 @@ func (r *Registry) Live() []string {
 	return names
 }
 
-// Credentials reads what a secret holds.
+// Credentials reads what a secret holds, but for what is former.
 func (r *Registry) Credentials(name string) map[string]string {
 	r.t.Helper()
 	out, err := r.Secrets.GetSecretValue(r.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &name})
 	require.NoError(r.t, err)
-	var document map[string]string
+	var document map[string]any
 	require.NoError(r.t, json.Unmarshal([]byte(*out.SecretString), &document))
-	return document
+	texts := map[string]string{}
+	for member, value := range document {
+		if text, is := value.(string); is {
+			texts[member] = text
+		}
+	}
+	return texts
 }
 
 // AssertWhole holds the registry to one item, whose secret is the only one there is.

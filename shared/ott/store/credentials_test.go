@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func TestGetIsWhatWasPut(t *testing.T) {
 // reader reads credentials as a function does, by way of an endpoint.
 func (r *registry) reader(endpoint string) *store.Credentials {
 	return store.NewCredentials(r.RegistrationReader,
-		secret.NewCache(secretstore.New(emulatortest.SecretsManagerAt(endpoint))))
+		secret.NewCache(secretstore.New(emulatortest.SecretsManagerAt(endpoint)))).WithClock(r.Clock)
 }
 
 func assertCredentials(t *testing.T, want, got ott.Credentials) {
@@ -155,6 +156,80 @@ func TestLoadOvertaken(t *testing.T) {
 			assert.Equal(t, "secret of "+test.name, credentials.ChannelSecret.Reveal(), "of one registering")
 		})
 	}
+}
+
+// notThereYet is a Secrets Manager that knows no secret the first times that it is asked for one, as it may for a moment
+// after a secret was made. It returns how often it was asked.
+func notThereYet(t *testing.T, times int32) (endpoint string, asked func() int32) {
+	t.Helper()
+	var calls atomic.Int32
+	endpoint = emulatortest.Between(t, emulatortest.AWSEndpoint(),
+		func(w http.ResponseWriter, call emulatortest.Call) bool {
+			if call.Operation != "GetSecretValue" || calls.Add(1) > times {
+				return false
+			}
+			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"__type":"ResourceNotFoundException","Message":"can't find the specified secret"}`))
+			return true
+		})
+	return endpoint, calls.Load
+}
+
+// docs/contract.md §1: a registration that was just made can be used at once, though Secrets Manager is eventually
+// consistent, and that there is no such secret is kept for a while.
+func TestLoadWaitsForASecretThatTheItemNames(t *testing.T) {
+	for times := range int32(8) {
+		r, id := registered(t)
+		endpoint, asked := notThereYet(t, times)
+		_, credentials, err := r.reader(endpoint).Load(t.Context(), ott.LINE, id)
+		require.NoError(t, err)
+		assert.Equal(t, "03d537gg656gvkbe9b430f002e9c4517", credentials.ChannelSecret.Reveal())
+		assert.Equal(t, times+1, asked())
+		waited, before := time.Duration(0), time.Duration(0)
+		for i, slept := range r.Clock.Slept() {
+			waited += slept
+			if i < 5 { // with a second at most they no longer double
+				assert.Greater(t, slept, before/2, "growing, but for jitter")
+			}
+			before = slept
+		}
+		assert.LessOrEqual(t, waited, 4*time.Second)
+	}
+
+	r, id := registered(t)
+	endpoint, asked := notThereYet(t, 1000)
+	_, _, err := r.reader(endpoint).Load(t.Context(), ott.LINE, id)
+	assert.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+	assert.EqualValues(t, 8, asked(), "not for ever")
+}
+
+// What another request learnt of a secret, that it is not there, is not believed either.
+func TestLoadDoesNotBelieveThatASecretIsNotThere(t *testing.T) {
+	r, id := registered(t)
+	endpoint, asked := notThereYet(t, 1)
+	reader := r.reader(endpoint)
+	_, err := reader.Get(t.Context(), dynamo.GetString(r.All()[0], "secretName"))
+	require.ErrorIs(t, err, secret.ErrNotFound)
+	_, _, err = reader.Load(t.Context(), ott.LINE, id)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, asked())
+}
+
+func TestLoadOfACallerThatGoesAway(t *testing.T) {
+	r, id := registered(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	endpoint := emulatortest.Between(t, emulatortest.AWSEndpoint(),
+		func(w http.ResponseWriter, _ emulatortest.Call) bool {
+			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"__type":"ResourceNotFoundException"}`))
+			return true
+		})
+	r.Clock.BeforeSleep(func(time.Time) { cancel() })
+	_, _, err := r.reader(endpoint).Load(ctx, ott.LINE, id)
+	require.Error(t, err)
+	assert.Len(t, r.Clock.Slept(), 1)
 }
 
 // secretsFunc is a secret.Reader that a test makes up.

@@ -30,14 +30,11 @@ const isDue = isOpen + " AND (attribute_not_exists(notBefore) OR notBefore <= :n
 func (s *Messages) Claim(ctx context.Context, m *ott.StoredMessage, now, until time.Time) error {
 	lease := uuid.NewString()
 	item, err := s.update(ctx, m, isDue,
-		"SET lease = :lease, notBefore = :until, expiresAt = :expires ADD opened :one", "", dynamo.Item{
-			":lease": dynamo.String(
-				lease,
-			),
-			":until":   dynamo.Int(until.UnixMilli()),
-			":now":     dynamo.Int(now.UnixMilli()),
+		"SET lease = :lease, notBefore = :until, openSince = if_not_exists(openSince, :now), expiresAt = :expires "+
+			"ADD opened :one", "", dynamo.Item{
+			":lease": dynamo.String(lease), ":one": dynamo.Int(1),
+			":until": dynamo.Int(until.UnixMilli()), ":now": dynamo.Int(now.UnixMilli()),
 			":expires": dynamo.EpochSeconds(m.CreatedAt.Add(messageRetention)),
-			":one":     dynamo.Int(1),
 		})
 	kept, refused := dynamo.ConditionFailed(err)
 	switch {
@@ -57,8 +54,12 @@ func (s *Messages) Claim(ctx context.Context, m *ott.StoredMessage, now, until t
 // It keeps m's Tries, Open and Reason, and lists the message among those that wait. It returns a fault Conflict if the
 // lease was lost, or DynamoDB's error.
 func (s *Messages) Release(ctx context.Context, m *ott.StoredMessage, at time.Time) error {
+	remove := "REMOVE lease"
+	if m.Progress.Open == 0 {
+		remove += ", openSince"
+	}
 	return s.end(ctx, m, "SET notBefore = :at, tries = :tries, opened = :open, reason = :reason, waiting = :waiting, "+
-		"createdAt = :created", "REMOVE lease", dynamo.Item{
+		"createdAt = :created", remove, dynamo.Item{
 		":at": dynamo.Int(at.UnixMilli()), ":tries": dynamo.Int(m.Progress.Tries), ":open": dynamo.Int(m.Progress.Open),
 		":reason":  dynamo.String(sanitize.Text(m.Progress.Reason, maxReason)),
 		":waiting": dynamo.String(registrationKey(m.Message.Platform, m.Message.SenderID)),
@@ -71,19 +72,15 @@ func (s *Messages) Release(ctx context.Context, m *ott.StoredMessage, at time.Ti
 // property, that count. It changes nothing of a message that is final, or whose lease somebody holds, and returns
 // DynamoDB's error.
 func (s *Messages) Wait(ctx context.Context, m *ott.StoredMessage, reason string) error {
-	_, err := s.update(
-		ctx,
-		m,
-		isOpen+" AND attribute_not_exists(lease)",
-		"SET reason = if_not_exists(reason, :reason), waiting = :waiting, createdAt = :created, expiresAt = :expires",
-		"",
+	const set = "SET reason = if_not_exists(reason, :reason), waiting = :waiting, createdAt = :created, " +
+		"expiresAt = :expires"
+	_, err := s.update(ctx, m, isOpen+" AND attribute_not_exists(lease)", set, "",
 		dynamo.Item{
 			":reason":  dynamo.String(sanitize.Text(reason, maxReason)),
 			":waiting": dynamo.String(registrationKey(m.Message.Platform, m.Message.SenderID)),
 			":created": dynamo.Int(m.CreatedAt.UnixMilli()),
 			":expires": dynamo.EpochSeconds(m.CreatedAt.Add(messageRetention)),
-		},
-	)
+		})
 	if _, over := dynamo.ConditionFailed(err); over {
 		return nil
 	}
@@ -100,29 +97,18 @@ func (s *Messages) Sent(ctx context.Context, m *ott.StoredMessage, at time.Time)
 		set += ", platformIds = if_not_exists(platformIds, :ids)"
 		values[":ids"] = dynamo.StringList(m.Progress.PlatformIDs)
 	}
-	_, err := s.update(
-		ctx,
-		m,
-		"attribute_exists(id)",
-		set,
-		"REMOVE failedAt, reason, lease, notBefore, waiting, opened",
-		values,
-	)
+	const over = "REMOVE failedAt, reason, lease, notBefore, waiting, opened, openSince"
+	_, err := s.update(ctx, m, "attribute_exists(id)", set, over, values)
 	return err
 }
 
-// Failed gives a claimed message up. The reason is kept as sanitize.Text has it. It returns a fault Conflict if the
-// lease was lost, or DynamoDB's error.
+// Failed gives a claimed message up. The reason is kept as sanitize.Text has it. It returns a fault Conflict if the lease
+// was lost, or DynamoDB's error.
 func (s *Messages) Failed(ctx context.Context, m *ott.StoredMessage, reason string, at time.Time) error {
-	return s.end(
-		ctx,
-		m,
-		"SET failedAt = :at, reason = :reason",
-		"REMOVE lease, notBefore, waiting, opened",
-		dynamo.Item{
-			":at": dynamo.Int(at.UnixMilli()), ":reason": dynamo.String(sanitize.Text(reason, maxReason)),
-		},
-	)
+	const over = "REMOVE lease, notBefore, waiting, opened, openSince"
+	return s.end(ctx, m, "SET failedAt = :at, reason = :reason", over, dynamo.Item{
+		":at": dynamo.Int(at.UnixMilli()), ":reason": dynamo.String(sanitize.Text(reason, maxReason)),
+	})
 }
 
 // end writes to the item of a claimed message whose lease is not lost.
@@ -143,11 +129,10 @@ func (s *Messages) update(
 	if remove != "" {
 		update += " " + remove
 	}
+	id := progressID(m.Tenant, m.OttRequestID, m.CreatedAt)
 	input := &dynamodb.UpdateItemInput{
-		TableName: aws.String(s.table),
-		Key: dynamo.Item{
-			"id": dynamo.String(progressID(m.Tenant, m.OttRequestID, m.CreatedAt)),
-		},
+		TableName:                           aws.String(s.table),
+		Key:                                 dynamo.Item{"id": dynamo.String(id)},
 		UpdateExpression:                    aws.String(update),
 		ConditionExpression:                 aws.String(condition),
 		ExpressionAttributeValues:           values,
@@ -174,6 +159,7 @@ func readProgress(item dynamo.Item) ott.Progress {
 	return ott.Progress{
 		Tries:       int(dynamo.GetInt(item, "tries")),
 		Open:        int(dynamo.GetInt(item, "opened")),
+		OpenSince:   getMilliseconds(item, "openSince"),
 		Reason:      dynamo.GetString(item, "reason"),
 		NotBefore:   getMilliseconds(item, "notBefore"),
 		Lease:       dynamo.GetString(item, "lease"),
