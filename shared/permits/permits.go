@@ -50,6 +50,7 @@ type Pool struct {
 type Permit struct {
 	// Troubles is how many calls in a row came to trouble before this one.
 	Troubles  int
+	held      bool // there may be some that wait for the side, see Outcome Well
 	key       dynamo.Item
 	now, next string // the attributes that count it
 }
@@ -71,6 +72,7 @@ func (r *Refused) Error() string {
 
 // Outcome is what a call came to: Nothing, Well, or a Trouble.
 type Outcome struct {
+	well   bool
 	update string
 	values dynamo.Item
 }
@@ -78,8 +80,9 @@ type Outcome struct {
 // Nothing is the outcome of a call that was not made, or tells nothing of the side.
 func Nothing() Outcome { return Outcome{} }
 
-// Well is the outcome of a call that was answered.
-func Well() Outcome { return Outcome{update: " REMOVE troubles, reason, openUntil, held"} }
+// Well is the outcome of a call that was answered. It takes one from the item's held, where that counts what was taken for
+// the side while it was in trouble.
+func Well() Outcome { return Outcome{well: true, update: " REMOVE troubles, reason, openUntil"} }
 
 // Trouble is the outcome of a call that tells that the side is in trouble. The third one in a row opens the breaker,
 // until a time, which may be zero for at once, and from then on for all but one call at a time. The reason is kept as
@@ -134,6 +137,7 @@ func (p *Pool) Take(ctx context.Context, side string, now time.Time) (Permit, er
 		return Permit{}, err
 	}
 	permit.Troubles = int(dynamo.GetInt(out.Attributes, "troubles"))
+	permit.held = dynamo.GetInt(out.Attributes, "held") > 0
 	return permit, nil
 }
 
@@ -153,14 +157,17 @@ func IsOpen(item dynamo.Item) bool { return dynamo.GetInt(item, "troubles") >= o
 // Return gives a permit back, and says what the call came to. It returns DynamoDB's error: then the permit counts on
 // until its window is over.
 func (p *Pool) Return(ctx context.Context, permit Permit, outcome Outcome) error {
-	values := dynamo.Item{":less": dynamo.Int(-1)}
+	values, add := dynamo.Item{":less": dynamo.Int(-1)}, "ADD #now :less, #next :less"
+	if outcome.well && permit.held {
+		add += ", held :less"
+	}
 	for name, value := range outcome.values {
 		values[name] = value
 	}
 	_, err := p.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                 aws.String(p.Table),
 		Key:                       permit.key,
-		UpdateExpression:          aws.String("ADD #now :less, #next :less" + outcome.update),
+		UpdateExpression:          aws.String(add + outcome.update),
 		ConditionExpression:       aws.String("attribute_exists(#now)"),
 		ExpressionAttributeNames:  map[string]string{"#now": permit.now, "#next": permit.next},
 		ExpressionAttributeValues: values,

@@ -234,7 +234,7 @@ func TestTheReasonIsSanitized(t *testing.T) {
 	assert.Len(t, []rune(reason), sanitize.MaxReason)
 }
 
-// What Well takes away is all of a trouble, and what others keep in the item of a side in trouble: held.
+// What Well takes away is all of a trouble; of what others keep in the item of a side in trouble, held, one.
 func TestWellLeavesNothingOfATrouble(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, 10)
@@ -246,9 +246,12 @@ func TestWellLeavesNothingOfATrouble(t *testing.T) {
 	require.NoError(t, err)
 	p.giveBack(permits.Well(), p.take("a", start.Add(time.Second), 1)...)
 	item := p.item("a")
-	for _, name := range []string{"troubles", "reason", "openUntil", "held"} {
+	for _, name := range []string{"troubles", "reason", "openUntil"} {
 		assert.NotContains(t, item, name)
 	}
+	assert.Zero(t, dynamo.GetInt(item, "held"))
+	p.giveBack(permits.Well(), p.take("a", start.Add(time.Second), 1)...)
+	assert.Zero(t, dynamo.GetInt(p.item("a"), "held"), "and not more than there are")
 	assert.Equal(t, start.Add(time.Second+24*time.Hour).Unix(), dynamo.GetInt(item, "expiresAt"))
 }
 

@@ -81,8 +81,9 @@ func TestSendBehindAByteOrderMark(t *testing.T) {
 func TestSendOfTheLargestMessage(t *testing.T) {
 	t.Parallel()
 	s := newSending(t)
-	text := strings.Repeat("x", ott.MaxBody-len(messengerMessage)+len("thanks for purchase"))
-	body := instead(messengerMessage, "thanks for purchase", text)
+	native := withContents(messengerMessage, `{"type":"native","nativePayload":{"text":"filler"}}`)
+	text := strings.Repeat("x", ott.MaxBody-len(native)+len("filler"))
+	body := instead(native, "filler", text)
 	require.Len(t, body, 256<<10)
 	id := s.accepted(body)
 	answer := s.get(bearer(t, sendScope), id)

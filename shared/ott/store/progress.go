@@ -72,15 +72,19 @@ func (s *Messages) Release(ctx context.Context, m *ott.StoredMessage, at time.Ti
 // property, that count. It changes nothing of a message that is final, or whose lease somebody holds, and returns
 // DynamoDB's error.
 func (s *Messages) Wait(ctx context.Context, m *ott.StoredMessage, reason string) error {
-	const set = "SET reason = if_not_exists(reason, :reason), waiting = :waiting, createdAt = :created, " +
-		"expiresAt = :expires"
-	_, err := s.update(ctx, m, isOpen+" AND attribute_not_exists(lease)", set, "",
+	_, err := s.update(
+		ctx,
+		m,
+		isOpen+" AND attribute_not_exists(lease)",
+		"SET reason = if_not_exists(reason, :reason), waiting = :waiting, createdAt = :created, expiresAt = :expires",
+		"",
 		dynamo.Item{
 			":reason":  dynamo.String(sanitize.Text(reason, maxReason)),
 			":waiting": dynamo.String(registrationKey(m.Message.Platform, m.Message.SenderID)),
 			":created": dynamo.Int(m.CreatedAt.UnixMilli()),
 			":expires": dynamo.EpochSeconds(m.CreatedAt.Add(messageRetention)),
-		})
+		},
+	)
 	if _, over := dynamo.ConditionFailed(err); over {
 		return nil
 	}
@@ -97,18 +101,18 @@ func (s *Messages) Sent(ctx context.Context, m *ott.StoredMessage, at time.Time)
 		set += ", platformIds = if_not_exists(platformIds, :ids)"
 		values[":ids"] = dynamo.StringList(m.Progress.PlatformIDs)
 	}
-	const over = "REMOVE failedAt, reason, lease, notBefore, waiting, opened, openSince"
-	_, err := s.update(ctx, m, "attribute_exists(id)", set, over, values)
+	_, err := s.update(ctx, m, "attribute_exists(id)", set,
+		"REMOVE failedAt, reason, lease, notBefore, waiting, opened, openSince", values)
 	return err
 }
 
-// Failed gives a claimed message up. The reason is kept as sanitize.Text has it. It returns a fault Conflict if the lease
-// was lost, or DynamoDB's error.
+// Failed gives a claimed message up. The reason is kept as sanitize.Text has it. It returns a fault Conflict if the
+// lease was lost, or DynamoDB's error.
 func (s *Messages) Failed(ctx context.Context, m *ott.StoredMessage, reason string, at time.Time) error {
-	const over = "REMOVE lease, notBefore, waiting, opened, openSince"
-	return s.end(ctx, m, "SET failedAt = :at, reason = :reason", over, dynamo.Item{
-		":at": dynamo.Int(at.UnixMilli()), ":reason": dynamo.String(sanitize.Text(reason, maxReason)),
-	})
+	return s.end(ctx, m, "SET failedAt = :at, reason = :reason",
+		"REMOVE lease, notBefore, waiting, opened, openSince", dynamo.Item{
+			":at": dynamo.Int(at.UnixMilli()), ":reason": dynamo.String(sanitize.Text(reason, maxReason)),
+		})
 }
 
 // end writes to the item of a claimed message whose lease is not lost.
@@ -129,10 +133,11 @@ func (s *Messages) update(
 	if remove != "" {
 		update += " " + remove
 	}
-	id := progressID(m.Tenant, m.OttRequestID, m.CreatedAt)
 	input := &dynamodb.UpdateItemInput{
-		TableName:                           aws.String(s.table),
-		Key:                                 dynamo.Item{"id": dynamo.String(id)},
+		TableName: aws.String(s.table),
+		Key: dynamo.Item{
+			"id": dynamo.String(progressID(m.Tenant, m.OttRequestID, m.CreatedAt)),
+		},
 		UpdateExpression:                    aws.String(update),
 		ConditionExpression:                 aws.String(condition),
 		ExpressionAttributeValues:           values,

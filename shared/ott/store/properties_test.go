@@ -92,8 +92,11 @@ func TestAdmit(t *testing.T) {
 	probe, err := properties.Take(t.Context(), side, start)
 	require.NoError(t, err)
 	require.NoError(t, properties.Return(t.Context(), probe, permits.Well()))
+	require.NoError(t, admit(), "it is well again")
+	assert.EqualValues(t, 19_999, held(), "one of them is sent")
+	trouble(3)
 	require.NoError(t, admit())
-	assert.Zero(t, held(), "it is well again")
+	require.True(t, fault.Is(admit(), fault.TooManyRequests), "the others still wait")
 }
 
 func TestAdmitWhenDynamoDBFails(t *testing.T) {
