@@ -153,8 +153,9 @@ func TestSendStatus(t *testing.T) {
 	require.NoError(t, s.messages.Failed(t.Context(), r, "no such user", after(11).Add(60*time.Millisecond)))
 	assertFate(refused, "Created 0s", "Queued 0s", "Error 1.06s: no such user")
 	answer := s.get(bearer(t, sendScope), refused).Body
-	assert.Contains(t, answer, `,{"event":"Error","eventDateTime":"`+
-		after(11).Add(60*time.Millisecond).UTC().Format("2006-01-02T15:04:05.000Z")+`","reason":"no such user"}],"platformMessageIds":[]}`)
+	at := after(11).Add(60 * time.Millisecond).UTC().Format("2006-01-02T15:04:05.000Z")
+	assert.Contains(t, answer, `,{"event":"Error","eventDateTime":"`+at+`","reason":"no such user"}],`+
+		`"platformMessageIds":[]}`)
 	require.NoError(t, s.messages.Sent(t.Context(), r, after(12)))
 	events, _ = s.fate(refused)
 	assert.Equal(t, "Sent 2s", events[2], "it was sent all the same")

@@ -144,8 +144,8 @@ func newOutboxOn(
 		Registrations: registrations,
 		Credentials: store.NewCredentials(
 			registrations, secret.NewCache(secretstore.New(secrets))).WithClock(o.clock),
-		States:        store.NewCredentialStates(items, stackname.RegistrationsTable(stack)),
-		Properties:    store.NewProperties(items, o.table, 50),
+		States:     store.NewCredentialStates(items, stackname.RegistrationsTable(stack)),
+		Properties: store.NewProperties(items, o.table, 50),
 		Outbox: outbound.NewQueue(
 			emulatortest.SQSAt(endpoint),
 			"https://sqs.example.com/1/outbound.fifo",

@@ -21,7 +21,8 @@ const (
 //     try again later"
 //
 // LINE says it by the status alone, as HTTP has it
-// (https://developers.line.biz/en/reference/messaging-api/#status-codes): 429 for its rates and for the messages of a month, and 5xx.
+// (https://developers.line.biz/en/reference/messaging-api/#status-codes): 429 for its rates and for the messages of a
+// month, and 5xx.
 var graphTemporary = map[int64]scope{
 	1:     ofProperty,
 	2:     ofProperty,

@@ -83,7 +83,8 @@ func TestClaim(t *testing.T) {
 	waiting, err := s.claim(id, start.Add(40*time.Second-time.Millisecond))
 	assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
 	assert.Equal(t, ott.Progress{
-		Tries: 4, Open: 1, OpenSince: start.Add(time.Second), Reason: "HTTP 500", NotBefore: start.Add(40 * time.Second),
+		Tries: 4, Open: 1, OpenSince: start.Add(time.Second), Reason: "HTTP 500",
+		NotBefore: start.Add(40 * time.Second),
 	}, waiting.Progress)
 
 	third, err := s.claim(id, start.Add(40*time.Second))
