@@ -40,6 +40,9 @@ func (s *Messages) Waiting(
 			if err != nil {
 				return err
 			}
+			if !m.CreatedAt.Equal(getMilliseconds(item, "createdAt")) { // likewise, under the id of another
+				continue
+			}
 			m.Progress = readProgress(item)
 			if more, err := found(m); err != nil || !more {
 				return err
