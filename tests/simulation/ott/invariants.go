@@ -75,7 +75,7 @@ func (c *checker) placesAreBounded() {
 		}
 		var changes []change
 		for _, p := range c.w.networks.posts {
-			if p.property == property && p.kind.sends() && !p.ended.IsZero() {
+			if p.property == property && !p.ended.IsZero() {
 				changes = append(changes, change{p.begun, p}, change{p.ended, p})
 			}
 		}
@@ -121,9 +121,11 @@ func (c *checker) deadNetworkIsSpared() {
 			}
 			calls, of := 0, map[*Order]int{}
 			for _, p := range c.w.networks.posts {
-				if p.property == property && p.kind.sends() && !p.begun.Before(s.from) && p.begun.Before(s.to) {
+				if p.property == property && !p.begun.Before(s.from) && p.begun.Before(s.to) {
 					calls++
-					of[p.order]++
+					if p.kind.sends() {
+						of[p.order]++
+					}
 				}
 			}
 			length := s.to.Sub(s.from)
@@ -232,7 +234,7 @@ func lastPost(m *message) *post {
 }
 
 // isGivenUpRightly reports whether a message may end as Error though there was time: the network refused it for good,
-// or Messenger left three tries without an answer.
+// Messenger left three tries without an answer, or LINE one for so long that it would not know a repeat any more.
 func (m *message) isGivenUpRightly() bool {
 	unanswered := 0
 	isFinal := func(p *post) bool { return p.final }
@@ -245,7 +247,11 @@ func (m *message) isGivenUpRightly() bool {
 			unanswered++
 		}
 	}
-	return m.order.Conv.Property.Platform == ott.Messenger && unanswered >= maxUnanswered
+	if m.order.Conv.Property.Platform == ott.LINE { // it may be a repeat that LINE does not know any more
+		failed, isFailed := m.final.find("Error")
+		return isFailed && unanswered > 0 && failed.EventDateTime.Sub(m.posts[0].begun) >= keyTime-time.Hour
+	}
+	return unanswered >= maxUnanswered
 }
 
 // deliveredIfWell: 429, 5xx and temporary errors "are retried with backoff": a network that is well for as long as the
@@ -456,10 +462,10 @@ func (c *checker) receiptsAreKept(m *message) {
 					continue
 				}
 				named := slices.Contains(r.mids, by.mid)
-				may = may || named || !r.watermark.Before(by.begun.Add(-c.skew-time.Millisecond))
+				may = may || named || !r.watermark.Before(by.told.Add(-time.Millisecond))
 				// No watermark is taken for later than the callback that it is in, by the clock of who got it.
 				upTo := bubble.Earlier(r.watermark, t.called.Add(-c.skew))
-				if !t.kept.IsZero() && (named || !upTo.Before(by.taken.Add(c.skew))) {
+				if !t.kept.IsZero() && (named || !upTo.Before(bubble.Later(by.taken, by.told))) {
 					must = true
 				}
 			}

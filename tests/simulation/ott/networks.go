@@ -39,6 +39,7 @@ type post struct {
 	mintedFor  *Order // of such a call: the message that the process is at
 	process    string
 	begun      time.Time // when the process began it
+	told       time.Time // when that was by the process's own clock
 	arrived    time.Time // zero if it never did
 	taken      time.Time // when the network took the message by it; zero if it did not
 	ended      time.Time // when the process had its answer, or gave up
@@ -166,7 +167,7 @@ func (p *post) name() string {
 
 // open keeps a call that begins. It returns nil for one that no network knows.
 func (n *networks) open(p *bubble.Process, request *http.Request, raw []byte) *post {
-	c := &post{process: p.ID, begun: time.Now()}
+	c := &post{process: p.ID, begun: time.Now(), told: p.Clock.Now()}
 	var body struct {
 		Message  struct{ Text string }
 		Messages []struct{ Text string }
