@@ -43,7 +43,7 @@ func (a *attempt) make(ctx context.Context) error {
 		return a.later(ctx, a.receipt, err)
 	}
 	m, now := a.message, a.Clock.Now()
-	if a.expiredOnly && now.Before(m.ValidUntil) { // it was accepted later than its job says, by a repeat of the request
+	if a.expiredOnly && now.Before(m.ValidUntil) { // accepted later than its job says, by a repeat of the request
 		return a.hold(ctx, a.receipt, pause(a.receipt, a.receipt.Count))
 	}
 	err = a.Messages.Claim(ctx, m, now, now.Add(leaseTime))

@@ -74,11 +74,7 @@ func (s *Messages) Find(
 // Conflict if that is only now a former one, as it can be after Find read what was out of date: then all is to begin
 // again; or DynamoDB's error.
 func (s *Messages) Put(
-	ctx context.Context,
-	tenant string,
-	at ott.Place,
-	message ott.Message,
-	body ott.SendBody,
+	ctx context.Context, tenant string, at ott.Place, message ott.Message, body ott.SendBody,
 	createdAt, queuedAt time.Time,
 ) (ott.Accepted, error) {
 	item, err := newMessage(message, body, createdAt, queuedAt)
@@ -118,26 +114,24 @@ func (s *Messages) putAgain(
 	var kept dynamo.Item
 	var taken bool
 	err := dynamo.Transact(ctx, s.clock, func() error {
-		_, err := s.items.TransactWriteItems(
-			ctx,
-			&dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
-				{Update: &types.Update{
-					TableName: aws.String(s.table),
-					Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
-					UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
-						"expiresAt = :expires"),
-					ConditionExpression: aws.String("reusableAt <= :now"),
-					ExpressionAttributeValues: dynamo.Item{
-						":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
-						":reusable": item["reusableAt"], ":expires": item["expiresAt"],
-						":now": dynamo.Int(now.UnixMilli()),
-					},
-					ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-				}},
-				// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
-				{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
+		writes := []types.TransactWriteItem{
+			{Update: &types.Update{
+				TableName: aws.String(s.table),
+				Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
+				UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
+					"expiresAt = :expires"),
+				ConditionExpression: aws.String("reusableAt <= :now"),
+				ExpressionAttributeValues: dynamo.Item{
+					":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
+					":reusable": item["reusableAt"], ":expires": item["expiresAt"],
+					":now": dynamo.Int(now.UnixMilli()),
+				},
+				ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 			}},
-		)
+			// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
+			{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
+		}
+		_, err := s.items.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: writes})
 		if kept, taken = dynamo.ConditionFailedAt(err, 0); taken {
 			return nil
 		}

@@ -18,7 +18,7 @@ import (
 // maxHeld is how many messages of a property in trouble are taken: SQS looks for conversations that have a turn among
 // the first 120,000 messages of a FIFO queue alone, so a property that takes nothing must not fill them.
 //
-// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/avoid-backlog-with-the-same-message-group-id.html
+// (SQS's Developer Guide, "Avoiding large message backlogs with the same message group ID")
 const maxHeld = 20_000
 
 // propertyWindow is as long as a permit can be held: ott-deliver's Timeout.
