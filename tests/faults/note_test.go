@@ -195,7 +195,11 @@ func (n note) requireSent(t *testing.T, id string, copies int) {
 	assert.Len(t, n.taken(), copies)
 	messages := 0
 	for _, item := range bundle.Scan(t, stackname.MessagesTable) {
-		if key := dynamo.GetString(item, "id"); strings.HasPrefix(key, demoBrand+ofMessage) && strings.Contains(key, id) {
+		if key := dynamo.GetString(
+			item,
+			"id",
+		); strings.HasPrefix(key, demoBrand+ofMessage) &&
+			strings.Contains(key, id) {
 			messages++
 		}
 	}

@@ -54,7 +54,7 @@ func decodeTexts(block []byte, count int) ([][]byte, error) {
 	texts := make([][]byte, count)
 	for i := range texts {
 		length, size := binary.Uvarint(all)
-		if size <= 0 || length > uint64(len(all)-size) {
+		if size <= 0 || length > uint64(len(all)-size) { //nolint:gosec // G115: a length
 			return nil, errTexts
 		}
 		texts[i] = all[size : size+int(length)] //nolint:gosec // G115: less than maxTexts

@@ -21,7 +21,9 @@ func TestAMessageIsOneWriteUnit(t *testing.T) {
 		samstags von 8 bis 20 Uhr. Bitte geben Sie dabei immer Ihre Paketnummer an.`
 	body := `{"messageKey":"order-8001234567-shipped","from":{"senderType":"messenger","senderId":"1732555047025799"},` +
 		`"to":{"ottId":"6000000000000001"},"message":{"contents":[{"type":"text","text":"` +
-		strings.NewReplacer("\n", " ", "\t", "").Replace(text) + `"}],"customKeys":[{"messagingType":"UPDATE"}]},` +
+		strings.NewReplacer("\n", " ", "\t", "").
+			Replace(text) +
+		`"}],"customKeys":[{"messagingType":"UPDATE"}]},` +
 		`"validityPeriod":60}`
 	m, faults, err := ott.DecodeSend(strings.NewReader(body))
 	require.NoError(t, err)
