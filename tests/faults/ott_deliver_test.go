@@ -21,7 +21,7 @@ func (n note) comesAgain(t *testing.T, id string, times int) {
 	t.Helper()
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "OutboundQueue"))
 	now := time.Now()
-	message := ott.Message{Platform: n.platform, SenderID: n.sender}
+	message := ott.Message{Platform: n.platform, SenderID: n.sender, OttID: n.person}
 	body, err := json.Marshal(ott.NewJob(demoBrand, id, message, now, now, now.Add(time.Hour)))
 	require.NoError(t, err)
 	var event events.SQSEvent
