@@ -114,6 +114,7 @@ func TestProductIsCreated(t *testing.T) {
 			assert.Equal(t, href, a.Header.Get("Location"))
 			assert.Equal(t, "/dxp-ux/v1/PA/product/"+answered["id"].(string), strings.TrimPrefix(href, bundle.BaseURL))
 			expected := body.set("created", "status").set(answered["id"], "id").set(href, "href").
+				set(object{"id": provider.requests(customerOf(body))[0].Body["offerKey"]}, "productOffering").
 				set([]any{}, "productCharacteristic").set([]any{}, "productPrice").set([]any{}, "relatedParty")
 			assert.JSONEq(t, expected.text(t), a.Body)
 		})
@@ -150,7 +151,7 @@ func TestProductProviderRequest(t *testing.T) {
 		Username: bundle.ProviderUsername, Password: bundle.ProviderPassword,
 		Identifier: asked[0].Identifier, ContentType: "application/json",
 		Body: map[string]any{
-			"customerIdentifier": customerOf(body), "merchantAccountKey": "demo-merchant-pa",
+			"customerIdentifier": "PA-" + customerOf(body), "merchantAccountKey": "demo-merchant-pa",
 			"productKey": "DISNEY_PLUS_PA", "offerKey": asked[0].Body["offerKey"],
 		},
 	}, asked[0])

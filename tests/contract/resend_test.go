@@ -5,9 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/shared/dynamo"
+	"carillon/shared/stackname"
 )
 
 // docs/contract.md §3: the operation resends. The same billing account, product and @referredType is the same product
@@ -288,4 +293,102 @@ func script(t *testing.T, next string) {
 	t.Helper()
 	reply := bundle.Post(t, "/_local/bango", next, nil)
 	require.Less(t, reply.Status, 300, reply.Body)
+}
+
+// docs/contract.md §3: merchantAccountKey, productKey and offerKey are configured per product, the business's are the
+// default; customerIdentifier is {businessId}-{billingAccount.id}.
+func TestProductKeysArePerProduct(t *testing.T) {
+	t.Parallel()
+	for specification, want := range map[string]object{
+		englishProduct: {
+			"merchantAccountKey": "contract-merchant-tt", "productKey": "DISNEY_PLUS_PA",
+			"offerKey": "DISNEY_PLUS_TT_MONTHLY",
+		},
+		ownKeysProduct: {
+			"merchantAccountKey": "contract-merchant-own", "productKey": "DISNEY_PLUS_PA",
+			"offerKey": "CONTRACT_OFFER_TT",
+		},
+	} {
+		t.Run(specification, func(t *testing.T) {
+			t.Parallel()
+			body := demoProduct().set(specification, "productSpecification", "id")
+			made := createAs(t, dxpTrinidad, in(otherCountry), unique(), body.text(t))
+			require.Equal(t, 201, made.Status, "%s", made.Body)
+			asked := provider.requests(customerOf(body))
+			require.Len(t, asked, 1)
+			want["customerIdentifier"] = otherCountry + "-" + customerOf(body)
+			assert.Equal(t, map[string]any(want), asked[0].Body)
+			assert.Equal(t, map[string]any{"id": want["offerKey"]}, made.Object(t)["productOffering"])
+		})
+	}
+}
+
+// docs/contract.md §3: the keys are kept with the entitlement, so that a resend sends exactly what the create sent. A
+// product that is kept without them, as the release before kept it, goes on with what is configured, and as the
+// customer that the provider knows.
+func TestProductIsResentWithTheKeysThatItHas(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		kept map[string]string // as the item has it before the resend
+		want object            // of the resend, where it differs from the create
+	}{
+		"as it was created": {},
+		"as another configuration had it": {
+			map[string]string{"merchantAccountKey": "former-merchant", "offerKey": "FORMER_OFFER"},
+			object{"merchantAccountKey": "former-merchant", "offerKey": "FORMER_OFFER"},
+		},
+		"of the release before": {
+			map[string]string{"customerIdentifier": "", "merchantAccountKey": "", "productKey": "", "offerKey": ""},
+			object{"customerIdentifier": "the account's id"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body := demoProduct()
+			made := create(t, body.text(t))
+			require.Equal(t, 201, made.Status, "%s", made.Body)
+			want := provider.requests(customerOf(body))[0].Body
+			for member, value := range test.want {
+				if member == "customerIdentifier" {
+					value = customerOf(body)
+				}
+				want[member] = value
+			}
+			rewriteProduct(t, made.Object(t)["id"].(string), test.kept)
+			offering := map[string]any{"id": want["offerKey"]}
+			require.Equal(t, offering, got(t, made.Object(t)["id"].(string)).Object(t)["productOffering"])
+
+			for range 2 { // the first keeps what a product lacks
+				again := create(t, body.text(t))
+				require.Equal(t, 201, again.Status, "%s", again.Body)
+				require.Equal(t, offering, again.Object(t)["productOffering"])
+			}
+			asked := provider.requests(customerOf(body))
+			require.Len(t, asked, 3)
+			require.Equal(t, want, asked[1].Body)
+			require.Equal(t, want, asked[2].Body)
+		})
+	}
+}
+
+// rewriteProduct sets attributes of a product of the demo channel, or removes those that are to be empty.
+func rewriteProduct(t *testing.T, id string, attributes map[string]string) {
+	t.Helper()
+	for name, value := range attributes {
+		input := &dynamodb.UpdateItemInput{
+			TableName: aws.String(bundle.Table(stackname.ProductsTable)),
+			Key: dynamo.Item{
+				"owner": dynamo.String("demo-channel#" + bundle.Demo.Product.BusinessID), "id": dynamo.String(id),
+			},
+			UpdateExpression:         aws.String("REMOVE #name"),
+			ConditionExpression:      aws.String("attribute_exists(#name)"),
+			ExpressionAttributeNames: map[string]string{"#name": name},
+		}
+		if value != "" {
+			input.UpdateExpression = aws.String("SET #name = :value")
+			input.ExpressionAttributeValues = dynamo.Item{":value": dynamo.String(value)}
+		}
+		_, err := bundle.DynamoDB().UpdateItem(t.Context(), input)
+		require.NoError(t, err)
+	}
 }

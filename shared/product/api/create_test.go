@@ -32,6 +32,7 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 	assert.Equal(t, "c-1", answer.Headers["x-correlation-id"])
 	assert.NotEmpty(t, answer.Headers["x-request-id"])
 	assert.JSONEq(t, `{"id":"`+id+`","href":"`+href+`","status":"created","productSpecification":{"id":"disney-plus"},
+		"productOffering":{"id":"DISNEY_PLUS_PA_MONTHLY"},
 		"@baseType":"product","@type":"OTT","@referredType":"DISNEY",
 		"billingAccount":{"id":"8001234567","contact":[
 			{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}],
@@ -41,7 +42,7 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 	asked := b.requests()
 	require.Len(t, asked, 1)
 	assert.Equal(t, map[string]string{
-		"customerIdentifier": "8001234567", "merchantAccountKey": "demo-merchant-pa", "productKey": "DISNEY_PLUS_PA",
+		"customerIdentifier": "PA-8001234567", "merchantAccountKey": "demo-merchant-pa", "productKey": "DISNEY_PLUS_PA",
 		"offerKey": "DISNEY_PLUS_PA_MONTHLY",
 	}, asked[0].body)
 	entitlement := b.entitlements()[0]
@@ -53,7 +54,8 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 		"billingAccountId": "8001234567", "billingAccountType": "BillingAccount", "billingAccountBaseType": "Account",
 		"contact": `[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`,
 		"email":   "abc@gmail.com", "entitlementId": entitlement["entitlementId"].(string),
-		"operationId": asked[0].requestID, "correlationId": "c-1", "mailState": "pending", "mailReason": "",
+		"customerIdentifier": "PA-8001234567", "merchantAccountKey": "demo-merchant-pa", "productKey": "DISNEY_PLUS_PA",
+		"offerKey": "DISNEY_PLUS_PA_MONTHLY", "operationId": asked[0].requestID, "correlationId": "c-1", "mailState": "pending", "mailReason": "",
 	} {
 		assert.Equal(t, want, dynamo.GetString(items[0], name), name)
 	}

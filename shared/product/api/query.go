@@ -53,6 +53,7 @@ var leaves = map[string]func(p *shownJSON) []string{
 	"href":                     one(func(p *shownJSON) string { return p.Href }),
 	"status":                   one(func(p *shownJSON) string { return p.Status }),
 	"productSpecification.id":  one(func(p *shownJSON) string { return p.ProductSpecification.ID }),
+	"productOffering.id":       one(func(p *shownJSON) string { return p.ProductOffering.ID }),
 	"@baseType":                one(func(p *shownJSON) string { return p.BaseType }),
 	"@type":                    one(func(p *shownJSON) string { return p.Type }),
 	"@referredType":            one(func(p *shownJSON) string { return p.ReferredType }),

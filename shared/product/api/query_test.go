@@ -31,7 +31,7 @@ func shelf() []dynamo.Item {
 		stored(numbered(4), "productSpecificationId", "max", "referredType", "MAX", "mailState", "sent", "mailAt",
 			"2026-02-10T16:00:00.087Z"),
 		stored(numbered(5), "mailState", "bounced", "mailAt", "2026-02-10T16:00:00.000Z", "mailReason",
-			"550 5.1.1 unknown user"),
+			"550 5.1.1 unknown user", "offerKey", "monthly"),
 		stored(numbered(6), "billingAccountId", "ñandú & co"),
 	}
 }
@@ -68,6 +68,8 @@ func TestListFilters(t *testing.T) {
 		"@referredType=MAX":            {2, 4},
 		"@referredType=MAX&productSpecification.id=max": {4},
 		"productSpecification.id=disney-plus":           {1, 2, 3, 5, 6},
+		"productOffering.id=monthly":                    {5},
+		"productOffering.id=max,monthly":                {4, 5},
 		"billingAccount.id=8001234567":                  {1, 3, 4, 5},
 		"billingAccount.id=a,b":                         {2},
 		"billingAccount.id=a":                           nil,
@@ -89,7 +91,7 @@ func TestListFilters(t *testing.T) {
 		"name=DISNEY":                                nil,
 		"isBundle=false":                             nil,
 		"startDate=2026-02-10T16:00:00Z":             nil,
-		"productOffering.id=1":                       nil,
+		"productOffering=monthly":                    nil,
 		"relatedParty.id=1":                          nil,
 		"productSpecification.targetProductSchema=1": nil,
 		"billingAccount.name=1":                      nil,
@@ -205,9 +207,18 @@ func TestReadsShowTheFieldsThatAreAskedFor(t *testing.T) {
 	reads := deployReads(t, nil)
 	reads.put(t, stored(numbered(1), "mailState", "sent", "mailAt", "2026-02-10T16:00:00.087Z"))
 	all := []string{
-		"@baseType", "@referredType", "@type", "billingAccount", "href", "id", "productCharacteristic", "productPrice",
+		"@baseType",
+		"@referredType",
+		"@type",
+		"billingAccount",
+		"href",
+		"id",
+		"productCharacteristic",
+		"productOffering",
+		"productPrice",
 		"productSpecification",
-		"relatedParty", "status",
+		"relatedParty",
+		"status",
 	}
 	for query, want := range map[string][]string{
 		"":                                 all,
@@ -267,7 +278,7 @@ func textsAt(value any, path []string) []string {
 func TestListFiltersAgreeWithAPlainLook(t *testing.T) {
 	paths := []string{
 		"id", "href", "status", "@type", "@baseType", "@referredType", "productSpecification.id", "billingAccount.id",
-		"billingAccount.@type",
+		"productOffering.id", "billingAccount.@type",
 		"billingAccount.@baseType", "billingAccount.contact.contactType",
 		"billingAccount.contact.contactMedium.characteristic.emailAddress",
 		"productCharacteristic.name", "productCharacteristic.value", "productCharacteristic.valueType", "description",
