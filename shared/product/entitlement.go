@@ -31,5 +31,6 @@ func CustomerIdentifier(businessID, accountID string) string { return businessID
 type Entitlement struct {
 	ID                string
 	ActivationURL     secret.Text // https; empty if the customer need not activate anything
-	ActivationExpires time.Time   // zero if the provider does not say
+	ActivationExpires time.Time   // zero if the provider does not say, or UnreadExpiry
+	UnreadExpiry      string      // what it looks like if it cannot be read, with nothing private; else empty
 }

@@ -3,11 +3,15 @@ package api
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"carillon/shared/environment"
 	"carillon/shared/fault"
 	"carillon/shared/idempotency"
+	"carillon/shared/metrics"
 	"carillon/shared/product"
 )
 
@@ -79,6 +83,14 @@ func (h *CreateHandler) order(
 	if err != nil {
 		h.giveBack(ctx, admission)
 		return nil, err
+	}
+	if stored.UnreadExpiry != "" {
+		h.Log.LogAttrs(ctx, slog.LevelWarn, "the provider's urlExpiry cannot be read: the mail goes without it",
+			slog.String("product", stored.ID),
+			slog.String("looksLike", stored.UnreadExpiry),
+			slog.Int("unreadExpiries", 1),
+			slog.String("function", lambdacontext.FunctionName),
+			metrics.Embedded("function", "unreadExpiries"))
 	}
 	mail := newMail(*stored, offer.Name, h.Clock.Now())
 	former, err := h.Mails.Keep(ctx, *stored, mail)
