@@ -89,7 +89,7 @@ func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi
 	if r.MediaType() != "application/json" {
 		return nil, fault.New(fault.UnsupportedMediaType, "")
 	}
-	asked, bodyHash, err := decodeBody(r)
+	asked, bodyHash, err := decodeBody(r, h.Clock.Now())
 	if err = withRequestFaults(r, business, err); err != nil {
 		return nil, err
 	}
@@ -137,12 +137,12 @@ func (h *CreateHandler) created(
 }
 
 // decodeBody returns the product of the body, and the digest by which the same body is known again.
-func decodeBody(r *httpapi.Request) (product.Product, [sha256.Size]byte, error) {
+func decodeBody(r *httpapi.Request, now time.Time) (product.Product, [sha256.Size]byte, error) {
 	body, err := r.Body()
 	if err != nil {
 		return product.Product{}, [sha256.Size]byte{}, err
 	}
-	asked, err := product.DecodeProduct(body)
+	asked, err := product.DecodeProduct(body, now)
 	if err != nil {
 		return product.Product{}, [sha256.Size]byte{}, err
 	}
