@@ -19,8 +19,9 @@ SAM_INSTALLED := $(SAM_VENV)/.installed
 FUZZTIME   ?= 10s
 # Most of the time tests wait: for functions to start, leases, time-outs. So three packages run at once on two cores.
 TESTFLAGS  ?= -race -shuffle=on -count=1 -timeout=20m -p 3
-# Simulated worlds of `make test`, which run without the race detector, and of `make simulate`.
-TESTSEEDS  ?= 200
+# Simulated worlds of `make test`, ENGAGE's and OTT's, which run without the race detector, and of `make simulate`.
+TESTSEEDS    ?= 200
+OTTTESTSEEDS ?= 100
 
 .DEFAULT_GOAL := help
 
@@ -39,6 +40,7 @@ test: vet lint lint-template ## everything that CI checks; ends with go test's o
 	@docker info >/dev/null 2>&1 || printf '%s\n' '' '*** NO DOCKER ENGINE: the test of sam local (tests/samlocal) WILL BE SKIPPED, not passed. ***' '' >&2
 	go test $(TESTFLAGS) ./...
 	go test -count=1 -timeout=20m ./tests/simulation -seeds $(TESTSEEDS)
+	go test -count=1 -timeout=20m -run '^TestSeeds$$' ./tests/simulation/ott -seeds $(OTTTESTSEEDS)
 
 .PHONY: vet
 vet: ## go vet
@@ -66,9 +68,11 @@ fuzz: ## every fuzz target for a while each (FUZZTIME=10s)
 SEED  ?= 1
 SEEDS ?= 1000
 
+WORLD ?= engage
+
 .PHONY: simulate
-simulate: ## ENGAGE's delivery in simulated worlds (SEEDS=1000); one of them with all that happens (SEED=n SEEDS=1)
-	go test -count=1 -timeout=0 -v -run '^TestSeeds$$' ./tests/simulation -seed $(SEED) -seeds $(SEEDS) $(if $(filter 1,$(SEEDS)),-full)
+simulate: ## simulated worlds of ENGAGE, or of OTT (WORLD=ott SEEDS=1000); one with all that happens (SEED=n SEEDS=1)
+	go test -count=1 -timeout=0 -v -run '^TestSeeds$$' ./tests/simulation$(if $(filter ott,$(WORLD)),/ott) -seed $(SEED) -seeds $(SEEDS) $(if $(filter 1,$(SEEDS)),-full)
 
 .PHONY: bench
 bench: ## every benchmark

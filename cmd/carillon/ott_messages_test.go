@@ -61,7 +61,11 @@ func TestOttMessages(t *testing.T) {
 	list := []string{"ott", "messages", "--stack", stack, "--property", "messenger/1"}
 	lines := strings.Split(strings.TrimSpace(run(t, list...).stdout), "\n")
 	require.Len(t, lines, 4, "%q", lines)
-	assert.Equal(t, []string{"OTTREQUESTID", "TENANT", "SINCE", "TRIES", "NEXT", "TRY", "REASON"}, strings.Fields(lines[0]))
+	assert.Equal(
+		t,
+		[]string{"OTTREQUESTID", "TENANT", "SINCE", "TRIES", "NEXT", "TRY", "REASON"},
+		strings.Fields(lines[0]),
+	)
 	const at = `\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ`
 	for i, want := range []string{
 		ids["expired"] + ` +acme +` + at + ` +1 +none: expired +Messenger answered 429`,

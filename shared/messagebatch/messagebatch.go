@@ -37,7 +37,8 @@ func each(log *slog.Logger, handle func(ctx context.Context, message events.SQSM
 				err := safely(ctx, message, handle)
 				failed[i] = err != nil
 				if err != nil && !errors.Is(err, ErrHeld) {
-					log.ErrorContext(ctx, "a message could not be handled", "messageId", message.MessageId, "error", err)
+					log.ErrorContext(ctx, "a message could not be handled",
+						"messageId", message.MessageId, "error", err)
 				}
 			})
 		}

@@ -22,7 +22,7 @@ func Conversation(tenant string, platform Platform, propertyID, person string) s
 func (m Message) Conversation(tenant string) string {
 	person := m.OttID
 	if person == "" {
-		person = "user reference " + m.UserReference
+		person = "\x00" + m.UserReference // which no id begins with
 	}
 	return Conversation(tenant, m.Platform, m.SenderID, person)
 }

@@ -10,20 +10,25 @@ type Job struct {
 	OttRequestID string   `json:"ottRequestId"`
 	Platform     Platform `json:"platform"`
 	PropertyID   string   `json:"propertyId"`
-	CreatedAt    int64    `json:"createdAt"`  // epoch ms
-	QueuedAt     int64    `json:"queuedAt"`   // epoch ms
-	ValidUntil   int64    `json:"validUntil"` // epoch ms
+	// Conversation is the message group that the job stands in. A request that used another message's key has that
+	// message's id: its job stands elsewhere than the message, and is not the message's.
+	Conversation string `json:"conversation"`
+	CreatedAt    int64  `json:"createdAt"`  // epoch ms
+	QueuedAt     int64  `json:"queuedAt"`   // epoch ms
+	ValidUntil   int64  `json:"validUntil"` // epoch ms
 }
 
 // NewJob returns the job of a tenant's message.
 func NewJob(tenant, ottRequestID string, m Message, createdAt, queuedAt, validUntil time.Time) Job {
 	return Job{
 		Tenant: tenant, OttRequestID: ottRequestID, Platform: m.Platform, PropertyID: m.SenderID,
-		CreatedAt: createdAt.UnixMilli(), QueuedAt: queuedAt.UnixMilli(), ValidUntil: validUntil.UnixMilli(),
+		Conversation: m.Conversation(tenant),
+		CreatedAt:    createdAt.UnixMilli(), QueuedAt: queuedAt.UnixMilli(), ValidUntil: validUntil.UnixMilli(),
 	}
 }
 
 // Complete reports whether the job names a message.
 func (j Job) Complete() bool {
-	return j.Tenant != "" && j.OttRequestID != "" && j.Platform != "" && j.PropertyID != "" && j.ValidUntil > 0
+	return j.Tenant != "" && j.OttRequestID != "" && j.Platform != "" && j.PropertyID != "" &&
+		j.Conversation != "" && j.ValidUntil > 0
 }

@@ -80,8 +80,8 @@ type Outcome struct {
 // Nothing is the outcome of a call that was not made, or tells nothing of the side.
 func Nothing() Outcome { return Outcome{} }
 
-// Well is the outcome of a call that was answered. It takes one from the item's held, where that counts what was taken for
-// the side while it was in trouble.
+// Well is the outcome of a call that was answered. It takes one from the item's held, where that counts what was taken
+// for the side while it was in trouble.
 func Well() Outcome { return Outcome{well: true, update: " REMOVE troubles, reason, openUntil"} }
 
 // Trouble is the outcome of a call that tells that the side is in trouble. The third one in a row opens the breaker,

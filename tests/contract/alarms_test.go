@@ -266,7 +266,7 @@ func TestAlarmsOfAWSMetrics(t *testing.T) {
 		},
 	}
 	names := map[string][]string{ // as AWS documents them
-		"AWS/Lambda":     {"Errors", "Invocations"},
+		"AWS/Lambda":     {"ConcurrentExecutions", "Errors", "Invocations"},
 		"AWS/SQS":        {"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible"},
 		"AWS/ApiGateway": {"5xx"},
 	}

@@ -81,7 +81,8 @@ func registerAs(t *testing.T, c local.DemoClient, body object) {
 	require.Equal(t, 201, a.Status, "%s", a.Body)
 }
 
-// shown is how a registration comes back: its members without the secrets, flags as booleans, and apiVersion.
+// shown is how a registration comes back that was never used: its members without the secrets, flags as booleans, and
+// apiVersion.
 func shown(body object, members ...string) string {
 	attributes := body["ottPlatformAttributes"].(object)
 	texts := make([]string, len(members))
@@ -90,7 +91,7 @@ func shown(body object, members ...string) string {
 		texts[i] = fmt.Sprintf("%q:%s", member, value)
 	}
 	return fmt.Sprintf(
-		`{"ottPlatformName":%q,"ottPlatformAttributes":{%s,"apiVersion":"v2.0"}}`,
+		`{"ottPlatformName":%q,"ottPlatformAttributes":{%s,"apiVersion":"v2.0"},"credentials":{"state":"unknown"}}`,
 		body["ottPlatformName"],
 		strings.Join(texts, ","),
 	)

@@ -89,7 +89,7 @@ func (c conversation) say(ctx context.Context, bearer map[string]string, message
 				break
 			}
 			if tries == 20 {
-				return fmt.Errorf("message %d of %s is not accepted: %d %s %w", i, c.person, reply.Status, reply.Body, err)
+				return fmt.Errorf("message %d to %s is refused: %d %s %w", i, c.person, reply.Status, reply.Body, err)
 			}
 		}
 	}

@@ -200,13 +200,14 @@ func (p *platforms) count(is func(try) bool) int {
 	return n
 }
 
-// killed marks the last call of each message: whatever it was answered, nobody may have recorded it.
+// killed marks the last call of each conversation: whatever it was answered, nobody may have recorded it. Those of
+// messages before it are done with, for the queue has handed out the next.
 func (p *platforms) killed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last := map[string]*try{}
 	for _, c := range p.tries {
-		last[c.person+" "+c.text] = c
+		last[c.person] = c
 	}
 	for _, c := range last {
 		c.killed = true

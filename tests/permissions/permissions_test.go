@@ -109,14 +109,32 @@ func useEverything(t *testing.T, bundle *harness.Bundle, didAll func(function st
 		bundle.Partners.Script("ott", standin.Answer{Status: 503, Headers: map[string]string{"Retry-After": "30"}}),
 	)
 	post("/ott/v1/send", message("first"), bearer)
+	var second string
 	for range 2 {
-		post("/ott/v1/send", message("second"), bearer)
+		second = post("/ott/v1/send", message("second"), bearer)
 	}
 	call(http.MethodGet, "/ott/v1/send/second", "", bearer)
+	// One whose key is used again, a day later.
+	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName: aws.String(bundle.Table(stackname.MessagesTable)),
+		Key: dynamo.Item{
+			"id": dynamo.String("demo-brand#message#" + harness.Field(t, second, "ottRequestId")),
+		},
+		UpdateExpression:          aws.String("SET reusableAt = :past"),
+		ConditionExpression:       aws.String("attribute_exists(id)"),
+		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Int(1)},
+	})
+	require.NoError(t, err)
+	post("/ott/v1/send", message("second"), bearer)
 	eventually(t, func() bool { return didAll("OttDeliverFunction") })
 	body := `{"events":[{"type":"follow"}]}`
 	signature, value := callback.Sign("line", ott.Credentials{ChannelSecret: secret.NewText("s")}, []byte(body))
 	post("/ott/v1/callback/line/1", body, map[string]string{signature: value})
+	post("/ott/v1/registration", harness.RegistrationBody("1", "v"), bearer)
+	body = `{"object":"page","entry":[{"id":"1","messaging":[{"sender":{"id":"2"},"read":{"watermark":1700000000000}}]}]}`
+	signature, value = callback.Sign(
+		"messenger", ott.Credentials{ApplicationSecret: secret.NewText("secret v")}, []byte(body))
+	post("/ott/v1/callback/messenger/1", body, map[string]string{signature: value})
 	call(http.MethodDelete, "/ott/v1/registration/line/1", "", bearer)
 
 	c := d.Engage

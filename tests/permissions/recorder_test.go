@@ -151,7 +151,7 @@ func (r *recorder) noteQueue(operation string, body []byte, stack string) {
 	r.note(
 		permission{
 			"sqs:" + strings.TrimSuffix(operation, "Batch"),
-			logicalID(path.Base(call.QueueURL), stack) + "Queue",
+			logicalID(strings.TrimSuffix(path.Base(call.QueueURL), ".fifo"), stack) + "Queue",
 		},
 	)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"carillon/shared/clientauth"
 	"carillon/shared/engage"
 	"carillon/shared/engage/api"
+	"carillon/tests/simulation/bubble"
 )
 
 // programUUID is the program of every push.
@@ -56,7 +58,7 @@ type answered[T any] struct {
 // client does all that the client of an order does.
 func (w *world) client(log *clientLog) {
 	o := log.order
-	if sleep(w.ctx, time.Until(o.SendAt)) != nil {
+	if bubble.Sleep(w.Ctx, time.Until(o.SendAt)) != nil {
 		return
 	}
 	w.push(log)
@@ -64,10 +66,10 @@ func (w *world) client(log *clientLog) {
 		return
 	}
 	for i, at := range o.CancelAt {
-		w.start(func() { w.cancelPush(log, i, at) })
+		w.Go(func() { w.cancelPush(log, i, at) })
 	}
 	for i, at := range o.StatusAt {
-		w.start(func() { w.readStatus(log, i, at) })
+		w.Go(func() { w.readStatus(log, i, at) })
 	}
 }
 
@@ -77,11 +79,11 @@ func (w *world) push(log *clientLog) {
 	body := o.body()
 	log.sentAt = time.Now()
 	for try := 0; ; try++ {
-		d := w.dice("client", itoa(o.N), "push")
-		id := d.uuid()
+		d := w.Dice("client", strconv.Itoa(o.N), "push")
+		id := d.UUID()
 		w.own(id, o)
 		log.requestIDs = append(log.requestIDs, id)
-		w.sayOf(o, "the client sends it, as %s", id)
+		w.SayOf(o.N, "the client sends it, as %s", id)
 		event := w.request(o, http.MethodPost, "")
 		event.Body = body
 		event.RawQueryString = "programContentUuid=" + programUUID
@@ -89,7 +91,7 @@ func (w *world) push(log *clientLog) {
 			event.Headers["idempotency-key"] = o.Key
 		}
 		status, answer, err := w.call(kindBatch, id, id, event)
-		w.sayOf(o, "its answer: %d %s %v", status, answer, err)
+		w.SayOf(o.N, "its answer: %d %s %v", status, answer, err)
 		if status == http.StatusOK {
 			var accepted struct {
 				RequestID string `json:"requestId"`
@@ -107,7 +109,7 @@ func (w *world) push(log *clientLog) {
 			log.problem(w, "the push was answered %d %s", status, answer)
 			return
 		}
-		if o.Key == "" || try == 30 || sleep(w.ctx, d.between(200*time.Millisecond, 3*time.Second)) != nil {
+		if o.Key == "" || try == 30 || bubble.Sleep(w.Ctx, d.Between(200*time.Millisecond, 3*time.Second)) != nil {
 			return
 		}
 	}
@@ -132,15 +134,15 @@ func (o *Order) body() string {
 
 // cancelPush cancels the push, again and again until it is answered.
 func (w *world) cancelPush(log *clientLog, n int, at time.Time) {
-	if sleep(w.ctx, time.Until(at)) != nil {
+	if bubble.Sleep(w.Ctx, time.Until(at)) != nil {
 		return
 	}
 	for try := 0; ; try++ {
 		sent := time.Now()
-		d := w.dice("client", itoa(log.order.N), "cancel", itoa(n))
+		d := w.Dice("client", strconv.Itoa(log.order.N), "cancel", strconv.Itoa(n))
 		event := w.request(log.order, http.MethodDelete, log.requestID)
-		status, answer, err := w.call(kindCancel, d.uuid(), log.requestID, event)
-		w.sayOf(log.order, "DELETE since %s: %d %s %v", clockTime(sent), status, answer, err)
+		status, answer, err := w.call(kindCancel, d.UUID(), log.requestID, event)
+		w.SayOf(log.order.N, "DELETE since %s: %d %s %v", bubble.ClockTime(sent), status, answer, err)
 		if status != 0 && status < http.StatusInternalServerError {
 			a := answered[api.Summary]{sent: sent, at: time.Now(), status: status}
 			if err := json.Unmarshal([]byte(answer), &a.body); err != nil && status == http.StatusOK {
@@ -151,7 +153,7 @@ func (w *world) cancelPush(log *clientLog, n int, at time.Time) {
 			w.mu.Unlock()
 			return
 		}
-		if try == 20 || sleep(w.ctx, d.between(100*time.Millisecond, time.Second)) != nil {
+		if try == 20 || bubble.Sleep(w.Ctx, d.Between(100*time.Millisecond, time.Second)) != nil {
 			return
 		}
 	}
@@ -159,16 +161,16 @@ func (w *world) cancelPush(log *clientLog, n int, at time.Time) {
 
 // readStatus reads the push's status, all pages of it.
 func (w *world) readStatus(log *clientLog, n int, at time.Time) {
-	if sleep(w.ctx, time.Until(at)) != nil {
+	if bubble.Sleep(w.Ctx, time.Until(at)) != nil {
 		return
 	}
 	sent := time.Now()
 	event := w.request(log.order, http.MethodGet, log.requestID)
 	event.RawQueryString = "limit=1000"
-	id := w.dice("client", itoa(log.order.N), "status", itoa(n)).uuid()
+	id := w.Dice("client", strconv.Itoa(log.order.N), "status", strconv.Itoa(n)).UUID()
 	status, answer, err := w.call(kindStatus, id, log.requestID, event)
 	if status == 0 || status >= http.StatusInternalServerError {
-		w.sayOf(log.order, "GET since %s: %d %s %v", clockTime(sent), status, answer, err)
+		w.SayOf(log.order.N, "GET since %s: %d %s %v", bubble.ClockTime(sent), status, answer, err)
 		return
 	}
 	a := answered[api.Status]{sent: sent, at: time.Now(), status: status}
@@ -176,14 +178,14 @@ func (w *world) readStatus(log *clientLog, n int, at time.Time) {
 		log.problem(w, "GET was answered %d %s", status, answer)
 		return
 	}
-	w.sayOf(log.order, "GET since %s: %s %+v", clockTime(sent), a.body.State, a.body.Counts)
+	w.SayOf(log.order.N, "GET since %s: %s %+v", bubble.ClockTime(sent), a.body.State, a.body.Counts)
 	w.mu.Lock()
 	log.statuses = append(log.statuses, a)
 	w.mu.Unlock()
 }
 
 func (l *clientLog) problem(w *world, format string, args ...any) {
-	w.sayOf(l.order, format, args...)
+	w.SayOf(l.order.N, format, args...)
 	w.mu.Lock()
 	l.problems = append(l.problems, fmt.Sprintf(format, args...))
 	w.mu.Unlock()
@@ -192,7 +194,7 @@ func (l *clientLog) problem(w *world, format string, args ...any) {
 // request is an event of API Gateway, with a token of the tenant's.
 func (w *world) request(o *Order, method, requestID string) events.APIGatewayV2HTTPRequest {
 	grant := clientauth.Client{ID: o.Tenant.Client, Tenant: o.Tenant.Name, Scopes: []string{engage.ScopeInform}}
-	bearer, err := tokens.Issue(w.ctx, grant, grant.Scopes)
+	bearer, err := tokens.Issue(w.Ctx, grant, grant.Scopes)
 	if err != nil {
 		panic(err)
 	}
@@ -208,8 +210,8 @@ func (w *world) request(o *Order, method, requestID string) events.APIGatewayV2H
 // call has a function answer a request. The status is 0 if its process died.
 func (w *world) call(k kind, lambdaID, requestID string, event events.APIGatewayV2HTTPRequest) (int, string, error) {
 	var response events.APIGatewayV2HTTPResponse
-	err := w.invoke(k, lambdaID, []string{requestID}, func(ctx context.Context, p *process) {
-		response, _ = p.http(ctx, event) // Adapt's handlers return no error
+	err := w.Invoke(k, lambdaID, []string{requestID}, func(ctx context.Context, p *bubble.Process) {
+		response, _ = serves(p).http(ctx, event) // Adapt's handlers return no error
 	})
 	if err != nil {
 		return 0, "", err

@@ -16,6 +16,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"carillon/shared/engage/engagetest"
+	"carillon/tests/simulation/bubble"
 )
 
 const signingSecret = engagetest.SigningSecret
@@ -75,7 +76,10 @@ type gateway struct {
 }
 
 // gatewayTransport is a process's way to the gateway.
-type gatewayTransport struct{ process *process }
+type gatewayTransport struct {
+	world   *world
+	process *bubble.Process
+}
 
 var (
 	errRefused = errors.New("dial tcp: connection refused")
@@ -84,42 +88,42 @@ var (
 
 // RoundTrip sends a POST to the gateway, which answers as the tenant's spell has it.
 func (t *gatewayTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	p, w := t.process, t.process.world
-	g, f := w.gateway, &w.scenario.faults
+	p, w := t.process, t.world
+	g, f := w.gateway, &w.Faults
 	raw, err := io.ReadAll(request.Body)
 	if err != nil {
 		return nil, err
 	}
-	if p.isDead() {
-		return nil, errKilled
+	if p.IsDead() {
+		return nil, bubble.ErrKilled
 	}
 	received := g.open(p, request, raw)
 	if received.order == nil {
-		return newAnswer(request, http.StatusUnauthorized, http.Header{}, nil), nil
+		return bubble.NewAnswer(request, http.StatusUnauthorized, http.Header{}, nil), nil
 	}
-	d := w.dice("gateway", received.id)
-	before := d.between(time.Millisecond, 6*time.Millisecond)
-	killed, killedWhen := d.chance(f.killed), d.between(0, 10*time.Millisecond)
-	if err := sleep(request.Context(), before); err != nil {
+	d := w.Dice("gateway", received.id)
+	before := d.Between(time.Millisecond, 6*time.Millisecond)
+	killed, killedWhen := d.Chance(f.Killed), d.Between(0, 10*time.Millisecond)
+	if err := bubble.Sleep(request.Context(), before); err != nil {
 		return nil, g.close(received, "ended before it arrived", err)
 	}
 	if killed {
-		_ = sleep(request.Context(), killedWhen) // it dies either way
-		p.kill("in a POST, before it arrived")
-		return nil, g.close(received, "killed before it arrived", errKilled)
+		_ = bubble.Sleep(request.Context(), killedWhen) // it dies either way
+		p.Kill("in a POST, before it arrived")
+		return nil, g.close(received, "killed before it arrived", bubble.ErrKilled)
 	}
 	received.arrived = time.Now()
 	received.mode = received.order.Tenant.modeAt(received.arrived)
 	response, err := g.answer(request, received, d)
 	switch {
-	case p.isDead():
-		return nil, g.close(received, "the process died meanwhile", errKilled)
+	case p.IsDead():
+		return nil, g.close(received, "the process died meanwhile", bubble.ErrKilled)
 	case err != nil:
 		return nil, g.close(received, err.Error(), err)
 	}
-	if d.chance(f.killed) {
-		p.kill("after a POST")
-		return nil, g.close(received, "killed before the answer", errKilled)
+	if d.Chance(f.Killed) {
+		p.Kill("after a POST")
+		return nil, g.close(received, "killed before the answer", bubble.ErrKilled)
 	}
 	g.mu.Lock()
 	received.heard = true
@@ -129,8 +133,8 @@ func (t *gatewayTransport) RoundTrip(request *http.Request) (*http.Response, err
 }
 
 // open keeps a POST that begins.
-func (g *gateway) open(p *process, request *http.Request, raw []byte) *post {
-	received := &post{id: request.Header.Get(standardwebhooks.HeaderWebhookID), process: p.id, begun: time.Now()}
+func (g *gateway) open(p *bubble.Process, request *http.Request, raw []byte) *post {
+	received := &post{id: request.Header.Get(standardwebhooks.HeaderWebhookID), process: p.ID, begun: time.Now()}
 	verifier, err := standardwebhooks.NewWebhook(signingSecret)
 	if err == nil {
 		err = verifier.VerifyIgnoringTimestamp(raw, request.Header)
@@ -166,47 +170,47 @@ func (g *gateway) close(p *post, outcome string, err error) error {
 	g.mu.Lock()
 	p.ended, p.outcome = time.Now(), outcome
 	g.mu.Unlock()
-	g.world.say(p.requestID, "%s POSTs %s of %d to the gateway that %s, since %s: %s",
-		p.process, p.id, len(p.numbers), p.mode, clockTime(p.begun), outcome)
+	g.world.Say(p.requestID, "%s POSTs %s of %d to the gateway that %s, since %s: %s",
+		p.process, p.id, len(p.numbers), p.mode, bubble.ClockTime(p.begun), outcome)
 	return err
 }
 
 // answer lets the gateway do what its mode has it do.
-func (g *gateway) answer(request *http.Request, p *post, d dice) (*http.Response, error) {
+func (g *gateway) answer(request *http.Request, p *post, d bubble.Dice) (*http.Response, error) {
 	ctx := request.Context()
-	quick := d.between(5*time.Millisecond, 50*time.Millisecond)
+	quick := d.Between(5*time.Millisecond, 50*time.Millisecond)
 	switch p.mode {
 	case modeHang:
 		<-ctx.Done()
 		return nil, ctx.Err()
 	case modeRefuse:
-		if err := sleep(ctx, quick/10); err != nil {
+		if err := bubble.Sleep(ctx, quick/10); err != nil {
 			return nil, err
 		}
 		return nil, errRefused
 	case modeSlow:
-		quick = d.between(time.Second, 14*time.Second)
+		quick = d.Between(time.Second, 14*time.Second)
 	}
 	g.mu.Lock()
 	repeated := g.taken[p.id]
 	g.mu.Unlock()
-	if d.chance(0.5) { // the effect comes before the answer, or with it
+	if d.Chance(0.5) { // the effect comes before the answer, or with it
 		g.take(p)
 	}
-	if err := sleep(ctx, quick); err != nil {
+	if err := bubble.Sleep(ctx, quick); err != nil {
 		return nil, err
 	}
 	switch p.mode {
 	case modeFail:
-		return g.status(request, pick(d, 500, 502, 503, 504, 408, 425), nil), nil
+		return g.status(request, bubble.Pick(d, 500, 502, 503, 504, 408, 425), nil), nil
 	case modeBusy:
-		p.retryAfter = d.between(0, maxRetryAfter).Round(time.Second)
+		p.retryAfter = d.Between(0, maxRetryAfter).Round(time.Second)
 		header := http.Header{"Retry-After": {strconv.Itoa(int(p.retryAfter / time.Second))}}
-		if d.chance(0.5) {
+		if d.Chance(0.5) {
 			header.Set("Retry-After", time.Now().Add(p.retryAfter).UTC().Format(http.TimeFormat))
 			p.retryAfter -= time.Second // the date has no fractions
 		}
-		return g.status(request, pick(d, 429, 503), header), nil
+		return g.status(request, bubble.Pick(d, 429, 503), header), nil
 	}
 	if repeated && p.order.Tenant.KeepsIDs {
 		g.take(p)
@@ -247,28 +251,28 @@ func (g *gateway) status(request *http.Request, status int, header http.Header) 
 	if header == nil {
 		header = http.Header{}
 	}
-	return newAnswer(request, status, header, nil)
+	return bubble.NewAnswer(request, status, header, nil)
 }
 
 // results answers as a gateway should.
-func (g *gateway) results(request *http.Request, p *post, d dice) (*http.Response, error) {
-	if d.chance(0.1) {
+func (g *gateway) results(request *http.Request, p *post, d bubble.Dice) (*http.Response, error) {
+	if d.Chance(0.1) {
 		g.mean(p, func(string) said { return saidDelivered })
 		p.blank = true
-		return g.status(request, pick(d, 200, 202, 204), nil), nil
+		return g.status(request, bubble.Pick(d, 200, 202, 204), nil), nil
 	}
-	if p.mode == modeRetry && d.chance(0.05) {
+	if p.mode == modeRetry && d.Chance(0.05) {
 		g.mean(p, func(string) said { return saidFailed })
-		return g.status(request, pick(d, 400, 404, 413, 422), nil), nil
+		return g.status(request, bubble.Pick(d, 400, 404, 413, 422), nil), nil
 	}
 	items := make([]string, 0, len(p.numbers))
 	means := map[string]said{}
 	for _, number := range p.numbers {
 		status := saidDelivered
 		switch {
-		case p.mode == modeRetry && d.chance(0.5):
+		case p.mode == modeRetry && d.Chance(0.5):
 			status = "retry"
-		case d.chance(0.05):
+		case d.Chance(0.05):
 			status = saidRejected
 		}
 		items = append(items, fmt.Sprintf(`{"bNumber":%q,"status":%q,"reason":"because"}`, number, status))
@@ -281,18 +285,18 @@ func (g *gateway) results(request *http.Request, p *post, d dice) (*http.Respons
 }
 
 func (g *gateway) ok(request *http.Request, body string) *http.Response {
-	return newAnswer(request, http.StatusOK, http.Header{"Content-Type": {"application/json"}}, []byte(body))
+	return bubble.NewAnswer(request, http.StatusOK, http.Header{"Content-Type": {"application/json"}}, []byte(body))
 }
 
 // lie answers 200 and something that the contract says how to take.
-func (g *gateway) lie(request *http.Request, p *post, d dice) (*http.Response, error) {
+func (g *gateway) lie(request *http.Request, p *post, d bubble.Dice) (*http.Response, error) {
 	switch d.IntN(10) {
 	case 0: // not that JSON: as a 5xx
-		return g.ok(request, pick(d, `{"results":null}`, `{"results":[`, `null`, `"ok"`, `<html>`, `{}`)), nil
+		return g.ok(request, bubble.Pick(d, `{"results":null}`, `{"results":[`, `null`, `"ok"`, `<html>`, `{}`)), nil
 	case 1: // blank: all delivered
 		p.blank = true
 		g.mean(p, func(string) said { return saidDelivered })
-		return g.ok(request, pick(d, " ", "\r\n", "\t\n ")), nil
+		return g.ok(request, bubble.Pick(d, " ", "\r\n", "\t\n ")), nil
 	}
 	var items []string
 	means := map[string]said{}
@@ -303,9 +307,9 @@ func (g *gateway) lie(request *http.Request, p *post, d dice) (*http.Response, e
 		switch d.IntN(14) {
 		case 0: // no result
 		case 1:
-			items = append(items, item(number, pick(d, "done", "", "DELIVERED ", "pending")))
+			items = append(items, item(number, bubble.Pick(d, "done", "", "DELIVERED ", "pending")))
 		case 2:
-			status := pick(d, "5", "null", "{}", "[true]")
+			status := bubble.Pick(d, "5", "null", "{}", "[true]")
 			items = append(items, fmt.Sprintf(`{"bNumber":%q,"status":%s}`, number, status))
 		case 3:
 			items = append(items, fmt.Sprintf(`{"bNumber":%q}`, number), `"odd"`, `null`)
@@ -318,7 +322,7 @@ func (g *gateway) lie(request *http.Request, p *post, d dice) (*http.Response, e
 		case 6: // another way to write the number
 			items = append(
 				items,
-				item(pick(d, "tel:"+number, "00"+number[1:], number[:2]+" "+number[2:5]+"-"+number[5:],
+				item(bubble.Pick(d, "tel:"+number, "00"+number[1:], number[:2]+" "+number[2:5]+"-"+number[5:],
 					"%2B"+number[1:]), "delivered"),
 			)
 			means[number] = saidDelivered
@@ -332,7 +336,7 @@ func (g *gateway) lie(request *http.Request, p *post, d dice) (*http.Response, e
 	}
 	g.mean(p, func(number string) said { return means[number] })
 	body := `{"results":[` + strings.Join(items, ",") + `]}`
-	if d.chance(0.2) {
+	if d.Chance(0.2) {
 		body = "\ufeff" + body
 	}
 	return g.ok(request, body), nil

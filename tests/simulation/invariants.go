@@ -9,6 +9,7 @@ import (
 
 	"carillon/shared/engage"
 	"carillon/shared/engage/api"
+	"carillon/tests/simulation/bubble"
 )
 
 // Violation is something that must not be.
@@ -31,7 +32,7 @@ func (v Violation) String() string {
 	if v.Chunk >= 0 {
 		text += fmt.Sprintf(", chunk %d", v.Chunk)
 	}
-	return text + fmt.Sprintf(", at %s: %s", clockTime(v.At), v.What)
+	return text + fmt.Sprintf(", at %s: %s", bubble.ClockTime(v.At), v.What)
 }
 
 // The allowances of the invariants.
@@ -62,7 +63,7 @@ type checker struct {
 }
 
 func check(w *world, e *ending) []Violation {
-	c := &checker{w: w, e: e, skew: w.scenario.faults.skew}
+	c := &checker{w: w, e: e, skew: w.scenario.faults.Skew}
 	c.answersAreExpected()
 	c.acceptedIsDurable()
 	c.oneRequestForOneOrder()
@@ -110,8 +111,9 @@ func (c *checker) add(invariant string, push *finalPush, chunk int, at time.Time
 // hitWithin returns whether the platform's trouble met a push within a time.
 func (c *checker) hitWithin(push *finalPush, from, to time.Time) bool {
 	from = from.Add(-2 * c.skew) // a process told it, by its own clock
-	within := func(h hit) bool { return !h.at.Before(from) && !h.at.After(to) }
-	return slices.ContainsFunc(c.w.hits[push.meta.RequestID], within) || slices.ContainsFunc(c.w.global, within)
+	within := func(h bubble.Hit) bool { return !h.At.Before(from) && !h.At.After(to) }
+	own, all := c.w.Hits(push.meta.RequestID)
+	return slices.ContainsFunc(own, within) || slices.ContainsFunc(all, within)
 }
 
 // mending returns how long the platform's trouble may hold up a push: a round of sweeps for each time that it met the
@@ -119,13 +121,14 @@ func (c *checker) hitWithin(push *finalPush, from, to time.Time) bool {
 func (c *checker) mending(push *finalPush) time.Duration {
 	var sum time.Duration
 	var last time.Time
-	for _, h := range c.w.hits[push.meta.RequestID] {
-		if h.at.Sub(last) > time.Minute {
-			sum, last = sum+sweeps, h.at
+	own, all := c.w.Hits(push.meta.RequestID)
+	for _, h := range own {
+		if h.At.Sub(last) > time.Minute {
+			sum, last = sum+sweeps, h.At
 		}
 	}
-	for _, h := range c.w.global {
-		if h.at.After(push.meta.NotBefore.Add(-2*sweeps)) && h.at.Before(push.meta.DeliverBefore()) {
+	for _, h := range all {
+		if h.At.After(push.meta.NotBefore.Add(-2*sweeps)) && h.At.Before(push.meta.DeliverBefore()) {
 			sum += sweeps
 		}
 	}
@@ -188,7 +191,7 @@ func (c *checker) oneRequestForOneOrder() {
 	}
 	for n, ids := range sent {
 		if len(ids) > 1 {
-			c.add("one request for one order", c.e.byID[ids[0]], -1, beginning, "push %d was sent as %v", n, ids)
+			c.add("one request for one order", c.e.byID[ids[0]], -1, bubble.Beginning, "push %d was sent as %v", n, ids)
 		}
 	}
 }
@@ -217,7 +220,7 @@ func (c *checker) nothingIsLeft() {
 			c.add("nothing is left in a queue", c.e.byID[m.requestID], -1, time.Now(), "%s holds %s", q.name, m.body)
 		}
 		for _, m := range q.dead {
-			if !c.w.scenario.faults.any() {
+			if !c.w.scenario.faults.Any() {
 				c.add("no dead letters", c.e.byID[m.requestID], -1, time.Now(), "%s: %s", q.name, m.body)
 			}
 		}
@@ -318,7 +321,7 @@ func (c *checker) deliveredInTime(push *finalPush) {
 	if !push.meta.CancelledAt.IsZero() {
 		return
 	}
-	from := maxTime(push.meta.NotBefore, maxTime(push.meta.CreatedAt, push.log.acceptedAt))
+	from := bubble.Later(push.meta.NotBefore, bubble.Later(push.meta.CreatedAt, push.log.acceptedAt))
 	mending := c.mending(push)
 	for chunk := range push.meta.Chunks {
 		posts, numbers := postsOf(push, chunk), numbersOf(push, chunk)
@@ -347,9 +350,21 @@ func (c *checker) deliveredInTime(push *finalPush) {
 				})
 			})
 			if len(missing) > 0 {
-				c.add("delivered in time", push, chunk, times[0].Add(need),
+				c.add(
+					"delivered in time",
+					push,
+					chunk,
+					times[0].Add(need),
 					"the gateway side was up from %s to %s, and within %v %d of %d destinations had no result: %s",
-					clockTime(times[0]), clockTime(times[1]), need, len(missing), len(numbers), missing[0])
+					bubble.ClockTime(
+						times[0],
+					),
+					bubble.ClockTime(times[1]),
+					need,
+					len(missing),
+					len(numbers),
+					missing[0],
+				)
 				break
 			}
 		}
@@ -365,7 +380,7 @@ func (c *checker) firstPostIsPrompt(push *finalPush) {
 		push.log.acceptedAt.IsZero() {
 		return
 	}
-	due := maxTime(push.meta.NotBefore, push.log.acceptedAt)
+	due := bubble.Later(push.meta.NotBefore, push.log.acceptedAt)
 	if up := o.Tenant.up(due.Add(-30*time.Second), due.Add(prompt)); len(up) != 1 ||
 		up[0][1].Sub(up[0][0]) < 30*time.Second+prompt {
 		return // its own trouble

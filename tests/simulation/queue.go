@@ -9,11 +9,14 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+
+	"carillon/tests/simulation/bubble"
 )
 
 const (
@@ -66,7 +69,7 @@ func (q *queue) run() {
 		select {
 		case <-timer.C:
 		case <-q.changed:
-		case <-q.world.ctx.Done():
+		case <-q.world.Ctx.Done():
 			return
 		}
 	}
@@ -86,9 +89,9 @@ func (q *queue) dispatch() time.Time {
 				m.inFlight, m.polled = false, now
 				ready = true
 			case m.inFlight:
-				wake = minTime(wake, m.visible)
+				wake = bubble.Earlier(wake, m.visible)
 			case m.polled.After(now):
-				wake = minTime(wake, m.polled)
+				wake = bubble.Earlier(wake, m.polled)
 			default:
 				ready = true
 			}
@@ -99,8 +102,8 @@ func (q *queue) dispatch() time.Time {
 		if q.busy < q.slots {
 			if batch := q.receive(now); len(batch) > 0 {
 				q.busy++
-				p, isNew := q.world.take(q.kind)
-				q.world.start(func() { q.serve(p, isNew, batch) })
+				p, isNew := q.world.Take(q.kind)
+				q.world.Go(func() { q.serve(p, isNew, batch) })
 			}
 			continue
 		}
@@ -108,7 +111,7 @@ func (q *queue) dispatch() time.Time {
 			return wake
 		}
 		if next := q.scaled.Add(scaleUp); next.After(now) {
-			return minTime(wake, next)
+			return bubble.Earlier(wake, next)
 		}
 		q.slots++
 		q.scaled = now
@@ -141,7 +144,7 @@ func (q *queue) receive(now time.Time) []*message {
 		if best.receives == maxReceives {
 			q.remove(best)
 			q.dead = append(q.dead, best)
-			q.world.say(best.requestID, "%s is a dead letter of %s", best.id, q.name)
+			q.world.Say(best.requestID, "%s is a dead letter of %s", best.id, q.name)
 			continue
 		}
 		best.receives++
@@ -162,26 +165,32 @@ func (q *queue) remove(m *message) {
 }
 
 // serve has the function serve a batch, and deletes what it is done with.
-func (q *queue) serve(p *process, isNew bool, batch []*message) {
+func (q *queue) serve(p *bubble.Process, isNew bool, batch []*message) {
 	event := events.SQSEvent{}
 	var serving []string
 	for _, m := range batch {
 		event.Records = append(event.Records, events.SQSMessage{
-			MessageId: m.id, Body: m.body, EventSource: "aws:sqs", AWSRegion: "us-east-1",
+			MessageId:      m.id,
+			Body:           m.body,
+			EventSource:    "aws:sqs",
+			AWSRegion:      "us-east-1",
 			EventSourceARN: "arn:aws:sqs:us-east-1:000000000000:" + q.name,
-			Attributes:     map[string]string{"ApproximateReceiveCount": itoa(m.receives), "MessageGroupId": m.group},
+			Attributes: map[string]string{
+				"ApproximateReceiveCount": strconv.Itoa(m.receives),
+				"MessageGroupId":          m.group,
+			},
 		})
 		serving = append(serving, m.requestID)
 	}
 	first := batch[0].id
 	var response events.SQSEventResponse
-	err := q.world.invokeProcess(p, isNew, q.world.dice("invocation", first).uuid(), serving,
-		func(ctx context.Context, p *process) {
+	err := q.world.InvokeProcess(p, isNew, q.world.Dice("invocation", first).UUID(), serving,
+		func(ctx context.Context, p *bubble.Process) {
 			for _, m := range batch {
-				q.world.say(m.requestID, "%s receives %s of %s (%d of %d, receive %d)",
-					p.id, m.id, q.name, len(batch), q.batchSize, m.receives)
+				q.world.Say(m.requestID, "%s receives %s of %s (%d of %d, receive %d)",
+					p.ID, m.id, q.name, len(batch), q.batchSize, m.receives)
 			}
-			response, _ = p.deliver(ctx, event)
+			response, _ = serves(p).deliver(ctx, event)
 		})
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -196,7 +205,7 @@ func (q *queue) serve(p *process, isNew bool, batch []*message) {
 	}
 	for _, m := range batch {
 		if failed[m.id] {
-			q.world.hit(m.requestID, "%s fails and comes again later", m.id)
+			q.world.Hit(m.requestID, "%s fails and comes again later", m.id)
 			continue
 		}
 		q.remove(m)
@@ -236,9 +245,9 @@ func (q *queue) attributes() map[string]string {
 		}
 	}
 	return map[string]string{
-		"ApproximateNumberOfMessages":           itoa(visible),
-		"ApproximateNumberOfMessagesDelayed":    itoa(delayed),
-		"ApproximateNumberOfMessagesNotVisible": itoa(inFlight),
+		"ApproximateNumberOfMessages":           strconv.Itoa(visible),
+		"ApproximateNumberOfMessagesDelayed":    strconv.Itoa(delayed),
+		"ApproximateNumberOfMessagesNotVisible": strconv.Itoa(inFlight),
 	}
 }
 
@@ -251,24 +260,24 @@ func (q *queue) send(entry sqsEntry) (id string) {
 	_ = json.Unmarshal([]byte(entry.MessageBody), &job) // what is no job is a message all the same
 	w, f := q.world, &q.world.scenario.faults
 	name := fmt.Sprintf("%s.%d", job.RequestID, job.Chunk)
-	n := w.count("message", q.name, name)
+	n := w.Count("message", q.name, name)
 	id = fmt.Sprintf("%s#%d", name, n)
-	d := throw(w.scenario.Seed, "message", q.name, id)
-	latency, poll := d.between(time.Millisecond, 10*time.Millisecond), d.between(time.Millisecond, 20*time.Millisecond)
-	late, early, twice, lost := d.chance(f.late), d.chance(f.early), d.chance(f.twice), d.chance(f.lost)
-	lateness, earliness := d.between(time.Second, 40*time.Second), d.between(0, time.Second)
-	again := d.between(0, 10*time.Second)
-	w.say(job.RequestID, "sent to %s, delayed %d s: %s", q.name, entry.DelaySeconds, entry.MessageBody)
+	d := bubble.Throw(w.scenario.Seed, "message", q.name, id)
+	latency, poll := d.Between(time.Millisecond, 10*time.Millisecond), d.Between(time.Millisecond, 20*time.Millisecond)
+	late, early, twice, lost := d.Chance(f.late), d.Chance(f.early), d.Chance(f.twice), d.Chance(f.lost)
+	lateness, earliness := d.Between(time.Second, 40*time.Second), d.Between(0, time.Second)
+	again := d.Between(0, 10*time.Second)
+	w.Say(job.RequestID, "sent to %s, delayed %d s: %s", q.name, entry.DelaySeconds, entry.MessageBody)
 	if lost {
-		w.hit(job.RequestID, "SQS loses %s", id)
+		w.Hit(job.RequestID, "SQS loses %s", id)
 		return id
 	}
 	delay := time.Duration(entry.DelaySeconds) * time.Second
 	if late {
-		w.hit(job.RequestID, "SQS brings %s %v late", id, lateness)
+		w.Hit(job.RequestID, "SQS brings %s %v late", id, lateness)
 		delay += lateness
 	} else if early && delay > 0 {
-		w.say(job.RequestID, "SQS brings %s %v early", id, earliness)
+		w.Say(job.RequestID, "SQS brings %s %v early", id, earliness)
 		delay -= earliness
 	}
 	m := &message{id: id, requestID: job.RequestID, body: entry.MessageBody, group: entry.MessageGroupID}
@@ -278,7 +287,7 @@ func (q *queue) send(entry sqsEntry) (id string) {
 	defer q.mu.Unlock()
 	q.messages = append(q.messages, m)
 	if twice {
-		w.say(job.RequestID, "SQS brings %s twice", id)
+		w.Say(job.RequestID, "SQS brings %s twice", id)
 		copied := *m
 		copied.id += "'"
 		copied.visible, copied.polled = m.visible.Add(again), m.polled.Add(again)
@@ -289,7 +298,10 @@ func (q *queue) send(entry sqsEntry) (id string) {
 }
 
 // sqsTransport is a process's way to SQS.
-type sqsTransport struct{ process *process }
+type sqsTransport struct {
+	world   *world
+	process *bubble.Process
+}
 
 type sqsEntry struct {
 	ID             string `json:"Id"`
@@ -304,8 +316,8 @@ func (t *sqsTransport) RoundTrip(request *http.Request) (*http.Response, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, w := t.process, t.process.world
-	f := &w.scenario.faults
+	p, w := t.process, t.process.World
+	f := &w.Faults
 	_, operation, _ := strings.Cut(request.Header.Get("X-Amz-Target"), ".")
 	var call struct {
 		QueueURL string `json:"QueueUrl"`
@@ -330,35 +342,35 @@ func (t *sqsTransport) RoundTrip(request *http.Request) (*http.Response, error) 
 	if len(call.Entries) > 0 {
 		name += " " + call.Entries[0].MessageBody
 	}
-	d := w.dice("sqs", p.id, name)
-	before, after := d.between(time.Millisecond, 8*time.Millisecond), d.between(time.Millisecond/2, 3*time.Millisecond)
-	fails, lost := d.chance(f.sendFails), d.chance(f.answerLost)
-	killed, killedBefore := d.chance(f.killed), d.chance(0.5)
-	if err := sleep(request.Context(), before); err != nil {
+	d := w.Dice("sqs", p.ID, name)
+	before, after := d.Between(time.Millisecond, 8*time.Millisecond), d.Between(time.Millisecond/2, 3*time.Millisecond)
+	fails, lost := d.Chance(f.SendFails), d.Chance(f.AnswerLost)
+	killed, killedBefore := d.Chance(f.Killed), d.Chance(0.5)
+	if err := bubble.Sleep(request.Context(), before); err != nil {
 		return nil, err
 	}
 	if killed && killedBefore {
-		p.kill("before " + operation)
+		p.Kill("before " + operation)
 	}
-	if p.isDead() {
-		return nil, errKilled
+	if p.IsDead() {
+		return nil, bubble.ErrKilled
 	}
-	target := w.queueAt(call.QueueURL)
+	target := t.world.queueAt(call.QueueURL)
 	if target == nil {
 		return nil, fmt.Errorf("there is no queue %s", call.QueueURL)
 	}
 	header := http.Header{"Content-Type": {"application/x-amz-json-1.0"}}
 	if fails {
 		for _, id := range ids {
-			w.hit(id, "SQS fails")
+			w.Hit(id, "SQS fails")
 		}
 		const text = `{"__type":"com.amazonaws.sqs#ServiceUnavailable","message":"unavailable"}`
-		return newAnswer(request, http.StatusServiceUnavailable, header, []byte(text)), nil
+		return bubble.NewAnswer(request, http.StatusServiceUnavailable, header, []byte(text)), nil
 	}
 	answer := sqsAnswer{Attributes: target.attributes()}
 	for i, entry := range call.Entries {
-		if operation == "SendMessageBatch" && d.chance(f.entryRefused) {
-			w.hit(ids[i], "SQS refuses an entry")
+		if operation == "SendMessageBatch" && d.Chance(f.EntryRefused) {
+			w.Hit(ids[i], "SQS refuses an entry")
 			answer.Failed = append(answer.Failed, sqsFailed{ID: entry.ID, Code: "InternalError", Message: "refused"})
 			continue
 		}
@@ -369,18 +381,18 @@ func (t *sqsTransport) RoundTrip(request *http.Request) (*http.Response, error) 
 		})
 	}
 	if killed {
-		p.kill("after " + operation)
-		return nil, errKilled
+		p.Kill("after " + operation)
+		return nil, bubble.ErrKilled
 	}
-	if err := sleep(request.Context(), after); err != nil {
+	if err := bubble.Sleep(request.Context(), after); err != nil {
 		return nil, err
 	}
-	if p.isDead() {
-		return nil, errKilled
+	if p.IsDead() {
+		return nil, bubble.ErrKilled
 	}
 	if lost {
 		for _, id := range ids {
-			w.hit(id, "the answer to %s is lost", operation)
+			w.Hit(id, "the answer to %s is lost", operation)
 		}
 		return nil, io.ErrUnexpectedEOF
 	}
@@ -388,7 +400,7 @@ func (t *sqsTransport) RoundTrip(request *http.Request) (*http.Response, error) 
 	if err != nil {
 		return nil, err
 	}
-	return newAnswer(request, http.StatusOK, header, text), nil
+	return bubble.NewAnswer(request, http.StatusOK, header, text), nil
 }
 
 // sqsAnswer is the answer to every operation: each reads its own members.

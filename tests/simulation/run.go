@@ -5,7 +5,7 @@
 //
 // A run happens in a bubble of testing/synctest, so that its hours take no time. Its calls to DynamoDB leave the bubble
 // by a Bridge; its time stands still meanwhile. Each choice is drawn from the seed and from what the choice is about
-// (type dice), so it does not matter in which order goroutines run.
+// (type bubble.Dice), so it does not matter in which order goroutines run.
 package simulation
 
 import (
@@ -15,11 +15,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"carillon/shared/engage"
 	"carillon/shared/engage/store"
+	"carillon/tests/simulation/bubble"
 )
 
 // Report is what became of a run.
@@ -39,7 +39,7 @@ type Report struct {
 
 // Options are those of a run.
 type Options struct {
-	Bridge *Bridge
+	Bridge *bubble.Bridge
 	Tables Tables // empty ones
 	Trace  bool   // keep every call and log line
 }
@@ -48,50 +48,50 @@ type Options struct {
 func Run(t *testing.T, seed uint64, options Options) *Report {
 	t.Helper()
 	report := &Report{Seed: seed}
-	synctest.Test(t, func(*testing.T) {
-		if sleep(context.Background(), time.Until(beginning)) != nil {
-			return
-		}
-		run(report, options)
-	})
+	bubble.Run(t, func() { run(report, options) })
 	return report
 }
 
 func run(report *Report, options Options) {
 	ctx, stop := context.WithCancel(context.Background())
-	scenario := newScenario(report.Seed, beginning)
-	w := &world{
-		scenario: scenario, tables: options.Tables, bridge: options.Bridge, trace: options.Trace, ctx: ctx,
-		seen: map[string]int{}, pools: map[kind][]*process{}, owners: map[string]*Order{}, hits: map[string][]hit{},
+	scenario := newScenario(report.Seed, bubble.Beginning)
+	w := &world{World: bubble.NewWorld(ctx, report.Seed), scenario: scenario, tables: options.Tables,
+		owners: map[string]*Order{}}
+	w.Faults, w.Timeouts, w.Bridge, w.Traced = scenario.faults.Faults, timeouts, options.Bridge, options.Trace
+	w.Start, w.ReadCall = w.serve, w.readCall
+	w.Died = func(p *bubble.Process, why string) {
+		if p.Kind == kindSchedule {
+			w.HitAll("%s dies: %s", p.ID, why)
+		}
 	}
 	w.gateway = &gateway{world: w, taken: map[string]bool{}}
 	w.queues = queuesOf(w)
 	for _, q := range w.queues {
 		q.slots, q.changed = pollersAtFirst, make(chan struct{}, 1)
-		w.start(q.run)
+		w.Go(q.run)
 	}
-	w.start(w.schedule)
-	last := beginning
+	w.Go(w.schedule)
+	last := bubble.Beginning
 	for _, o := range scenario.Orders {
 		log := &clientLog{order: o}
 		w.clients = append(w.clients, log)
-		w.start(func() { w.client(log) })
+		w.Go(func() { w.client(log) })
 		for _, at := range slices.Concat([]time.Time{o.SendAt.Add(2 * time.Minute)}, o.CancelAt, o.StatusAt) {
-			last = maxTime(last, at)
+			last = bubble.Later(last, at)
 		}
 	}
 	outside := w.pushesOutside()
 	for time.Now().Before(scenario.horizon) {
-		_ = sleep(ctx, time.Minute) // nobody has stopped it yet
+		_ = bubble.Sleep(ctx, time.Minute) // nobody has stopped it yet
 		if time.Now().After(last) && w.isQuiet(outside) {
 			break
 		}
 	}
 	stop()
-	w.running.Wait()
+	w.Wait()
 	end := w.end(outside)
 	report.world, report.Scenario, report.Profile = w, scenario.String(), scenario.Profile
-	report.Posts, report.Lasted = len(w.gateway.posts), time.Since(beginning)
+	report.Posts, report.Lasted = len(w.gateway.posts), time.Since(bubble.Beginning)
 	report.Pushes = len(end.pushes)
 	for _, q := range w.queues {
 		report.Dead += len(q.dead)
@@ -114,7 +114,7 @@ func (w *world) isQuiet(pushes *store.Pushes) bool {
 func (w *world) stillDue(pushes *store.Pushes) []string {
 	var due []string
 	for partition := range store.DuePartitions {
-		ids, err := pushes.Due(context.Background(), partition, beginning.Add(1000*time.Hour), 100)
+		ids, err := pushes.Due(context.Background(), partition, bubble.Beginning.Add(1000*time.Hour), 100)
 		if err != nil {
 			panic(err)
 		}
@@ -186,7 +186,10 @@ func (w *world) end(pushes *store.Pushes) *ending {
 func (w *world) outcome(e *ending) []string {
 	var lines []string
 	for _, p := range w.gateway.posts {
-		lines = append(lines, fmt.Sprintf("%d %s %d %s", p.begun.Sub(beginning), p.id, len(p.numbers), p.outcome))
+		lines = append(
+			lines,
+			fmt.Sprintf("%d %s %d %s", p.begun.Sub(bubble.Beginning), p.id, len(p.numbers), p.outcome),
+		)
 	}
 	slices.Sort(lines)
 	for _, push := range e.pushes {
@@ -200,34 +203,36 @@ func (w *world) outcome(e *ending) []string {
 	return lines
 }
 
-// Detail is how much Print writes.
-type Detail int
-
-// The details of Print.
-const (
-	Violations Detail = iota // a line each
-	Explained                // and what happened to the push
-	Everything               // all that happened to all pushes
-)
-
 // explains is how many lines of a push's trace Explained prints.
 const explains = 60
 
+// Violated returns the names of the invariants that the run violates, one for each violation.
+func (r *Report) Violated() []string {
+	var names []string
+	for _, v := range r.Violations {
+		names = append(names, v.Invariant)
+	}
+	return names
+}
+
+// Counts returns how many pushes were accepted, and how many calls were seen.
+func (r *Report) Counts() (subjects, calls int) { return r.Pushes, r.Posts }
+
 // Print writes the report.
-func (r *Report) Print(out io.Writer, detail Detail) {
+func (r *Report) Print(out io.Writer, detail bubble.Detail) {
 	w := r.world
 	_, _ = fmt.Fprintf(out, "seed %d: %s\n  %d pushes, %d POSTs, %d dead letters, %v; %d violations\n",
 		r.Seed, r.Scenario, r.Pushes, r.Posts, r.Dead, r.Lasted.Round(time.Second), len(r.Violations))
-	slices.SortStableFunc(w.events, func(a, b event) int { return a.at.Compare(b.at) })
-	if detail == Everything {
-		for _, e := range w.events {
-			_, _ = fmt.Fprintf(out, "  %s %s %s\n", clockTime(e.at), orderName(e.order), e.text)
+	events := w.Events()
+	if detail == bubble.Everything {
+		for _, e := range events {
+			_, _ = fmt.Fprintf(out, "  %s %s %s\n", bubble.ClockTime(e.At), orderName(e.Subject), e.Text)
 		}
 	}
 	told := map[int]bool{}
 	for _, v := range r.Violations {
 		_, _ = fmt.Fprintf(out, "%s\n", v)
-		if v.order < 0 || detail != Explained || told[v.order] {
+		if v.order < 0 || detail != bubble.Explained || told[v.order] {
 			continue
 		}
 		told[v.order] = true
@@ -237,15 +242,15 @@ func (r *Report) Print(out io.Writer, detail Detail) {
 
 func (r *Report) explain(out io.Writer, order int) {
 	lines := 0
-	for _, e := range r.world.events {
-		if e.order != order {
+	for _, e := range r.world.Events() {
+		if e.Subject != order {
 			continue
 		}
 		if lines++; lines > explains {
 			_, _ = fmt.Fprintln(out, "      …")
 			return
 		}
-		_, _ = fmt.Fprintf(out, "      %s %s\n", clockTime(e.at), e.text)
+		_, _ = fmt.Fprintf(out, "      %s %s\n", bubble.ClockTime(e.At), e.Text)
 	}
 }
 

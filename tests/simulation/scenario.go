@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"carillon/tests/simulation/bubble"
 )
 
 // Profile is what kind of trouble a run has.
@@ -70,9 +72,9 @@ func (t *Tenant) up(from, to time.Time) [][2]time.Time {
 	var times [][2]time.Time
 	for _, s := range t.spells {
 		if s.from.After(from) && from.Before(to) {
-			times = append(times, [2]time.Time{from, minTime(s.from, to)})
+			times = append(times, [2]time.Time{from, bubble.Earlier(s.from, to)})
 		}
-		from = maxTime(from, s.to)
+		from = bubble.Later(from, s.to)
 	}
 	if from.Before(to) {
 		times = append(times, [2]time.Time{from, to})
@@ -102,19 +104,11 @@ func (o *Order) deliverBefore() time.Time { return o.destinedAt.Add(o.TTL) }
 
 // faults are the probabilities of the platform's faults.
 type faults struct {
-	throttled, answerLost, slow float64 // of a DynamoDB call
-	killed                      float64 // of a call of any kind, before or after its effect
-	sendFails, entryRefused     float64 // of a call of SQS, and of an entry of it
-	late, early, twice, lost    float64 // of a message
-	sweepMissed, sweepTwice     float64 // of a sweep
-	sweepLate, sweepKilled      float64
-	skew                        time.Duration // of a process's clock, either way
-	stormFrom, stormTo          time.Time     // when DynamoDB throttles most calls
-	coldStart                   time.Duration // at most
+	bubble.Faults
+	late, early, twice, lost float64 // of a message
+	sweepMissed, sweepTwice  float64 // of a sweep
+	sweepLate, sweepKilled   float64
 }
-
-// any reports whether the platform has any trouble.
-func (f *faults) any() bool { return f.killed > 0 || f.throttled > 0 }
 
 // Scenario is what a seed makes happen.
 type Scenario struct {
@@ -128,7 +122,7 @@ type Scenario struct {
 
 // newScenario draws a scenario. start is when it begins.
 func newScenario(seed uint64, start time.Time) *Scenario {
-	d := throw(seed, "scenario")
+	d := bubble.Throw(seed, "scenario")
 	s := &Scenario{Seed: seed}
 	switch n := d.IntN(20); { // a noisy neighbour costs as much as ten others
 	case n < 3:
@@ -143,143 +137,145 @@ func newScenario(seed uint64, start time.Time) *Scenario {
 	if s.Profile == PlatformTrouble || s.Profile == AllTrouble {
 		s.faults = drawFaults(d, start, s.Profile)
 	}
-	s.faults.coldStart = 400 * time.Millisecond
-	for i := range d.upTo(2, 4) {
+	s.faults.ColdStart = 400 * time.Millisecond
+	for i := range d.UpTo(2, 4) {
 		tenant := &Tenant{Name: fmt.Sprintf("tenant%d", i), Client: fmt.Sprintf("client%d", i)}
 		switch s.Profile {
 		case NoisyNeighbour:
 			if i == 0 {
 				tenant.Noisy = true
-				mode := pick(d, modeHang, modeSlow, modeFail, modeRefuse, modeBusy)
-				tenant.spells = []spell{{start, start.Add(d.between(time.Minute, 10*time.Minute)), mode}}
+				mode := bubble.Pick(d, modeHang, modeSlow, modeFail, modeRefuse, modeBusy)
+				tenant.spells = []spell{{start, start.Add(d.Between(time.Minute, 10*time.Minute)), mode}}
 			}
 		case GatewayTrouble, AllTrouble:
-			if i > 0 || d.chance(0.5) {
+			if i > 0 || d.Chance(0.5) {
 				tenant.spells = drawSpells(d, start)
-				tenant.KeepsIDs = d.chance(0.3)
+				tenant.KeepsIDs = d.Chance(0.3)
 			}
 		case PlatformTrouble:
-			tenant.KeepsIDs = d.chance(0.3)
+			tenant.KeepsIDs = d.Chance(0.3)
 		}
 		s.Tenants = append(s.Tenants, tenant)
 	}
-	for range d.upTo(3, 16) {
-		tenant := pick(d, s.Tenants...)
+	for range d.UpTo(3, 16) {
+		tenant := bubble.Pick(d, s.Tenants...)
 		if tenant.Noisy {
 			tenant = s.Tenants[1]
 		}
-		s.order(d, tenant, start.Add(d.between(0, 4*time.Minute)))
+		s.order(d, tenant, start.Add(d.Between(0, 4*time.Minute)))
 	}
 	if s.Profile == NoisyNeighbour {
-		burst := start.Add(d.between(0, 2*time.Minute))
-		most := pick(d, 60, 60, 60, 60, 60, 60, 60, 700)
-		for range d.upTo(most/4, most) {
+		burst := start.Add(d.Between(0, 2*time.Minute))
+		most := bubble.Pick(d, 60, 60, 60, 60, 60, 60, 60, 700)
+		for range d.UpTo(most/4, most) {
 			s.noise(d, burst)
 		}
-		for range d.upTo(5, 15) { // in the middle of it
-			s.order(d, s.Tenants[1], burst.Add(d.between(0, 20*time.Second)))
+		for range d.UpTo(5, 15) { // in the middle of it
+			s.order(d, s.Tenants[1], burst.Add(d.Between(0, 20*time.Second)))
 		}
 	}
 	slices.SortStableFunc(s.Orders, func(a, b *Order) int { return a.SendAt.Compare(b.SendAt) })
 	for i, order := range s.Orders {
 		order.N = i
-		s.horizon = maxTime(s.horizon, order.deliverBefore().Add(5*time.Minute))
+		s.horizon = bubble.Later(s.horizon, order.deliverBefore().Add(5*time.Minute))
 	}
 	return s
 }
 
-func drawFaults(d dice, start time.Time, profile Profile) faults {
+func drawFaults(d bubble.Dice, start time.Time, profile Profile) faults {
 	f := faults{
-		throttled: 0.01, answerLost: 0.01, slow: 0.005, killed: pick(d, 0.001, 0.004, 0.01),
-		sendFails: 0.01, entryRefused: 0.01, late: 0.02, early: 0.05, twice: 0.02,
-		sweepTwice: 0.05, sweepLate: 0.1, sweepKilled: 0.02, skew: 500 * time.Millisecond,
+		Faults: bubble.Faults{
+			Throttled: 0.01, AnswerLost: 0.01, Slow: 0.005, Killed: bubble.Pick(d, 0.001, 0.004, 0.01),
+			SendFails: 0.01, EntryRefused: 0.01, Skew: 500 * time.Millisecond,
+		},
+		late: 0.02, early: 0.05, twice: 0.02, sweepTwice: 0.05, sweepLate: 0.1, sweepKilled: 0.02,
 	}
 	if profile == AllTrouble {
 		f.lost, f.sweepMissed = 0.02, 0.05
 	}
-	if d.chance(0.2) {
-		f.stormFrom = start.Add(d.between(0, 5*time.Minute))
-		f.stormTo = f.stormFrom.Add(d.between(5*time.Second, 40*time.Second))
+	if d.Chance(0.2) {
+		f.StormFrom = start.Add(d.Between(0, 5*time.Minute))
+		f.StormTo = f.StormFrom.Add(d.Between(5*time.Second, 40*time.Second))
 	}
 	return f
 }
 
 // drawSpells draws what is wrong with a tenant's gateway side: one to four spells, one after the other.
-func drawSpells(d dice, start time.Time) []spell {
+func drawSpells(d bubble.Dice, start time.Time) []spell {
 	var spells []spell
 	at := start
-	for range d.upTo(1, 4) {
-		at = at.Add(d.between(0, 3*time.Minute))
-		length := pick(d, d.between(time.Second, 20*time.Second), d.between(20*time.Second, 5*time.Minute))
-		m := pick(d, modeSlow, modeHang, modeRefuse, modeFail, modeBusy, modeLie, modeLie, modeRetry, modeLose)
+	for range d.UpTo(1, 4) {
+		at = at.Add(d.Between(0, 3*time.Minute))
+		length := bubble.Pick(d, d.Between(time.Second, 20*time.Second), d.Between(20*time.Second, 5*time.Minute))
+		m := bubble.Pick(d, modeSlow, modeHang, modeRefuse, modeFail, modeBusy, modeLie, modeLie, modeRetry, modeLose)
 		spells = append(spells, spell{at, at.Add(length), m})
 		at = at.Add(length)
 	}
 	return spells
 }
 
-func (s *Scenario) order(d dice, tenant *Tenant, at time.Time) {
-	o := &Order{Tenant: tenant, SendAt: at, Size: d.upTo(1, 5)}
-	if d.chance(0.03) {
-		o.Size = d.upTo(501, 1200)
+func (s *Scenario) order(d bubble.Dice, tenant *Tenant, at time.Time) {
+	o := &Order{Tenant: tenant, SendAt: at, Size: d.UpTo(1, 5)}
+	if d.Chance(0.03) {
+		o.Size = d.UpTo(501, 1200)
 	}
 	o.destinedAt = o.SendAt
 	if ahead := drawAhead(d); ahead > 0 {
 		o.NotBefore = o.SendAt.Add(ahead)
-		if d.chance(0.5) {
+		if d.Chance(0.5) {
 			o.NotBefore = o.NotBefore.Truncate(time.Second)
 		}
 		o.NotBefore = o.NotBefore.Truncate(time.Millisecond)
-		o.destinedAt = maxTime(o.SendAt, o.NotBefore)
+		o.destinedAt = bubble.Later(o.SendAt, o.NotBefore)
 	}
-	o.TTL = pick(d, d.between(5*time.Second, 30*time.Second), d.between(30*time.Second, 5*time.Minute),
-		d.between(5*time.Minute, 20*time.Minute))
-	if d.chance(0.03) {
+	o.TTL = bubble.Pick(d, d.Between(5*time.Second, 30*time.Second), d.Between(30*time.Second, 5*time.Minute),
+		d.Between(5*time.Minute, 20*time.Minute))
+	if d.Chance(0.03) {
 		o.TTL = 2 * time.Hour
 	}
 	o.TTL = o.TTL.Truncate(time.Second)
-	if d.chance(0.5) {
-		o.Key = d.uuid()
+	if d.Chance(0.5) {
+		o.Key = d.UUID()
 	}
-	if d.chance(0.25) {
-		at := d.between(0, o.destinedAt.Sub(o.SendAt)+time.Minute) // after it was sent
+	if d.Chance(0.25) {
+		at := d.Between(0, o.destinedAt.Sub(o.SendAt)+time.Minute) // after it was sent
 		switch d.IntN(3) {
 		case 0: // just before its time
-			at = max(0, o.destinedAt.Sub(o.SendAt)-d.between(200*time.Millisecond, 4*time.Second))
+			at = max(0, o.destinedAt.Sub(o.SendAt)-d.Between(200*time.Millisecond, 4*time.Second))
 		case 1: // while it may be retried
-			at = o.destinedAt.Sub(o.SendAt) + d.between(0, min(o.TTL, 2*time.Minute))
+			at = o.destinedAt.Sub(o.SendAt) + d.Between(0, min(o.TTL, 2*time.Minute))
 		}
 		o.CancelAt = append(o.CancelAt, o.SendAt.Add(at))
-		if d.chance(0.3) {
-			o.CancelAt = append(o.CancelAt, o.SendAt.Add(at+d.between(0, 20*time.Second)))
+		if d.Chance(0.3) {
+			o.CancelAt = append(o.CancelAt, o.SendAt.Add(at+d.Between(0, 20*time.Second)))
 		}
 	}
-	for range d.upTo(0, 2) {
-		at := d.between(0, o.destinedAt.Sub(o.SendAt)+min(o.TTL, 3*time.Minute))
+	for range d.UpTo(0, 2) {
+		at := d.Between(0, o.destinedAt.Sub(o.SendAt)+min(o.TTL, 3*time.Minute))
 		o.StatusAt = append(o.StatusAt, o.SendAt.Add(at))
 	}
 	slices.SortFunc(o.StatusAt, time.Time.Compare)
 	s.Orders = append(s.Orders, o)
 }
 
-func drawAhead(d dice) time.Duration {
+func drawAhead(d bubble.Dice) time.Duration {
 	switch n := d.IntN(20); {
 	case n < 8:
 		return 0
 	case n < 14:
-		return d.between(time.Second, 20*time.Second)
+		return d.Between(time.Second, 20*time.Second)
 	case n < 19:
-		return d.between(20*time.Second, 6*time.Minute)
+		return d.Between(20*time.Second, 6*time.Minute)
 	default:
-		return d.between(6*time.Minute, 40*time.Minute)
+		return d.Between(6*time.Minute, 40*time.Minute)
 	}
 }
 
 // noise is one of very many pushes of a noisy tenant, all at about the same time.
-func (s *Scenario) noise(d dice, at time.Time) {
+func (s *Scenario) noise(d bubble.Dice, at time.Time) {
 	o := &Order{
-		Tenant: s.Tenants[0], SendAt: at.Add(d.between(0, 5*time.Second)), Size: 1,
-		TTL: d.between(20*time.Second, 90*time.Second).Truncate(time.Second),
+		Tenant: s.Tenants[0], SendAt: at.Add(d.Between(0, 5*time.Second)), Size: 1,
+		TTL: d.Between(20*time.Second, 90*time.Second).Truncate(time.Second),
 	}
 	o.destinedAt = o.SendAt
 	s.Orders = append(s.Orders, o)
@@ -288,8 +284,12 @@ func (s *Scenario) noise(d dice, at time.Time) {
 // String describes the scenario in a few lines.
 func (s *Scenario) String() string {
 	text := fmt.Sprintf("profile %s, %d tenants, %d pushes", s.Profile, len(s.Tenants), len(s.Orders))
-	if !s.faults.stormFrom.IsZero() {
-		text += fmt.Sprintf(", DynamoDB throttles %s to %s", clockTime(s.faults.stormFrom), clockTime(s.faults.stormTo))
+	if !s.faults.StormFrom.IsZero() {
+		text += fmt.Sprintf(
+			", DynamoDB throttles %s to %s",
+			bubble.ClockTime(s.faults.StormFrom),
+			bubble.ClockTime(s.faults.StormTo),
+		)
 	}
 	for _, t := range s.Tenants {
 		for _, sp := range t.spells {
@@ -297,26 +297,10 @@ func (s *Scenario) String() string {
 				"\n  %s: the gateway %s from %s to %s",
 				t.Name,
 				sp.mode,
-				clockTime(sp.from),
-				clockTime(sp.to),
+				bubble.ClockTime(sp.from),
+				bubble.ClockTime(sp.to),
 			)
 		}
 	}
 	return text
-}
-
-func clockTime(t time.Time) string { return t.UTC().Format("15:04:05.000") }
-
-func minTime(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func maxTime(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }

@@ -27,7 +27,10 @@ func TestStatusPagesOfAPushThatAProcessLeft(t *testing.T) {
 	for i := range 300 {
 		results[i] = engage.Result{State: engage.StateDelivered, DeliveredAt: now}
 	}
-	require.NoError(t, p.Pushes.SaveProgress(t.Context(), lease, store.Progress{Results: results}, push.DeliverBefore()))
+	require.NoError(
+		t,
+		p.Pushes.SaveProgress(t.Context(), lease, store.Progress{Results: results}, push.DeliverBefore()),
+	)
 	p.Clock.Advance(2 * time.Minute) // it died, and its lease is over
 	_, err = p.Pushes.Cancel(t.Context(), engagetest.Tenant, push.RequestID, p.Clock.Now())
 	require.NoError(t, err)

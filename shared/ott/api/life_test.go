@@ -84,11 +84,11 @@ const (
 	shownMessenger = `{"ottPlatformName":"messenger","ottPlatformAttributes":{"applicationId":"1093076390764037",` +
 		`"pageId":"1732555047025799",` +
 		`"pageName":"SFMC Engineers","endpointUrl":"https://graph.facebook.com/v2.6/me/messages","isActive":true,` +
-		`"apiVersion":"v2.0"}}`
+		`"apiVersion":"v2.0"},"credentials":{"state":"unknown"}}`
 	shownLINE = `{"ottPlatformName":"line","ottPlatformAttributes":{"channelId":"23493453984234345",` +
 		`"channelName":"SFMC Engineers",` +
 		`"endpointUrl":"https://example.com/1732555047025799","isTransactional":true,"isTestChannel":false,` +
-		`"isActive":true,"apiVersion":"v2.0"}}`
+		`"isActive":true,"apiVersion":"v2.0"},"credentials":{"state":"unknown"}}`
 	unknownRegistration = `{"message":"The registration does not exist","errorcode":30003,"documentation":""}`
 	insufficient        = `{"message":"Insufficient Privileges","errorcode":20002,"documentation":""}`
 )

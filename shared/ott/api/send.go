@@ -40,7 +40,7 @@ type messages interface {
 // outbox takes messages that are to be sent; outbound.Queue does.
 type outbox interface {
 	// Enqueue puts a job behind those of its conversation, once for each sending.
-	Enqueue(ctx context.Context, job ott.Job, conversation, sending string) error
+	Enqueue(ctx context.Context, job ott.Job, sending string) error
 }
 
 // backlogs bound how many messages wait for a property that is in trouble; store.Properties does.
@@ -128,7 +128,7 @@ func (s *sending) repeated(ctx context.Context) (ott.Accepted, error) {
 	s.Log.WarnContext(ctx, "a message is put into the queue again", "ottRequestId", accepted.OttRequestID)
 	lost := accepted.Lost
 	job := ott.NewJob(s.tenant, lost.OttRequestID, lost.Message, lost.CreatedAt, now, lost.ValidUntil)
-	return accepted, s.Outbox.Enqueue(ctx, job, lost.Message.Conversation(s.tenant), s.id)
+	return accepted, s.Outbox.Enqueue(ctx, job, s.id)
 }
 
 // put enqueues the message and makes it durable.
@@ -136,7 +136,7 @@ func (s *sending) put(ctx context.Context) (ott.Accepted, error) {
 	created := s.Clock.Now()
 	job := ott.NewJob(
 		s.tenant, s.place.OttRequestID, s.message, created, created, created.Add(s.message.Validity))
-	if err := s.Outbox.Enqueue(ctx, job, s.message.Conversation(s.tenant), s.id); err != nil {
+	if err := s.Outbox.Enqueue(ctx, job, s.id); err != nil {
 		return ott.Accepted{}, err
 	}
 	accepted, err := s.Messages.Put(ctx, s.tenant, s.place, s.message, s.body, created, s.Clock.Now())

@@ -61,7 +61,8 @@ func (h *SendStatusHandler) Serve(ctx context.Context, r *httpapi.Request) (*htt
 		return nil, err
 	}
 	return httpapi.JSON(http.StatusOK, sendStatus{
-		RequestBody: body, Status: sendEvents(m, h.Clock.Now()), PlatformMessageIDs: append([]string{}, m.Progress.PlatformIDs...),
+		RequestBody: body, Status: sendEvents(m, h.Clock.Now()),
+		PlatformMessageIDs: append([]string{}, m.Progress.PlatformIDs...),
 	}), nil
 }
 

@@ -43,7 +43,12 @@ func (a *attempt) make(ctx context.Context) error {
 		return a.later(ctx, a.receipt, err)
 	}
 	m, now := a.message, a.Clock.Now()
-	if a.expiredOnly && now.Before(m.ValidUntil) { // it was accepted later than its job says, by a repeat of the request
+	if m.Message.Conversation(job.Tenant) != job.Conversation {
+		// Of a request that was refused, for its key stands for this message: which has a job in its own conversation.
+		a.Log.InfoContext(ctx, "a job of another conversation is dropped", "ottRequestId", job.OttRequestID)
+		return nil
+	}
+	if a.expiredOnly && now.Before(m.ValidUntil) { // accepted later than its job says, by a repeat of the request
 		return a.hold(ctx, a.receipt, pause(a.receipt, a.receipt.Count))
 	}
 	err = a.Messages.Claim(ctx, m, now, now.Add(leaseTime))

@@ -169,11 +169,8 @@ func (d *Deliverer) stepBack(
 		if !now.Before(time.UnixMilli(r.Job.ValidUntil)) {
 			return d.expire(ctx, r)
 		}
-		if err := d.Messages.Wait(
-			ctx,
-			d.named(r.Job),
-			"not sent yet, for others were not: "+refused.Reason,
-		); err != nil {
+		reason := "not sent yet, for others were not: " + refused.Reason
+		if err := d.Messages.Wait(ctx, d.named(r.Job), reason); err != nil {
 			return d.later(ctx, r, err)
 		}
 	}

@@ -1,6 +1,8 @@
 package deliver_test
 
 import (
+	"bytes"
+	"compress/flate"
 	"net/http"
 	"net/url"
 	"strings"
@@ -216,11 +218,18 @@ func TestDeliverWhatCannotBeRead(t *testing.T) {
 	o.register(ott.Messenger, nil)
 	id := o.accept(messengerHello())
 	job := o.job(id)
-	_, err := emulatortest.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+	const text = `{"version":2,"message":{"text":"hello"}}`
+	var block bytes.Buffer
+	deflate, err := flate.NewWriter(&block, flate.BestSpeed)
+	require.NoError(t, err)
+	_, err = deflate.Write(append([]byte{byte(len(text))}, text...))
+	require.NoError(t, err)
+	require.NoError(t, deflate.Close())
+	_, err = emulatortest.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 		TableName:                 &o.table,
 		Key:                       dynamo.Item{"id": dynamo.String("acme#message#" + id)},
-		UpdateExpression:          aws.String("SET message = :message"),
-		ExpressionAttributeValues: dynamo.Item{":message": dynamo.String(`{"version":2,"message":{"text":"hello"}}`)},
+		UpdateExpression:          aws.String("SET texts = :texts"),
+		ExpressionAttributeValues: dynamo.Item{":texts": dynamo.Bytes(block.Bytes())},
 	})
 	require.NoError(t, err)
 	assert.Equal(t, time.Second, o.heldJob(job))
@@ -231,4 +240,20 @@ func TestDeliverWhatCannotBeRead(t *testing.T) {
 	assert.Empty(t, o.platforms.all())
 	assert.Contains(t, o.log.String(), "ott: a kept message has the version 2")
 	assert.NotContains(t, o.log.String(), "hello")
+}
+
+// A request whose key stands for another message may have sent a job before it was refused: of that message's id, in its
+// own conversation. It must not send that message out of its turn.
+func TestDeliverAJobOfAnotherConversation(t *testing.T) {
+	t.Parallel()
+	o := newOutbox(t, status(200, ""))
+	o.register(ott.Messenger, nil)
+	id := o.accept(messengerHello())
+	job := strings.Replace(o.job(id), `"conversation":"`, `"conversation":"x`, 1)
+	require.NotEqual(t, o.job(id), job)
+	assert.Equal(t, []came{{}}, o.handle(job))
+	assert.Empty(t, o.platforms.all())
+	assert.Equal(t, "Queued", o.status(id))
+	o.done(id)
+	assert.Equal(t, "Sent", o.status(id))
 }

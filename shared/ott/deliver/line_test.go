@@ -333,6 +333,27 @@ func TestLINEIDs(t *testing.T) {
 	}
 }
 
+// A message whose time is over while the token is minted is not pushed, nor replied.
+func TestLINEMintsAndTheTimeIsOver(t *testing.T) {
+	t.Parallel()
+	for _, d := range []deliver.Delivery{lineText(t), lineDelivery(decoded(t,
+		lineRequest(`{"ottId":"U1","userReference":"reply-token"}`, `{"type":"text","text":"t"}`, ``)))} {
+		api := newLINEAPI(t)
+		d.ValidUntil = api.clock.Now().Add(time.Second)
+		api.first = func(http.ResponseWriter, string) bool {
+			api.clock.Advance(time.Second)
+			return false
+		}
+		err := errorOf(api.line(t).Send(t.Context(), d))
+		var refused *deliver.Refused
+		require.ErrorAs(t, err, &refused)
+		assert.True(t, refused.Expired)
+		assert.Equal(t, "token", api.paths())
+	}
+}
+
+// A repeat is told for the 24 hours that LINE remembers a retry key, and for a bit less that counts here.
 func TestLINEHasNoBoundOfTries(t *testing.T) {
-	assert.Zero(t, deliver.NewLINE(answering{200, ""}, clocktest.New()).MaxUnanswered())
+	assert.Equal(t, deliver.Repeats{For: 24*time.Hour - time.Minute},
+		deliver.NewLINE(answering{200, ""}, clocktest.New()).Repeats())
 }

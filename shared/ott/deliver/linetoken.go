@@ -75,13 +75,8 @@ func (t *lineTokens) mint(ctx context.Context, d Delivery) (lineToken, error) {
 	case err != nil && isSuccess(response), err == nil && granted.AccessToken == "":
 		return lineToken{}, &Again{Cause: errors.New("LINE answered something else than a token"), Trouble: true}
 	case err != nil:
-		err = refusal(
-			"LINE's token endpoint",
-			response,
-			lineError(response),
-			t.clock.Now(),
-			d.Credentials.ChannelSecret,
-		)
+		said := lineError(response)
+		err = refusal("LINE's token endpoint", response, said, t.clock.Now(), d.Credentials.ChannelSecret)
 		if refused, ok := errors.AsType[*Refused](err); ok {
 			refused.Credentials = true
 		}

@@ -298,6 +298,22 @@ type silent struct{}
 // RoundTrip implements http.RoundTripper.
 func (silent) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("broken") }
 
+// A message whose time is over is not sent.
+func TestMessengerAndTheTimeIsOver(t *testing.T) {
+	t.Parallel()
+	p := newPlatforms(t, status(200, ""))
+	clock, d := clocktest.New(), messengerText(t)
+	messenger := deliver.NewMessenger(p.transport(t), clock)
+	d.ValidUntil = clock.Now().Add(time.Millisecond)
+	require.NoError(t, errorOf(messenger.Send(t.Context(), d)))
+	clock.Advance(time.Millisecond)
+	var refused *deliver.Refused
+	require.ErrorAs(t, errorOf(messenger.Send(t.Context(), d)), &refused)
+	assert.True(t, refused.Expired)
+	assert.Len(t, p.all(), 1)
+	assert.Equal(t, deliver.Repeats{Tries: 3}, messenger.Repeats())
+}
+
 func TestMessengerIDs(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string][]string{

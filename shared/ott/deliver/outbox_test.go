@@ -142,9 +142,10 @@ func newOutboxOn(
 	o.deliverer = &deliver.Deliverer{
 		Messages:      store.NewMessages(items, o.table, o.clock),
 		Registrations: registrations,
-		Credentials:   store.NewCredentials(registrations, secret.NewCache(secretstore.New(secrets))),
-		States:        store.NewCredentialStates(items, stackname.RegistrationsTable(stack)),
-		Properties:    store.NewProperties(items, o.table, 50),
+		Credentials: store.NewCredentials(
+			registrations, secret.NewCache(secretstore.New(secrets))).WithClock(o.clock),
+		States:     store.NewCredentialStates(items, stackname.RegistrationsTable(stack)),
+		Properties: store.NewProperties(items, o.table, 50),
 		Outbox: outbound.NewQueue(
 			emulatortest.SQSAt(endpoint),
 			"https://sqs.example.com/1/outbound.fifo",

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -76,6 +77,9 @@ func status(code int, body string, headers ...string) func(int, http.ResponseWri
 
 const requestID = "6f1f9d0e-4a57-4b8c-9e0d-2f6a1c3b5d7e"
 
+// always is the end of a message that is valid.
+var always = time.Now().AddDate(1, 0, 0)
+
 // What no log line, reason or error may show.
 const (
 	pageAccessToken   = "EAAGtoken+needs/escaping=&0123456789"
@@ -85,7 +89,7 @@ const (
 
 func messengerDelivery(message ott.Message) deliver.Delivery {
 	return deliver.Delivery{
-		OttRequestID: requestID, Message: message,
+		OttRequestID: requestID, Message: message, ValidUntil: always,
 		Registration: ott.StoredRegistration{
 			Registration: ott.Registration{
 				Platform: ott.Messenger, PropertyID: "1732555047025799",
@@ -112,7 +116,7 @@ func errorOf(_ []string, err error) error { return err }
 
 func lineDelivery(message ott.Message) deliver.Delivery {
 	return deliver.Delivery{
-		OttRequestID: requestID, Message: message,
+		OttRequestID: requestID, Message: message, ValidUntil: always,
 		Registration: ott.StoredRegistration{
 			Registration: ott.Registration{
 				Platform: ott.LINE, PropertyID: "23493453984234345", EndpointURL: "https://example.com/",

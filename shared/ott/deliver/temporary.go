@@ -13,15 +13,16 @@ const (
 // graphTemporary are Graph's errors that go by, by their code, whatever the status is that they come with. Where an
 // error has is_transient it goes by as well.
 //
-//   - https://developers.facebook.com/docs/graph-api/guides/error-handling: 1 "possibly a temporary issue", 2 "temporary
-//     issue due to downtime", 4 and 17 "too many calls" of an app and of a user
+//   - https://developers.facebook.com/docs/graph-api/guides/error-handling: 1 "possibly a temporary issue", 2
+//     "temporary issue due to downtime", 4 and 17 "too many calls" of an app and of a user
 //   - https://developers.facebook.com/docs/graph-api/overview/rate-limiting: 32 calls of a page, 613 a custom limit,
 //     80006 calls of a Messenger account
 //   - https://developers.facebook.com/docs/messenger-platform/error-codes: 1200 "temporary send message failure, please
 //     try again later"
 //
-// LINE says it by the status alone, as HTTP has it (https://developers.line.biz/en/reference/messaging-api/#status-codes):
-// 429 for its rates and for the messages of a month, and 5xx.
+// LINE says it by the status alone, as HTTP has it
+// (https://developers.line.biz/en/reference/messaging-api/#status-codes): 429 for its rates and for the messages of a
+// month, and 5xx.
 var graphTemporary = map[int64]scope{
 	1:     ofProperty,
 	2:     ofProperty,

@@ -136,7 +136,7 @@ func TestKillsCount(t *testing.T) {
 	assert.Len(t, o.platforms.all(), 1)
 }
 
-// LINE tells a repeat by its key: it is asked as long as the message is valid.
+// LINE tells a repeat by its key: it is asked as long as it remembers that.
 func TestLINEIsAskedUntilTheEnd(t *testing.T) {
 	t.Parallel()
 	api := newLINEAPI(t)
@@ -166,4 +166,37 @@ func TestLINEIsAskedUntilTheEnd(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"461230966842064897"}, o.message(id).Progress.PlatformIDs)
+}
+
+// LINE forgets a key after a day: a try without an answer is not repeated later than that.
+func TestLINEForgetsAKey(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		wait time.Duration
+		want string
+	}{
+		"in time":  {24*time.Hour - time.Minute - time.Second, "Sent"},
+		"too late": {24*time.Hour - time.Minute, "Error: given up 23h59m0s after a try without an answer, for it may have been taken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			api := newLINEAPI(t)
+			o := newOutbox(t, api.serve)
+			api.clock = o.clock
+			o.register(ott.LINE, nil)
+			message := decoded(t, lineHello())
+			message.Validity = 7 * 24 * time.Hour
+			id, answered := o.put(message, lineHello()), o.put(message, lineHello())
+			o.die(id)
+			m, err := o.messages.Load(t.Context(), "acme", answered)
+			require.NoError(t, err)
+			require.NoError(t, o.messages.Claim(t.Context(), m, o.clock.Now(), o.clock.Now().Add(30*time.Second)))
+			m.Progress.Open = 0
+			require.NoError(t, o.messages.Release(t.Context(), m, o.clock.Now()))
+			o.clock.Advance(test.wait)
+			o.done(id, answered)
+			assert.Equal(t, test.want, o.status(id))
+			assert.Equal(t, "Sent", o.status(answered), "what LINE answered it did not take")
+		})
+	}
 }

@@ -34,8 +34,8 @@ func OpenQueue(env *environment.Variables, config aws.Config) *Queue {
 
 // Enqueue puts a job behind those of its conversation. sending tells this sending from others: the queue takes it once,
 // however often the SDK repeats the call. It returns SQS's error.
-func (q *Queue) Enqueue(ctx context.Context, job ott.Job, conversation, sending string) error {
-	return q.sender.Send(ctx, queue.Entry[ott.Job]{Job: job, Group: conversation, DeduplicationID: sending})
+func (q *Queue) Enqueue(ctx context.Context, job ott.Job, sending string) error {
+	return q.sender.Send(ctx, queue.Entry[ott.Job]{Job: job, Group: job.Conversation, DeduplicationID: sending})
 }
 
 // Hold keeps a job that was received out of sight for d, in whole seconds, rounded up: then it is received again,

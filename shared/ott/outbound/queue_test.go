@@ -53,7 +53,7 @@ func newDeclared(t *testing.T) *declared {
 
 func (d *declared) enqueue(id, conversation, sending string) {
 	d.t.Helper()
-	require.NoError(d.t, d.Enqueue(d.t.Context(), job(id), conversation, sending))
+	require.NoError(d.t, d.Enqueue(d.t.Context(), job(id, conversation), sending))
 }
 
 // receive takes one job, and says which; "" if there is none to have.
@@ -69,7 +69,7 @@ func (d *declared) receive() (id string, handle *string) {
 	}
 	got, ok := read(d.t, *out.Messages[0].Body)
 	require.True(d.t, ok)
-	require.Equal(d.t, job(got.OttRequestID), got, "whole")
+	require.Equal(d.t, job(got.OttRequestID, got.Conversation), got, "whole")
 	return got.OttRequestID, out.Messages[0].ReceiptHandle
 }
 
@@ -80,9 +80,10 @@ func (d *declared) done(handle *string) {
 	require.NoError(d.t, err)
 }
 
-func job(id string) ott.Job {
+func job(id, conversation string) ott.Job {
 	return ott.Job{
-		Tenant: "acme", OttRequestID: id, Platform: ott.LINE, PropertyID: "1", CreatedAt: 2, QueuedAt: 3, ValidUntil: 4,
+		Tenant: "acme", OttRequestID: id, Platform: ott.LINE, PropertyID: "1", Conversation: conversation,
+		CreatedAt: 2, QueuedAt: 3, ValidUntil: 4,
 	}
 }
 
@@ -174,32 +175,34 @@ func TestAJobOutlastsItsMessage(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "true", out.Attributes["FifoQueue"])
 	assert.Equal(t, "90", out.Attributes["VisibilityTimeout"])
-	assert.Equal(t, "1209600", out.Attributes["MessageRetentionPeriod"])
+	retention, err := strconv.Atoi(out.Attributes["MessageRetentionPeriod"])
+	require.NoError(t, err)
+	assert.Greater(t, retention, 7*24*60*60, "a message is valid for a week at most")
 	assert.Contains(t, out.Attributes["RedrivePolicy"], `-outbound-dead.fifo`)
 	assert.Regexp(t, `"maxReceiveCount": ?"?1000"?`, out.Attributes["RedrivePolicy"])
 }
 
 func TestWhatIsAJob(t *testing.T) {
-	const whole = `{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","createdAt":2,"queuedAt":3,` +
+	const whole = `{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","conversation":"a","createdAt":2,"queuedAt":3,` +
 		`"validUntil":4}`
 	for body, right := range map[string]bool{
 		whole: true,
-		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","validUntil":4,"more":7}`: true,
-		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","validUntil":"4"}`:        false,
-		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1"}`:                         false,
-		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","validUntil":-1}`:         false,
-		`{"tenant":"acme","ottRequestId":"id","platform":"line","validUntil":4}`:                           false,
-		`{"tenant":"acme","ottRequestId":"id","propertyId":"1","validUntil":4}`:                            false,
-		`{"tenant":"acme","platform":"line","propertyId":"1","validUntil":4}`:                              false,
-		`{"ottRequestId":"id","platform":"line","propertyId":"1","validUntil":4}`:                          false,
-		`{"tenant":"acme","ottRequestId":"id","rounds":7}`:                                                 false,
+		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","conversation":"a","validUntil":4,"more":7}`: true,
+		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","conversation":"a","validUntil":"4"}`:        false,
+		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1"}`:                                            false,
+		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","conversation":"a","validUntil":-1}`:         false,
+		`{"tenant":"acme","ottRequestId":"id","platform":"line","validUntil":4}`:                                              false,
+		`{"tenant":"acme","ottRequestId":"id","propertyId":"1","conversation":"a","validUntil":4}`:                            false,
+		`{"tenant":"acme","platform":"line","propertyId":"1","conversation":"a","validUntil":4}`:                              false,
+		`{"ottRequestId":"id","platform":"line","propertyId":"1","conversation":"a","validUntil":4}`:                          false,
+		`{"tenant":"acme","ottRequestId":"id","rounds":7}`:                                                                    false,
 	} {
 		_, ok := read(t, body)
 		assert.Equal(t, right, ok, body)
 	}
 	read, ok := read(t, whole)
 	require.True(t, ok)
-	assert.Equal(t, job("id"), read)
+	assert.Equal(t, job("id", "a"), read)
 }
 
 // read is what ott-deliver reads of the body of an SQS message, if it is a job.
@@ -219,7 +222,7 @@ func read(t *testing.T, body string) (job ott.Job, ok bool) {
 // What is no job of this queue's is refused, never taken for one.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
-		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","validUntil":4}`,
+		`{"tenant":"acme","ottRequestId":"id","platform":"line","propertyId":"1","conversation":"a","validUntil":4}`,
 		`{"tenant":"acme","ottRequestId":"id","tries":3}`, `{"tenant":"acme"}`, `[]`, ``,
 	} {
 		f.Add(seed)

@@ -25,9 +25,6 @@ const (
 	// overdue is how late a message may be before a repeat of its request puts it into the queue again: later than the
 	// queue brings back what a process died with.
 	overdue = 10 * time.Minute
-	// maxTexts is how much of a message's item the body and the decoded message may take, in bytes. The largest of both
-	// do not fit the 400 KB that an item holds.
-	maxTexts = 350 << 10
 )
 
 // messageSpace is the name space of the UUIDs that are ottRequestIds.
@@ -74,23 +71,23 @@ func (s *Messages) Find(
 // Conflict if that is only now a former one, as it can be after Find read what was out of date: then all is to begin
 // again; or DynamoDB's error.
 func (s *Messages) Put(
-	ctx context.Context,
-	tenant string,
-	at ott.Place,
-	message ott.Message,
-	body ott.SendBody,
+	ctx context.Context, tenant string, at ott.Place, message ott.Message, body ott.SendBody,
 	createdAt, queuedAt time.Time,
 ) (ott.Accepted, error) {
-	item, err := newMessage(message, body, createdAt, queuedAt)
+	text, err := ott.EncodeMessage(message)
 	if err != nil {
 		return ott.Accepted{}, err
 	}
+	item := newMessage(message, body, createdAt, queuedAt)
 	item["id"] = dynamo.String(messageID(tenant, at.OttRequestID))
-	if len(body.Kept)+len(dynamo.GetString(item, "message")) > maxTexts {
-		if err := s.putBody(ctx, tenant, at.OttRequestID, item); err != nil {
+	block := encodeTexts(text, body.Kept)
+	if len(block) > maxKeptTexts {
+		block = encodeTexts(text)
+		if err := s.putBody(ctx, tenant, at.OttRequestID, item, body); err != nil {
 			return ott.Accepted{}, err
 		}
 	}
+	item["texts"] = dynamo.Bytes(block)
 	if at.Uses > 0 {
 		return s.putAgain(ctx, tenant, at, message.Key, item, body, createdAt)
 	}
@@ -118,26 +115,24 @@ func (s *Messages) putAgain(
 	var kept dynamo.Item
 	var taken bool
 	err := dynamo.Transact(ctx, s.clock, func() error {
-		_, err := s.items.TransactWriteItems(
-			ctx,
-			&dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
-				{Update: &types.Update{
-					TableName: aws.String(s.table),
-					Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
-					UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
-						"expiresAt = :expires"),
-					ConditionExpression: aws.String("reusableAt <= :now"),
-					ExpressionAttributeValues: dynamo.Item{
-						":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
-						":reusable": item["reusableAt"], ":expires": item["expiresAt"],
-						":now": dynamo.Int(now.UnixMilli()),
-					},
-					ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-				}},
-				// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
-				{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
+		writes := []types.TransactWriteItem{
+			{Update: &types.Update{
+				TableName: aws.String(s.table),
+				Key:       dynamo.Item{"id": dynamo.String(messageID(tenant, requestID(tenant, key, 0)))},
+				UpdateExpression: aws.String("SET uses = :uses, bodyHash = :hash, reusableAt = :reusable, " +
+					"expiresAt = :expires"),
+				ConditionExpression: aws.String("reusableAt <= :now"),
+				ExpressionAttributeValues: dynamo.Item{
+					":uses": dynamo.Int(at.Uses), ":hash": dynamo.Bytes(body.Hash[:]),
+					":reusable": item["reusableAt"], ":expires": item["expiresAt"],
+					":now": dynamo.Int(now.UnixMilli()),
+				},
+				ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 			}},
-		)
+			// Without a condition: the first one's decides. An item of that id is one whose time to live was over.
+			{Put: &types.Put{TableName: aws.String(s.table), Item: item}},
+		}
+		_, err := s.items.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: writes})
 		if kept, taken = dynamo.ConditionFailedAt(err, 0); taken {
 			return nil
 		}
@@ -192,31 +187,26 @@ func isLost(m *ott.StoredMessage, now time.Time) bool {
 	return !m.Progress.Final() && now.Before(m.ValidUntil) && now.After(due.Add(overdue))
 }
 
-func newMessage(message ott.Message, body ott.SendBody, createdAt, queuedAt time.Time) (dynamo.Item, error) {
-	text, err := ott.EncodeMessage(message)
-	if err != nil {
-		return nil, err
-	}
+func newMessage(message ott.Message, body ott.SendBody, createdAt, queuedAt time.Time) dynamo.Item {
 	return dynamo.Item{
-		"message":    dynamo.String(string(text)),
-		"body":       dynamo.String(string(body.Kept)),
 		"bodyHash":   dynamo.Bytes(body.Hash[:]),
 		"reusableAt": dynamo.Int(createdAt.Add(keyReuse).UnixMilli()),
 		"validUntil": dynamo.Int(createdAt.Add(message.Validity).UnixMilli()),
 		"createdAt":  dynamo.Int(createdAt.UnixMilli()),
 		"queuedAt":   dynamo.Int(queuedAt.UnixMilli()),
 		"expiresAt":  dynamo.EpochSeconds(createdAt.Add(messageRetention)),
-	}, nil
+	}
 }
 
 // putBody gives the body of a large message an item of its own, before the message's, which names it. Each body has
 // another: that of a message which is refused, for its key stands for another, must not take the place of that one's.
-func (s *Messages) putBody(ctx context.Context, tenant, id string, item dynamo.Item) error {
-	bodyID := dynamo.String(bodyID(tenant, id, dynamo.GetBytes(item, "bodyHash")))
+func (s *Messages) putBody(
+	ctx context.Context, tenant, id string, item dynamo.Item, body ott.SendBody,
+) error {
+	bodyID := dynamo.String(bodyID(tenant, id, body.Hash[:]))
 	_, err := s.items.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(s.table), Item: dynamo.Item{
-		"id": bodyID, "body": item["body"], "expiresAt": item["expiresAt"],
+		"id": bodyID, "texts": dynamo.Bytes(encodeTexts(body.Kept)), "expiresAt": item["expiresAt"],
 	}})
-	delete(item, "body")
 	item["bodyId"] = bodyID
 	return err
 }
@@ -259,17 +249,31 @@ func (s *Messages) getMessage(ctx context.Context, tenant, id string) (*ott.Stor
 	if err != nil {
 		return nil, err
 	}
-	if item["body"] == nil { // it is large
-		if item, err = s.get(ctx, dynamo.GetString(item, "bodyId"), true); err != nil {
-			return nil, err
-		}
+	if m.Body, err = s.body(ctx, item); err != nil {
+		return nil, err
 	}
-	m.Body = []byte(dynamo.GetString(item, "body"))
 	if m.Progress, err = s.progress(ctx, m); err != nil {
 		return nil, err
 	}
 	m.Receipts, err = s.receipts(ctx, tenant, m.Message.Conversation(tenant))
 	return m, err
+}
+
+// body reads the body of a message, which is in an item of its own if it is large.
+func (s *Messages) body(ctx context.Context, item dynamo.Item) ([]byte, error) {
+	place := 1 // behind the message
+	if id := dynamo.GetString(item, "bodyId"); id != "" {
+		var err error
+		if item, err = s.get(ctx, id, true); err != nil {
+			return nil, err
+		}
+		place = 0
+	}
+	texts, err := decodeTexts(dynamo.GetBytes(item, "texts"), place+1)
+	if err != nil {
+		return nil, err
+	}
+	return texts[place], nil
 }
 
 // get reads an item, as it is now or as it was a moment ago, which costs half.
@@ -290,7 +294,11 @@ func (s *Messages) get(ctx context.Context, id string, now bool) (dynamo.Item, e
 
 // storedMessage reads what a message's item says, but for the body.
 func storedMessage(tenant, id string, item dynamo.Item) (*ott.StoredMessage, error) {
-	message, err := ott.DecodeMessage([]byte(dynamo.GetString(item, "message")))
+	texts, err := decodeTexts(dynamo.GetBytes(item, "texts"), 1)
+	if err != nil {
+		return nil, err
+	}
+	message, err := ott.DecodeMessage(texts[0])
 	if err != nil {
 		return nil, err
 	}

@@ -318,7 +318,7 @@ func TestAnIDIsGivenAgain(t *testing.T) {
 func TestItemsEndByThemselves(t *testing.T) {
 	t.Parallel()
 	s, start := newMessages(t), now()
-	large := strings.Repeat("x", ott.MaxBody)
+	large := noise(ott.MaxBody)
 	_, place := s.find("acme", "k", large, start)
 	m := message("k")
 	m.Parts[0].Text = large

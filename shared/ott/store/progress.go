@@ -32,8 +32,9 @@ func (s *Messages) Claim(ctx context.Context, m *ott.StoredMessage, now, until t
 	item, err := s.update(ctx, m, isDue,
 		"SET lease = :lease, notBefore = :until, openSince = if_not_exists(openSince, :now), expiresAt = :expires "+
 			"ADD opened :one", "", dynamo.Item{
-			":lease": dynamo.String(lease), ":until": dynamo.Int(until.UnixMilli()), ":now": dynamo.Int(now.UnixMilli()),
-			":expires": dynamo.EpochSeconds(m.CreatedAt.Add(messageRetention)), ":one": dynamo.Int(1),
+			":lease": dynamo.String(lease), ":one": dynamo.Int(1),
+			":until": dynamo.Int(until.UnixMilli()), ":now": dynamo.Int(now.UnixMilli()),
+			":expires": dynamo.EpochSeconds(m.CreatedAt.Add(messageRetention)),
 		})
 	kept, refused := dynamo.ConditionFailed(err)
 	switch {

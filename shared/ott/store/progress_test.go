@@ -64,6 +64,7 @@ func TestClaim(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, first.Progress.Open, "it counts as begun before anything is sent")
 	assert.Equal(t, start.Add(31*time.Second), first.Progress.NotBefore)
+	assert.Equal(t, start.Add(time.Second), first.Progress.OpenSince)
 	assert.NotEmpty(t, first.Progress.Lease)
 
 	busy, err := s.claim(id, start.Add(31*time.Second-time.Millisecond))
@@ -74,14 +75,17 @@ func TestClaim(t *testing.T) {
 	second, err := s.claim(id, start.Add(31*time.Second))
 	require.NoError(t, err, "the first one's time is over")
 	assert.Equal(t, 2, second.Progress.Open, "the first one may have sent it")
+	assert.Equal(t, start.Add(time.Second), second.Progress.OpenSince, "by then")
 	assert.True(t, fault.Is(s.Release(t.Context(), first, start), fault.Conflict))
 	assert.True(t, fault.Is(s.Failed(t.Context(), first, "late", start), fault.Conflict))
 	second.Progress.Tries, second.Progress.Open, second.Progress.Reason = 4, 1, "HTTP\n500"
 	require.NoError(t, s.Release(t.Context(), second, start.Add(40*time.Second)))
 	waiting, err := s.claim(id, start.Add(40*time.Second-time.Millisecond))
 	assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
-	assert.Equal(t, ott.Progress{Tries: 4, Open: 1, Reason: "HTTP 500", NotBefore: start.Add(40 * time.Second)},
-		waiting.Progress)
+	assert.Equal(t, ott.Progress{
+		Tries: 4, Open: 1, OpenSince: start.Add(time.Second), Reason: "HTTP 500",
+		NotBefore: start.Add(40 * time.Second),
+	}, waiting.Progress)
 
 	third, err := s.claim(id, start.Add(40*time.Second))
 	require.NoError(t, err)
@@ -94,6 +98,22 @@ func TestClaim(t *testing.T) {
 		Tries: 4, Reason: "no such user" + strings.Repeat("é", 307) + "…", FailedAt: start.Add(41 * time.Second),
 	}, final.Progress)
 	assert.True(t, final.Progress.Final())
+}
+
+// Once every try that was begun has its answer, the next one is the first of which none is known.
+func TestOpenSince(t *testing.T) {
+	t.Parallel()
+	s, start := newMessages(t), now()
+	id := s.accepted("k", start).OttRequestID
+	for n := range 3 {
+		at := start.Add(time.Duration(n) * time.Minute)
+		m, err := s.claim(id, at)
+		require.NoError(t, err)
+		assert.Equal(t, []any{1, at}, []any{m.Progress.Open, m.Progress.OpenSince})
+		m.Progress.Open = 0
+		require.NoError(t, s.Release(t.Context(), m, at))
+		assert.Zero(t, s.get("acme", id).Progress.OpenSince)
+	}
 }
 
 // What was sent was sent, whoever has given it up, or has the lease by now; the first to say so is right.

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"carillon/shared/cache"
 	"carillon/shared/dynamo"
 	"carillon/shared/environment"
 	"carillon/shared/fault"
@@ -18,8 +19,15 @@ import (
 // maxHeld is how many messages of a property in trouble are taken: SQS looks for conversations that have a turn among
 // the first 120,000 messages of a FIFO queue alone, so a property that takes nothing must not fill them.
 //
-// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/avoid-backlog-with-the-same-message-group-id.html
+// (SQS's Developer Guide, "Avoiding large message backlogs with the same message group ID")
 const maxHeld = 20_000
+
+// What OpenBacklogs keeps: of so many properties, for so long. A property in trouble takes a few seconds' messages more
+// than maxHeld, or counts as many too much.
+const (
+	maxKeptProperties = 1000
+	keptTime          = 5 * time.Second
+)
 
 // propertyWindow is as long as a permit can be held: ott-deliver's Timeout.
 const propertyWindow = 30 * time.Second
@@ -30,6 +38,7 @@ type Properties struct {
 	permits.Pool
 	items *dynamodb.Client
 	table string
+	open  *cache.Cache[bool] // whose breakers are open; nil if they are looked at each time
 }
 
 // NewProperties returns the properties whose permits are kept with messages; a property has at most limit.
@@ -46,9 +55,12 @@ func OpenProperties(env *environment.Variables, config aws.Config) *Properties {
 		permits.Share(env.Int("OUTBOUND_CONCURRENCY")))
 }
 
-// OpenBacklogs is OpenProperties for those who give no permits.
+// OpenBacklogs is OpenProperties for those who give no permits. It keeps for some seconds which properties are not in
+// trouble.
 func OpenBacklogs(env *environment.Variables, config aws.Config) *Properties {
-	return NewProperties(dynamodb.NewFromConfig(config), env.String("MESSAGES_TABLE"), 0)
+	p := NewProperties(dynamodb.NewFromConfig(config), env.String("MESSAGES_TABLE"), 0)
+	p.open = cache.New(cache.Options[bool]{Limit: maxKeptProperties, TTL: keptTime})
+	return p
 }
 
 // Side names a property to Take.
@@ -59,9 +71,23 @@ func Side(platform ott.Platform, propertyID string) string {
 // Admit says whether one more message of a property may be taken: while the property is in trouble it counts them. It
 // returns a fault TooManyRequests at 20,000, or DynamoDB's error.
 func (p *Properties) Admit(ctx context.Context, platform ott.Platform, propertyID string) error {
-	key := propertyKey(Side(platform, propertyID))
-	out, err := p.items.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(p.table), Key: key})
-	if err != nil || !permits.IsOpen(out.Item) {
+	side := Side(platform, propertyID)
+	key := propertyKey(side)
+	look := func(ctx context.Context) (bool, error) {
+		out, err := p.items.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(p.table), Key: key})
+		if err != nil {
+			return false, err
+		}
+		return permits.IsOpen(out.Item), nil
+	}
+	var open bool
+	var err error
+	if p.open == nil {
+		open, err = look(ctx)
+	} else {
+		open, err = p.open.Get(ctx, side, cache.AnyAge, look)
+	}
+	if err != nil || !open {
 		return err
 	}
 	_, err = p.items.UpdateItem(ctx, &dynamodb.UpdateItemInput{

@@ -100,7 +100,7 @@ func decodeWatermarks(text []byte) []ott.Watermark {
 }
 
 func decodeTime(text []byte) time.Time {
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(text))).UTC()
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(text))).UTC() //nolint:gosec // G115: and back
 }
 
 // encodeNamed makes of each a mark, which has no space, and the time.

@@ -12,10 +12,10 @@ import (
 	"carillon/shared/ott"
 )
 
-// Waiting calls found with each message of a property, whoever's it is, that waits for another try, or for its first one
-// because others of the property came to trouble; the oldest first, until found returns false. What is behind such a
-// message in its conversation is not listed: it waits for it. It reads the index waiting, which follows the table within
-// a second as a rule. It returns found's error, or DynamoDB's.
+// Waiting calls found with each message of a property, whoever's it is, that waits for another try, or for its first
+// one because others of the property came to trouble; the oldest first, until found returns false. What is behind such
+// a message in its conversation is not listed: it waits for it. It reads the index waiting, which follows the table
+// within a second as a rule. It returns found's error, or DynamoDB's.
 func (s *Messages) Waiting(
 	ctx context.Context, platform ott.Platform, propertyID string, found func(m *ott.StoredMessage) (bool, error),
 ) error {
@@ -39,6 +39,9 @@ func (s *Messages) Waiting(
 			}
 			if err != nil {
 				return err
+			}
+			if !m.CreatedAt.Equal(getMilliseconds(item, "createdAt")) { // likewise, under the id of another
+				continue
 			}
 			m.Progress = readProgress(item)
 			if more, err := found(m); err != nil || !more {

@@ -1,4 +1,4 @@
-package simulation
+package bubble
 
 import (
 	"bytes"
@@ -79,8 +79,8 @@ func (b *Bridge) carry(call *bridgeCall) {
 	call.err = errors.Join(err, response.Body.Close())
 }
 
-// do has the endpoint carry out a call, in no time of the bubble's.
-func (b *Bridge) do(request *http.Request, body []byte) (*http.Response, error) {
+// Do has the endpoint carry out a call, in no time of the bubble's.
+func (b *Bridge) Do(request *http.Request, body []byte) (*http.Response, error) {
 	call := <-b.free
 	call.header, call.body, call.answer, call.err = request.Header.Clone(), body, nil, nil
 	b.calls <- call
@@ -91,11 +91,11 @@ func (b *Bridge) do(request *http.Request, body []byte) (*http.Response, error) 
 		return nil, err
 	}
 	header.Del("Date") // the emulator's clock is not the bubble's
-	return newAnswer(request, status, header, answer), nil
+	return NewAnswer(request, status, header, answer), nil
 }
 
-// newAnswer returns the answer to a request.
-func newAnswer(request *http.Request, status int, header http.Header, body []byte) *http.Response {
+// NewAnswer returns the answer to a request.
+func NewAnswer(request *http.Request, status int, header http.Header, body []byte) *http.Response {
 	return &http.Response{
 		Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), Request: request,
