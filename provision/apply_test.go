@@ -79,6 +79,28 @@ func TestApplyContentWritesAProductsName(t *testing.T) {
 	)
 }
 
+func TestApplyContentWritesTheKeysOfTheProductElseTheBusinesss(t *testing.T) {
+	table := newTable(t)
+	apply(t, table, `
+businesses:
+  - id: PA
+    merchantAccountKey: merchant
+    productKey: KEY
+    offerKey: OFFER
+    products:
+      - {referredType: DISNEY, productSpecification: default}
+      - {referredType: DISNEY, productSpecification: own, merchantAccountKey: m, productKey: k, offerKey: o}
+`)
+	items := read(t, table)
+	assert.Equal(t, map[string]types.AttributeValue{"productKey": text("KEY"), "offerKey": text("OFFER")},
+		items["business#PA product#DISNEY#default"])
+	assert.Equal(t, map[string]types.AttributeValue{
+		"merchantAccountKey": text("m"), "productKey": text("k"), "offerKey": text("o"),
+	}, items["business#PA product#DISNEY#own"])
+	assert.Equal(t, map[string]types.AttributeValue{"merchantAccountKey": text("merchant")},
+		items["business#PA business"])
+}
+
 // read returns everything there is, by "pk sk".
 func read(t *testing.T, table string) map[string]map[string]types.AttributeValue {
 	t.Helper()

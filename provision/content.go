@@ -39,17 +39,19 @@ type Program struct {
 
 // Business is a country served by the product API.
 type Business struct {
-	ID                 string // two capital letters
-	MerchantAccountKey string
-	Products           []Product
+	ID string // two capital letters
+	// MerchantAccountKey, ProductKey and OfferKey are those of the products that have none of their own. ProductKey
+	// and OfferKey may be empty if each product has one.
+	MerchantAccountKey, ProductKey, OfferKey string
+	Products                                 []Product
 }
 
 // Product says what the provider, Bango, and the customer call a product of the catalogue.
 type Product struct {
 	ReferredType         string // @referredType, DISNEY for instance
 	ProductSpecification string // productSpecification.id
-	ProductKey           string
-	OfferKey             string
+	// MerchantAccountKey, ProductKey and OfferKey are empty where the business's are meant.
+	MerchantAccountKey, ProductKey, OfferKey string
 	// Name is what the customer's mail calls it, Disney+ for instance; empty: the @referredType.
 	Name string
 }

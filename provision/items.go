@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -56,7 +57,11 @@ func (b Business) owner() owner {
 	o.add(businessSort, dynamo.Item{"merchantAccountKey": dynamo.String(b.MerchantAccountKey)})
 	for _, product := range b.Products {
 		attributes := dynamo.Item{
-			"productKey": dynamo.String(product.ProductKey), "offerKey": dynamo.String(product.OfferKey),
+			"productKey": dynamo.String(cmp.Or(product.ProductKey, b.ProductKey)),
+			"offerKey":   dynamo.String(cmp.Or(product.OfferKey, b.OfferKey)),
+		}
+		if product.MerchantAccountKey != "" {
+			attributes["merchantAccountKey"] = dynamo.String(product.MerchantAccountKey)
 		}
 		if product.Name != "" {
 			attributes["name"] = dynamo.String(product.Name)

@@ -161,16 +161,18 @@ func (p *parser) program(n *yaml.Node, path string) Program {
 
 func (p *parser) business(n *yaml.Node, path string) Business {
 	var out Business
-	m := p.object(n, path, "id", "merchantAccountKey", "products")
+	m := p.object(n, path, "id", "merchantAccountKey", "productKey", "offerKey", "products")
 	if m == nil {
 		return out
 	}
 	out.ID = p.pattern(n, m["id"], path+".id", product.IsCountryCode, "must be a country, two capital letters")
 	p.unique(n, m["id"], path+".id", "business", out.ID)
 	out.MerchantAccountKey = p.text(n, m["merchantAccountKey"], path+".merchantAccountKey")
+	out.ProductKey = p.optionalText(n, m["productKey"], path+".productKey")
+	out.OfferKey = p.optionalText(n, m["offerKey"], path+".offerKey")
 	seen := map[string]bool{}
 	out.Products = list(p, m["products"], path+".products", func(n *yaml.Node, path string) Product {
-		product := p.product(n, path)
+		product := p.product(n, path, out)
 		key := productSort(product)
 		if seen[key] && product.ReferredType != "" && product.ProductSpecification != "" {
 			p.fault(n, path, "%s %q is given twice", product.ReferredType, product.ProductSpecification)
@@ -181,9 +183,11 @@ func (p *parser) business(n *yaml.Node, path string) Business {
 	return out
 }
 
-func (p *parser) product(n *yaml.Node, path string) Product {
+// product reads a product of a business, whose keys it may leave out where the business has them.
+func (p *parser) product(n *yaml.Node, path string, business Business) Product {
 	var out Product
-	m := p.object(n, path, "referredType", "productSpecification", "productKey", "offerKey", "name")
+	m := p.object(
+		n, path, "referredType", "productSpecification", "merchantAccountKey", "productKey", "offerKey", "name")
 	if m == nil {
 		return out
 	}
@@ -195,12 +199,26 @@ func (p *parser) product(n *yaml.Node, path string) Product {
 		"must be 1 to 64 letters, digits, _ . -",
 	)
 	out.ProductSpecification = p.text(n, m["productSpecification"], path+".productSpecification")
-	out.ProductKey = p.text(n, m["productKey"], path+".productKey")
-	out.OfferKey = p.text(n, m["offerKey"], path+".offerKey")
-	if m["name"] != nil {
-		out.Name = p.text(n, m["name"], path+".name")
-	}
+	out.MerchantAccountKey = p.optionalText(n, m["merchantAccountKey"], path+".merchantAccountKey")
+	out.ProductKey = p.textOr(n, m["productKey"], path+".productKey", business.ProductKey)
+	out.OfferKey = p.textOr(n, m["offerKey"], path+".offerKey", business.OfferKey)
+	out.Name = p.optionalText(n, m["name"], path+".name")
 	return out
+}
+
+// textOr reads a text that may be absent if there is one to take instead; then it returns none.
+func (p *parser) textOr(parent, n *yaml.Node, path, instead string) string {
+	if instead != "" {
+		return p.optionalText(parent, n, path)
+	}
+	return p.text(parent, n, path)
+}
+
+func (p *parser) optionalText(parent, n *yaml.Node, path string) string {
+	if n == nil {
+		return ""
+	}
+	return p.text(parent, n, path)
 }
 
 // numbers reads a list of E.164 numbers; own, where given, is what they must be among.

@@ -70,7 +70,11 @@ func TestParseContentAccepts(t *testing.T) {
 		"a country that YAML 1.1 reads as a boolean": "businesses: [{id: NO, merchantAccountKey: k}]",
 		"an alias": "providers: [{tenant: acme, aNumbers: &n [\"+5014008029\"], " +
 			"aNumberGroups: [{id: 935b91a0-f2fb-4c43-b629-63fea6634512, name: g, aNumbers: *n}]}]",
-		"a null list":                     provider("programs: ~"),
+		"a null list": provider("programs: ~"),
+		"a merchantAccountKey of a product": business("products: [{referredType: A, productSpecification: s, " +
+			"merchantAccountKey: m, productKey: k, offerKey: o}]"),
+		"the business's keys": business("productKey: k, offerKey: o, " +
+			"products: [{referredType: A, productSpecification: s}]"),
 		"the same number elsewhere":       provider("") + "  - {tenant: other, aNumbers: [\"+5014008029\"]}\n",
 		"the shortest and longest number": "providers: [{tenant: a, aNumbers: [\"+1234567\", \"+123456789012345\"]}]",
 	}
@@ -211,6 +215,18 @@ func TestParseContentRefuses(t *testing.T) {
 		"no offer key": {
 			business("products: [{referredType: A, productSpecification: s, productKey: k}]"),
 			"businesses[0].products[0].offerKey is required",
+		},
+		"no productKey beside the business's offerKey": {
+			business("offerKey: o, products: [{referredType: A, productSpecification: s}]"),
+			"businesses[0].products[0].productKey is required",
+		},
+		"an empty merchantAccountKey of a product": {
+			business("products: [{referredType: A, productSpecification: s, merchantAccountKey: \"\", productKey: k, " +
+				"offerKey: o}]"),
+			"businesses[0].products[0].merchantAccountKey must not be empty",
+		},
+		"an empty offerKey of a business": {
+			business("offerKey: \"\""), "businesses[0].offerKey must not be empty",
 		},
 		"an empty service": {
 			business("products: [{referredType: A, productSpecification: s, productKey: k, offerKey: o, name: \"\"}]"),

@@ -21,10 +21,10 @@ func setUp(s lambdafunction.Setup) httpapi.Endpoint {
 		Catalog:    store.OpenCatalog(s.Env, s.Config),
 		Operations: idempotencystore.Open(s.Env, s.Config),
 		Provider:   provider.Open(s.Env, s.Config),
-		Mails:      store.OpenMails(s.Env, s.Config),
-		Queue:      mailqueue.OpenQueue(s.Env, s.Config),
-		Limits:     api.LimitsFrom(s.Env),
-		Clock:      clock.System{}, Log: s.Log,
+		Products:   store.OpenProducts(s.Env, s.Config), Mails: store.OpenMails(s.Env, s.Config),
+		Queue:  mailqueue.OpenQueue(s.Env, s.Config),
+		Limits: api.LimitsFrom(s.Env),
+		Clock:  clock.System{}, Log: s.Log,
 	}
 	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}
 }

@@ -13,9 +13,9 @@ func main() { httpapi.Main(setUp) }
 
 func setUp(s lambdafunction.Setup) httpapi.Endpoint {
 	handler := &api.ListHandler{
-		Clients:    clientauth.Open(s.Env, s.Config),
-		Businesses: store.OpenCatalog(s.Env, s.Config),
-		Products:   store.OpenProducts(s.Env, s.Config),
+		Clients:  clientauth.Open(s.Env, s.Config),
+		Catalog:  store.OpenCatalog(s.Env, s.Config),
+		Products: store.OpenProducts(s.Env, s.Config),
 	}
 	return httpapi.Endpoint{Handler: handler.Serve, EncodeError: api.EncodeError}
 }

@@ -34,7 +34,9 @@ type entitlement struct {
 	At                 time.Time `json:"at"`
 	EntitlementID      string    `json:"entitlementId"`
 	CustomerIdentifier string    `json:"customerIdentifier"`
+	MerchantAccountKey string    `json:"merchantAccountKey"`
 	ProductKey         string    `json:"productKey"`
+	OfferKey           string    `json:"offerKey"`
 	Status             string    `json:"status"`
 	// Creates counts the requests that created or renewed it; a replay by X-RequestIdentifier is none.
 	Creates int    `json:"creates"`
@@ -180,7 +182,9 @@ func (b *Bango) create(request createRequest) (int, bangoAnswer) {
 			At:                 time.Now().UTC(),
 			EntitlementID:      uuid.NewString(),
 			CustomerIdentifier: request.CustomerIdentifier,
+			MerchantAccountKey: request.MerchantAccountKey,
 			ProductKey:         request.ProductKey,
+			OfferKey:           request.OfferKey,
 			Status:             "PENDING",
 		}
 		b.entitlements = append(b.entitlements, e)
@@ -203,6 +207,7 @@ func (b *Bango) create(request createRequest) (int, bangoAnswer) {
 func (b *Bango) find(request createRequest) *entitlement {
 	for _, e := range b.entitlements {
 		if e.CustomerIdentifier == request.CustomerIdentifier && e.ProductKey == request.ProductKey &&
+			e.MerchantAccountKey == request.MerchantAccountKey && e.OfferKey == request.OfferKey &&
 			(request.EntitlementID == "" || request.EntitlementID == e.EntitlementID) {
 			return e
 		}

@@ -163,6 +163,21 @@ func TestBangoRenewsThePendingEntitlement(t *testing.T) {
 	assert.Equal(t, second["parameters"].(map[string]any)["url"], got[0]["url"])
 }
 
+// Only an identical create renews.
+func TestBangoGrantsAnotherEntitlementForOtherKeys(t *testing.T) {
+	p := start(t)
+	ids := map[any]bool{}
+	for _, changed := range []string{`"c1"`, `"m"`, `"o"`} {
+		_, answer := entitle(t, p, strings.Replace(entitlement, changed, `"another"`, 1), "")
+		ids[answer["entitlementId"]] = true
+	}
+	_, first := entitle(t, p, entitlement, "")
+	_, again := entitle(t, p, entitlement, "")
+	ids[first["entitlementId"]] = true
+	assert.Len(t, ids, 4)
+	assert.Equal(t, first["entitlementId"], again["entitlementId"])
+}
+
 func TestBangoRefuses(t *testing.T) {
 	p := start(t)
 	status, answer := entitle(t, p, strings.Replace(entitlement, "DISNEY_PLUS_PA", "NETFLIX", 1), "")

@@ -72,6 +72,9 @@ func (r *Request) Query() (url.Values, error) {
 	return query, nil
 }
 
+// RawQuery returns the query as it came, without the ?.
+func (r *Request) RawQuery() string { return r.event.RawQueryString }
+
 // Route returns the route that matched, such as "POST /v2/token".
 func (r *Request) Route() string { return r.event.RouteKey }
 

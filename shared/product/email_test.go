@@ -67,7 +67,7 @@ func TestAnEmailAddressIsOneThatAMailHeaderTakesAsItIs(t *testing.T) {
 	}
 	for address, valid := range tests {
 		t.Run(address, func(t *testing.T) {
-			_, err := product.DecodeProduct(strings.NewReader(changed(t, quoted(t, address), emailPath...)))
+			_, err := product.DecodeProduct(strings.NewReader(changed(t, quoted(t, address), emailPath...)), now)
 			if valid {
 				require.NoError(t, err)
 				return

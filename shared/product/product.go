@@ -8,7 +8,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -36,18 +38,19 @@ type Product struct {
 type BillingAccount struct {
 	ID       string
 	Contacts []Contact // at least one
+	Email    string    // of the contact that is meant, when the product was asked for: where the activation link goes
 	BaseType string    // @baseType, may be empty
 	Type     string    // @type, may be empty
 }
 
-// Contact is one contact of a billing account.
+// Contact is one contact of a billing account, as far as it can be mailed to.
 type Contact struct {
 	Type   string   // contactType, may be empty
-	Emails []string // the emailAddress of each contactMedium, at least one
+	Emails []string // the emailAddress of each contactMedium that is for mail, at least one
 }
 
-// Email returns where the activation link goes: the first contact's first address.
-func (p Product) Email() string { return p.BillingAccount.Contacts[0].Emails[0] }
+// Email returns where the activation link goes.
+func (p Product) Email() string { return p.BillingAccount.Email }
 
 // idNamespace is the UUID namespace of product ids. It must never change: a resend would no longer find its product.
 var idNamespace = uuid.MustParse("6f1d2a86-0c0b-4d0e-9a55-5f0c52d3c7b1")
@@ -92,11 +95,20 @@ type accountBody struct {
 
 type contactBody struct {
 	ContactType   jsonbody.Value                              `json:"contactType"`
+	ValidFor      jsonbody.Object[periodBody]                 `json:"validFor"`
 	ContactMedium jsonbody.Array[jsonbody.Object[mediumBody]] `json:"contactMedium"`
 }
 
 type mediumBody struct {
+	MediumType     jsonbody.Value                      `json:"mediumType"`
+	Preferred      jsonbody.Value                      `json:"preferred"`
+	ValidFor       jsonbody.Object[periodBody]         `json:"validFor"`
 	Characteristic jsonbody.Object[characteristicBody] `json:"characteristic"`
+}
+
+type periodBody struct {
+	StartDateTime jsonbody.Value `json:"startDateTime"`
+	EndDateTime   jsonbody.Value `json:"endDateTime"`
 }
 
 type characteristicBody struct {
@@ -110,16 +122,16 @@ const (
 	InvalidEmail  fault.Code = "invalid_email"
 )
 
-// DecodeProduct reads the body of POST /dxp-ux/v1/{businessId}/product. Every address is checked, also those the link
-// does not go to. Where an object or array is missing, the mandatory members that it should hold are what is reported,
-// for those are what the seed lists. It returns a fault Malformed, or Invalid with every fault, in the order of seed
-// 003's table; or body's error.
-func DecodeProduct(body io.Reader) (Product, error) {
+// DecodeProduct reads the body of POST /dxp-ux/v1/{businessId}/product at the time now. Every address is checked,
+// also those the link does not go to; contact media that are not for mail are left out. Where an object or array is
+// missing, the mandatory members that it should hold are what is reported, for those are what the seed lists. It
+// returns a fault Malformed, or Invalid with every fault, in the order of seed 003's table; or body's error.
+func DecodeProduct(body io.Reader, now time.Time) (Product, error) {
 	var b productBody
 	if err := jsonbody.Decode(body, &b); err != nil {
 		return Product{}, err
 	}
-	var c checker
+	c := checker{now: now}
 	var p Product
 	if c.shape("productSpecification", b.ProductSpecification.Kind, '{', "productSpecification.id") {
 		p.SpecificationID = c.text("productSpecification.id", b.ProductSpecification.Value.ID, maxID)
@@ -138,7 +150,11 @@ func DecodeProduct(body io.Reader) (Product, error) {
 }
 
 // checker reads members and collects what is wrong with them.
-type checker struct{ faults fault.Violations }
+type checker struct {
+	faults fault.Violations
+	now    time.Time
+	meant  meant
+}
 
 // shape reports whether a member is the object or array that it should be. If it is missing, that is reported of the
 // mandatory members which it should hold.
@@ -203,12 +219,23 @@ func (c *checker) email(path string, v jsonbody.Value) string {
 
 func (c *checker) account(path string, b accountBody) BillingAccount {
 	account := BillingAccount{ID: c.text(path+".id", b.ID, maxID)}
+	before := len(c.faults)
 	firstEmail := emailPath(path + ".contact[0].contactMedium[0]")
 	for i, item := range present(c, path+".contact", b.Contact, firstEmail) {
 		contactPath := fmt.Sprintf("%s.contact[%d]", path, i)
 		if c.shape(contactPath, item.Kind, '{', emailPath(contactPath+".contactMedium[0]")) {
-			account.Contacts = append(account.Contacts, c.contact(contactPath, item.Value))
+			if contact := c.contact(contactPath, item.Value); len(contact.Emails) > 0 {
+				account.Contacts = append(account.Contacts, contact)
+			}
 		}
+	}
+	account.Email = c.meant.email
+	switch {
+	case len(c.faults) > before: // there may be more of them than were understood
+	case len(account.Contacts) == 0:
+		c.faults.Add(fault.Missing, "%s must be provided", firstEmail)
+	case account.Email == "":
+		c.faults.Add(fault.BadValue, "%s.contact must have an emailAddress that is valid now", path)
 	}
 	account.BaseType = c.optionalText(path+".@baseType", b.BaseType, maxName)
 	account.Type = c.optionalText(path+".@type", b.Type, maxName)
@@ -217,15 +244,84 @@ func (c *checker) account(path string, b accountBody) BillingAccount {
 
 func (c *checker) contact(path string, b contactBody) Contact {
 	contact := Contact{Type: c.optionalText(path+".contactType", b.ContactType, maxName)}
+	valid := c.validNow(path+".validFor", b.ValidFor)
+	primary := strings.EqualFold(contact.Type, "primary")
 	for i, item := range present(c, path+".contactMedium", b.ContactMedium, emailPath(path+".contactMedium[0]")) {
 		mediumPath := fmt.Sprintf("%s.contactMedium[%d]", path, i)
+		if !c.shape(mediumPath, item.Kind, '{', emailPath(mediumPath)) || !c.forMail(mediumPath, item.Value) {
+			continue
+		}
 		characteristic := item.Value.Characteristic
-		if c.shape(mediumPath, item.Kind, '{', emailPath(mediumPath)) &&
-			c.shape(mediumPath+".characteristic", characteristic.Kind, '{', emailPath(mediumPath)) {
-			contact.Emails = append(contact.Emails, c.email(emailPath(mediumPath), characteristic.Value.EmailAddress))
+		if !c.shape(mediumPath+".characteristic", characteristic.Kind, '{', emailPath(mediumPath)) {
+			continue
+		}
+		email := c.email(emailPath(mediumPath), characteristic.Value.EmailAddress)
+		contact.Emails = append(contact.Emails, email)
+		preferred := c.flag(mediumPath+".preferred", item.Value.Preferred)
+		if c.validNow(mediumPath+".validFor", item.Value.ValidFor) && valid {
+			c.meant.take(email, primary, preferred)
 		}
 	}
 	return contact
+}
+
+// meant is the address that is meant, of those that were taken: of a primary contact before others, then a preferred
+// one, then the first.
+type meant struct {
+	email              string // empty if none was
+	primary, preferred bool
+}
+
+func (m *meant) take(email string, primary, preferred bool) {
+	better := primary && !m.primary || primary == m.primary && preferred && !m.preferred
+	if m.email == "" || better {
+		*m = meant{email, primary, preferred}
+	}
+}
+
+// mailTypes are the mediumType of a medium that is for mail, without regard to case; so is one that says none.
+var mailTypes = []string{"", "email", "e-mail", "emailAddress"}
+
+// forMail reports whether a medium is for mail.
+func (c *checker) forMail(path string, b mediumBody) bool {
+	if b.MediumType.Missing() {
+		return true
+	}
+	mediumType := c.text(path+".mediumType", b.MediumType, maxName)
+	return slices.ContainsFunc(mailTypes, func(known string) bool { return strings.EqualFold(known, mediumType) })
+}
+
+func (c *checker) flag(path string, v jsonbody.Value) bool {
+	if !v.Missing() && v.Kind != 't' && v.Kind != 'f' {
+		c.faults.Add(fault.WrongType, "%s must be a boolean", path)
+	}
+	return v.Kind == 't'
+}
+
+// validNow reports whether now is within a period, both ends included. One that is not there has no end.
+func (c *checker) validNow(path string, period jsonbody.Object[periodBody]) bool {
+	if !c.shape(path, period.Kind, '{') {
+		return true
+	}
+	start, bounded := c.moment(path+".startDateTime", period.Value.StartDateTime, false)
+	if bounded && c.now.Before(start) {
+		return false
+	}
+	end, bounded := c.moment(path+".endDateTime", period.Value.EndDateTime, true)
+	return !bounded || !c.now.After(end)
+}
+
+// moment reads a time, and reports whether there is one.
+func (c *checker) moment(path string, v jsonbody.Value, ends bool) (time.Time, bool) {
+	if v.Missing() {
+		return time.Time{}, false
+	}
+	at, ok := ReadMoment(v.Text, ends)
+	if !v.IsString() || !ok {
+		c.faults.Add(fault.BadValue, "%s must be a time as RFC 3339 has it", path)
+		return time.Time{}, false
+	}
+	return at, true
 }
 
 // present returns an array's items, none if there is anything wrong with the array itself. An empty array is a missing

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -69,6 +70,9 @@ func changed(t *testing.T, value string, path ...string) string {
 	return string(text)
 }
 
+// now is when the bodies are read.
+var now = time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC)
+
 var (
 	contactPath        = []string{"billingAccount", "contact", "0"}
 	mediumPath         = append(contactPath[:3:3], "contactMedium", "0")
@@ -77,7 +81,7 @@ var (
 )
 
 func TestDecodeProductReadsEveryMemberOfTheSeed(t *testing.T) {
-	p, err := product.DecodeProduct(strings.NewReader(validBody))
+	p, err := product.DecodeProduct(strings.NewReader(validBody), now)
 	require.NoError(t, err)
 	assert.Equal(t, product.Product{
 		SpecificationID: "disney-plus",
@@ -85,6 +89,7 @@ func TestDecodeProductReadsEveryMemberOfTheSeed(t *testing.T) {
 		BillingAccount: product.BillingAccount{
 			ID:       "8001234567",
 			Contacts: []product.Contact{{Type: "primary", Emails: []string{"abc@gmail.com"}}},
+			Email:    "abc@gmail.com",
 			BaseType: "Account",
 			Type:     "BillingAccount",
 		},
@@ -109,10 +114,11 @@ func TestDecodeProductTakesWhatTheSeedLeavesOptional(t *testing.T) {
 	}
 	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {
-			p, err := product.DecodeProduct(strings.NewReader(body))
+			p, err := product.DecodeProduct(strings.NewReader(body), now)
 			require.NoError(t, err)
-			assert.Equal(t, product.BillingAccount{ID: "1", Contacts: []product.Contact{{Emails: []string{"a@b.co"}}}},
-				p.BillingAccount)
+			assert.Equal(t, product.BillingAccount{
+				ID: "1", Contacts: []product.Contact{{Emails: []string{"a@b.co"}}}, Email: "a@b.co",
+			}, p.BillingAccount)
 		})
 	}
 }
@@ -208,7 +214,7 @@ func TestDecodeProductNamesTheFaultyMember(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := product.DecodeProduct(strings.NewReader(changed(t, test.value, test.path...)))
+			_, err := product.DecodeProduct(strings.NewReader(changed(t, test.value, test.path...)), now)
 			assert.Equal(t, test.want, messages(t, err))
 		})
 	}
@@ -216,7 +222,7 @@ func TestDecodeProductNamesTheFaultyMember(t *testing.T) {
 
 // Every fault of the body at once, in the order of seed 003's table.
 func TestDecodeProductReportsEveryFaultAtOnce(t *testing.T) {
-	_, err := product.DecodeProduct(strings.NewReader(`{}`))
+	_, err := product.DecodeProduct(strings.NewReader(`{}`), now)
 	assert.Equal(t, []string{
 		"productSpecification.id must be provided",
 		baseTypeFault,
@@ -231,7 +237,7 @@ func TestDecodeProductReportsEveryFaultAtOnce(t *testing.T) {
 		"billingAccount": {"id": 1, "@type": 1, "contact": [
 			{"contactMedium": [{"characteristic": {"emailAddress": "x"}}, 2]}, {"contactMedium": [{}]}
 		]}
-	}`))
+	}`), now)
 	assert.Equal(t, []string{
 		"productSpecification must be an object",
 		baseTypeFault,
@@ -264,7 +270,7 @@ func TestDecodeProductRefusesWhatIsNoJSONObject(t *testing.T) {
 	}
 	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {
-			_, err := product.DecodeProduct(strings.NewReader(body))
+			_, err := product.DecodeProduct(strings.NewReader(body), now)
 			var failure *fault.Error
 			require.ErrorAs(t, err, &failure)
 			assert.Equal(t, fault.Malformed, failure.Code)
@@ -274,7 +280,10 @@ func TestDecodeProductRefusesWhatIsNoJSONObject(t *testing.T) {
 }
 
 func TestDecodeProductKeepsNumbersAsTheyAre(t *testing.T) {
-	_, err := product.DecodeProduct(strings.NewReader(changed(t, strings.Repeat("9", 100_000), "billingAccount", "id")))
+	_, err := product.DecodeProduct(
+		strings.NewReader(changed(t, strings.Repeat("9", 100_000), "billingAccount", "id")),
+		now,
+	)
 	assert.Equal(t, []string{"billingAccount.id must be a string"}, messages(t, err))
 }
 
@@ -282,7 +291,7 @@ func TestDecodeProductKeepsNumbersAsTheyAre(t *testing.T) {
 func TestDecodeProductBoundsItsFaults(t *testing.T) {
 	media := `{"contactMedium":[` + strings.Repeat(`7,`, 500_000) + `7]}`
 	_, err := product.DecodeProduct(strings.NewReader(changed(t, `[`+media+strings.Repeat(`,{}`, 500_000)+`]`,
-		contactPath[:2]...)))
+		contactPath[:2]...)), now)
 	assert.Equal(t, []string{"billingAccount.contact must have at most 10 items"}, messages(t, err))
 }
 
@@ -328,11 +337,12 @@ func FuzzDecodeProduct(f *testing.F) {
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`{"billingAccount":{"contact":[{"contactMedium":[{"characteristic":{"emailAddress":"a@b.co"}},` +
 		`null]},7]}}`))
+	f.Add([]byte(withContacts(contact(primary+past, phone), contact("", mail("a", preferred+future), mail("b", "")))))
 	f.Add([]byte(`{"@type":"OTT","@type":"OTT"}`))
 	f.Add([]byte(`{"productSpecification":{"id":1e400},"@referredType":"\ud800"}`))
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := product.DecodeProduct(strings.NewReader(string(body)))
+		p, err := product.DecodeProduct(strings.NewReader(string(body)), now)
 		if err != nil {
 			var failure *fault.Error
 			if !errors.As(err, &failure) || failure.Code != fault.Malformed &&
@@ -347,8 +357,10 @@ func FuzzDecodeProduct(f *testing.F) {
 		if p.SpecificationID == "" || p.ReferredType == "" || p.BillingAccount.ID == "" || p.Email() == "" {
 			t.Fatalf("a mandatory member is empty: %+v", p)
 		}
+		meant := false
 		for _, contact := range p.BillingAccount.Contacts {
 			for _, email := range contact.Emails {
+				meant = meant || email == p.Email()
 				if strings.Count(email, "@") != 1 || strings.ContainsAny(email, "\r\n <>\"") {
 					t.Fatalf("no address: %q", email)
 				}
@@ -356,6 +368,9 @@ func FuzzDecodeProduct(f *testing.F) {
 			if len(contact.Emails) == 0 {
 				t.Fatalf("a contact without an address: %+v", p)
 			}
+		}
+		if !meant {
+			t.Fatalf("an address of nobody: %+v", p)
 		}
 	})
 }

@@ -12,8 +12,9 @@ type Stored struct {
 	ID         string // see ID
 	Product
 	Entitlement
-	OperationID   string // what the entitlement was last asked for under
-	CorrelationID string // of the request that did so
+	Asked         EntitlementRequest // what Entitlement was granted for
+	OperationID   string             // what the entitlement was last asked for under
+	CorrelationID string             // of the request that did so
 }
 
 // Shown is a product as a read finds it: what its tenant may see, which has nothing that a link is renewed with.
@@ -21,6 +22,7 @@ type Shown struct {
 	ID     string
 	Status string
 	Product
+	OfferKey   string    // that the entitlement was asked for with; empty if that is not kept, as of old products
 	MailState  MailState // of the latest request's mail, empty if nothing is known of it
 	MailReason string    // why it is in that state, may be empty
 	MailAt     time.Time // since when

@@ -42,6 +42,8 @@ const (
 	// otherCountry is served. The provider does not know the key of otherProduct.
 	otherCountry = "TT"
 	otherProduct = "disney-plus-tt"
+	// ownKeysProduct has a merchantAccountKey of its own, and the offerKey of otherCountry.
+	ownKeysProduct = "disney-plus-own"
 	// englishProduct can be had in otherCountry, under englishName; and so can a product of each hostileNames.
 	englishProduct = "disney-plus-trinidad"
 	englishName    = "Disney+ Trinidad & Tobago"
@@ -149,6 +151,7 @@ func provisionMore(ctx context.Context) error {
 		Businesses: []provision.Business{{
 			ID:                 otherCountry,
 			MerchantAccountKey: "contract-merchant-tt",
+			OfferKey:           "CONTRACT_OFFER_TT",
 			Products:           trinidad(),
 		}},
 	})
@@ -158,6 +161,12 @@ func provisionMore(ctx context.Context) error {
 // trinidad is what can be had in otherCountry.
 func trinidad() []provision.Product {
 	products := []provision.Product{
+		{
+			ReferredType:         "DISNEY",
+			ProductSpecification: ownKeysProduct,
+			MerchantAccountKey:   "contract-merchant-own",
+			ProductKey:           "DISNEY_PLUS_PA",
+		},
 		{
 			ReferredType:         "DISNEY",
 			ProductSpecification: otherProduct,

@@ -367,7 +367,7 @@ func TestProductTooManyMails(t *testing.T) {
 		for range perAccount + 1 {
 			require.Equal(t, 400, create(t, body.set("NETFLIX", "@referredType").text(t)).Status)
 			require.Equal(t, 400, create(t, body.without("@type").text(t)).Status)
-			provider.misbehave(customerOf(body), answers(503, ""))
+			provider.misbehave(customerOf(body), answers(500, ""))
 			require.Equal(t, 502, create(t, body.text(t)).Status)
 		}
 		require.Equal(t, 201, create(t, body.text(t)).Status)

@@ -102,6 +102,47 @@ func TestProductIsRead(t *testing.T) {
 	}
 }
 
+// docs/contract.md §3: a comma in a filter's value is OR, and so is a semicolon, bare or %3B; operators and JSONPath are
+// refused by name.
+func TestProductFilters(t *testing.T) {
+	t.Parallel()
+	var made, accounts []string
+	for range 2 {
+		body := demoProduct()
+		a := create(t, body.text(t))
+		require.Equal(t, http.StatusCreated, a.Status, "%s", a.Body)
+		made, accounts = append(made, a.Object(t)["id"].(string)), append(accounts, customerOf(body))
+	}
+	slices.Sort(made)
+	const name = "billingAccount.id="
+	for _, query := range []string{
+		name + accounts[0] + "," + accounts[1],
+		name + accounts[0] + "%2C" + accounts[1],
+		name + accounts[0] + ";" + accounts[1],
+		name + accounts[0] + "%3B" + accounts[1],
+		name + accounts[0] + ";" + name + accounts[1],
+		name + accounts[0] + "%3B" + name + accounts[1],
+		name + accounts[0] + "&" + name + accounts[1],
+	} {
+		_, products := listed(t, query)
+		assert.Equal(t, made, idsOf(products), query)
+	}
+	for query, want := range map[string]string{
+		"startDate.gt=2026-01-01":  `"startDate.gt": the operator .gt is not supported, = is`,
+		"startDate.lt=2026-01-01":  `"startDate.lt": the operator .lt is not supported, = is`,
+		"startDate%3E=2026-01-01":  `"startDate>": the operator >= is not supported, = is`,
+		"status*=cre":              `"status*": the operator *= is not supported, = is`,
+		"status~=cre":              `"status~": the operator ~= is not supported, = is`,
+		"filter=%24.status":        `"filter": JSONPath is not supported`,
+		"status=created;limit=1":   `; joins filters of one attribute, not of "status" and "limit"`,
+		"status=created%3Blimit=1": `; joins filters of one attribute, not of "status" and "limit"`,
+		"status=%zz":               "the query is not URL-encoded",
+	} {
+		a := send(t, productList.at(inPanama().target+"?"+query), "", clientHeaders(bundle.Demo.Product.DemoClient)...)
+		requireProductErrors(t, a, http.StatusBadRequest, productFault{400, "APIKIT:BAD_REQUEST", want})
+	}
+}
+
 // docs/contract.md §3: offset, limit, X-Total-Count, X-Result-Count; 200 whether paged or not.
 func TestProductsArePaged(t *testing.T) {
 	t.Parallel()

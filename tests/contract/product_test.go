@@ -3,6 +3,7 @@ package contract_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -114,6 +115,7 @@ func TestProductIsCreated(t *testing.T) {
 			assert.Equal(t, href, a.Header.Get("Location"))
 			assert.Equal(t, "/dxp-ux/v1/PA/product/"+answered["id"].(string), strings.TrimPrefix(href, bundle.BaseURL))
 			expected := body.set("created", "status").set(answered["id"], "id").set(href, "href").
+				set(object{"id": provider.requests(customerOf(body))[0].Body["offerKey"]}, "productOffering").
 				set([]any{}, "productCharacteristic").set([]any{}, "productPrice").set([]any{}, "relatedParty")
 			assert.JSONEq(t, expected.text(t), a.Body)
 		})
@@ -150,7 +152,7 @@ func TestProductProviderRequest(t *testing.T) {
 		Username: bundle.ProviderUsername, Password: bundle.ProviderPassword,
 		Identifier: asked[0].Identifier, ContentType: "application/json",
 		Body: map[string]any{
-			"customerIdentifier": customerOf(body), "merchantAccountKey": "demo-merchant-pa",
+			"customerIdentifier": "PA-" + customerOf(body), "merchantAccountKey": "demo-merchant-pa",
 			"productKey": "DISNEY_PLUS_PA", "offerKey": asked[0].Body["offerKey"],
 		},
 	}, asked[0])
@@ -453,5 +455,78 @@ func TestProductMethodAndMediaType(t *testing.T) {
 				"application/json;charset=UTF-8",
 			).Status,
 		)
+	})
+}
+
+// docs/contract.md §3: the mail goes to the contact that is meant: valid now, primary before others, then preferred,
+// mediumType email or none, the first of equals; other media are ignored.
+func TestProductIsMailedToTheContactThatIsMeant(t *testing.T) {
+	t.Parallel()
+	medium := func(address string, members object) object {
+		m := object{"characteristic": object{"emailAddress": address}}
+		maps.Copy(m, members)
+		return m
+	}
+	phone := object{"mediumType": "telephoneNumber", "characteristic": object{"phoneNumber": "+5071234567"}}
+	over := object{"endDateTime": "2020-01-01T00:00:00Z"}
+	for name, contacts := range map[string]func(meant, other string) []any{
+		"primary": func(meant, other string) []any {
+			return []any{
+				object{"contactType": "technical", "contactMedium": []any{medium(other, object{"preferred": true})}},
+				object{"contactType": "primary", "contactMedium": []any{medium(meant, nil)}},
+			}
+		},
+		"preferred": func(meant, other string) []any {
+			return []any{object{"contactMedium": []any{
+				medium(other, object{"mediumType": "email"}),
+				medium(meant, object{"mediumType": "email", "preferred": true}),
+			}}}
+		},
+		"valid": func(meant, other string) []any {
+			return []any{
+				object{"contactType": "primary", "validFor": over, "contactMedium": []any{medium(other, nil)}},
+				object{"contactMedium": []any{
+					medium(other, object{"preferred": true, "validFor": over}),
+					medium(meant, object{"validFor": object{"startDateTime": "2020-01-01T00:00:00Z"}}),
+				}},
+			}
+		},
+		"the first of equals": func(meant, other string) []any {
+			return []any{object{"contactMedium": []any{medium(meant, nil), medium(other, nil)}}}
+		},
+		"for mail": func(meant, other string) []any {
+			return []any{
+				object{"contactType": "primary", "contactMedium": []any{phone}},
+				object{"contactMedium": []any{
+					phone, medium(other, object{"mediumType": "fax", "preferred": true}), medium(meant, nil),
+				}},
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			meant, other := unique()+"@example.com", unique()+"@example.com"
+			body := demoProduct().set(contacts(meant, other), "billingAccount", "contact")
+			made := create(t, body.text(t))
+			require.Equal(t, 201, made.Status, "%s", made.Body)
+			becomes(t, made, "delivered")
+			require.Len(t, bundle.MailsTo(meant), 1)
+			require.Empty(t, bundle.MailsTo(other))
+			require.NotContains(t, made.Body, "+5071234567")
+		})
+	}
+	t.Run("nobody", func(t *testing.T) {
+		t.Parallel()
+		for want, contact := range map[string]object{
+			"billingAccount.contact must have an emailAddress that is valid now": {
+				"validFor": over, "contactMedium": []any{medium("a@example.com", nil)},
+			},
+			"billingAccount.contact[0].contactMedium[0].characteristic.emailAddress must be provided": {
+				"contactMedium": []any{phone},
+			},
+		} {
+			a := create(t, demoProduct().set([]any{contact}, "billingAccount", "contact").text(t))
+			requireProductErrors(t, a, 400, productFault{Code: 400, Message: "APIKIT:BAD_REQUEST", Description: want})
+		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 )
 
@@ -18,7 +19,7 @@ type providerProxy struct {
 
 	mu      sync.Mutex
 	forward http.Handler
-	seen    map[string][]providerRequest // by customerIdentifier
+	seen    map[string][]providerRequest // by billing account
 	faults  map[string][]http.HandlerFunc
 }
 
@@ -92,7 +93,11 @@ func (p *providerProxy) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	seen.Username, seen.Password, _ = r.BasicAuth()
 	_ = json.Unmarshal(raw, &seen.Body) // a body that is none is seen as none
-	customer, _ := seen.Body["customerIdentifier"].(string)
+	identifier, _ := seen.Body["customerIdentifier"].(string)
+	customer := identifier
+	if country, account, found := strings.Cut(identifier, "-"); found && len(country) == 2 {
+		customer = account
+	}
 	p.mu.Lock()
 	p.seen[customer] = append(p.seen[customer], seen)
 	serve := p.forward.ServeHTTP

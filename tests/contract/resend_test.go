@@ -5,9 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"carillon/shared/dynamo"
+	"carillon/shared/stackname"
 )
 
 // docs/contract.md §3: the operation resends. The same billing account, product and @referredType is the same product
@@ -198,8 +203,8 @@ func TestProductProviderFaults(t *testing.T) {
 		"hangs":                              {hangs, 504},
 		"says that it was too slow":          {answers(504, "<html>504</html>", "Content-Type", "text/html"), 504},
 		"hangs up in its first line":         {hangsUp, 502},
-		"503":                                {answers(503, `{"responseCode":"SERVICE_UNAVAILABLE","responseMessage":"Down for maintenance."}`), 502},
-		"503 without a body":                 {answers(503, ""), 502},
+		"503":                                {answers(503, `{"responseCode":"SERVICE_UNAVAILABLE","responseMessage":"Down for maintenance."}`), 503},
+		"503 without a body":                 {answers(503, ""), 503},
 		"500":                                {answers(500, `{"responseCode":"INTERNAL_ERROR","responseMessage":"NullPointerException at com.bango"}`), 502},
 		"500 that says OK":                   {answers(500, granted), 502},
 		"does not take our credentials":      {answers(401, `{"responseCode":"UNAUTHORIZED","responseMessage":"The credentials are invalid."}`), 502},
@@ -216,7 +221,8 @@ func TestProductProviderFaults(t *testing.T) {
 		"a 200 with a link with credentials": {answers(200, strings.Replace(granted, activationHost, "user:password@"+activationHost, 1)), 502},
 		"a 200 with a link without TLS":      {answers(200, strings.Replace(granted, "https:", "http:", 1)), 502},
 		"a 200 with a link in two lines":     {answers(200, strings.Replace(granted, "/1", `/1\r\nBcc: victim@example.com`, 1)), 502},
-		"a 200 with an expiry that is none":  {answers(200, strings.Replace(granted, `/1"`, `/1","urlExpiry":"tomorrow"`, 1)), 502},
+		"a 200 with two links":               {answers(200, strings.Replace(granted, `"url"`, `"url":"https://`+activationHost+`/2","url"`, 1)), 502},
+		"a 200 with a link of 10,001":        {answers(200, strings.Replace(granted, "/1", "/"+strings.Repeat("x", 10_000-len("https://"+activationHost)), 1)), 502},
 		"a 200 with another code":            {answers(200, strings.Replace(granted, "CLIENT_ACTION_REQUIRED", "MAYBE", 1)), 502},
 		"an answer of 2 MB":                  {answers(200, granted+strings.Repeat(" ", 2_000_000)), 502},
 		"sends us elsewhere":                 {answers(307, "", "Location", "/resale/elsewhere"), 502},
@@ -231,7 +237,9 @@ func TestProductProviderFaults(t *testing.T) {
 			provider.misbehave(customerOf(body), test.fault, test.fault)
 			a := createAs(t, demo, inPanama(), id, body.text(t))
 			provider.behave(customerOf(body))
-			message := map[int]string{502: "APIKIT:BAD_GATEWAY", 504: "APIKIT:GATEWAY_TIMEOUT"}[test.status]
+			message := map[int]string{
+				502: "APIKIT:BAD_GATEWAY", 503: "APIKIT:SERVICE_UNAVAILABLE", 504: "APIKIT:GATEWAY_TIMEOUT",
+			}[test.status]
 			requireProductErrors(t, a, test.status, productFault{Code: test.status, Message: message})
 			require.Nil(t, productItem(t, customerOf(body)), "nothing is kept, so nothing is mailed")
 			for _, word := range []string{"maintenance", "NullPointer", "credentials"} {
@@ -252,24 +260,78 @@ func TestProductProviderFaults(t *testing.T) {
 	}
 }
 
-// The provider's own limit: the caller is told when to ask again.
-func TestProductProviderIsAskedTooOften(t *testing.T) {
+// docs/contract.md §3, row "provider … throttling": a Retry-After of the provider is passed on, within an hour.
+func TestProductProviderSaysWhenToAskAgain(t *testing.T) {
 	t.Parallel()
-	id, body := unique(), demoProduct()
-	provider.misbehave(
-		customerOf(body),
-		answers(429, `{"responseCode":"TOO_MANY_REQUESTS","responseMessage":""}`, "Retry-After", "7"),
-	)
-	a := createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t))
-	requireProductErrors(t, a, 503, productFault{Code: 503, Message: "APIKIT:SERVICE_UNAVAILABLE"})
-	require.Equal(t, "7", a.Header.Get("Retry-After"))
-	require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t)).Status)
+	const tooMany, down = `{"responseCode":"TOO_MANY_REQUESTS"}`, `{"responseCode":"SERVICE_UNAVAILABLE"}`
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		wait   string
+	}{
+		"throttling":                    {answers(429, tooMany, "Retry-After", "7"), "7"},
+		"not available":                 {answers(503, down, "Retry-After", "120"), "120"},
+		"503 alone":                     {answers(503, "", "Retry-After", "9"), "9"},
+		"for a day":                     {answers(503, down, "Retry-After", "86400"), "3600"},
+		"not available, without a word": {answers(503, down), "5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			id, body := unique(), demoProduct()
+			provider.misbehave(customerOf(body), test.answer)
+			a := createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t))
+			requireProductErrors(t, a, 503, productFault{Code: 503, Message: "APIKIT:SERVICE_UNAVAILABLE"})
+			require.Equal(t, test.wait, a.Header.Get("Retry-After"))
+			require.Equal(t, 201, createAs(t, bundle.Demo.Product.DemoClient, inPanama(), id, body.text(t)).Status)
+		})
+	}
+}
+
+// docs/contract.md §3: only entitlementId, responseCode and the URL decide; any other member may be missing or odd, and
+// a urlExpiry that cannot be read costs only itself. URLs up to 10,000 characters.
+func TestProductProviderIsOddWhereNothingDecides(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 10_000-len("https://"+activationHost+"/")-36)
+	for name, test := range map[string]struct {
+		member  string // of parameters
+		expires string // as the product keeps it
+		path    string // of the link
+	}{
+		"no expiry":               {"", "", ""},
+		"RFC 3339":                {`"2046-11-30T10:00:00Z"`, "2046-11-30T10:00:00", ""},
+		"+0000":                   {`"2046-11-30T10:00:00+0000"`, "2046-11-30T10:00:00", ""},
+		"a date":                  {`"2046-11-30"`, "2046-11-30T23:59:59", ""},
+		"a space":                 {`"2046-11-30 10:00:00"`, "2046-11-30T10:00:00", ""},
+		"seconds":                 {"2427184800", "2046-11-30T10:00:00", ""},
+		"milliseconds as a text":  {`"2427184800000"`, "2046-11-30T10:00:00", ""},
+		"garbage":                 {`"in 30 days"`, "", ""},
+		"an object":               {`{"days":30}`, "", ""},
+		"null":                    {"null", "", ""},
+		"a long link":             {"", "", long},
+		"members twice and not's": {`1,"action":[],"action":null,"urlExpiry":"\ud800"`, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body := demoProduct()
+			link := "https://" + activationHost + "/" + unique() + test.path
+			parameters := `"url":"` + link + `"`
+			if test.member != "" {
+				parameters += `,"urlExpiry":` + test.member
+			}
+			provider.misbehave(customerOf(body), answers(200, `{"entitlementId":"odd","responseMessage":{"a":[5]},`+
+				`"responseCode":"CLIENT_ACTION_REQUIRED","parameters":{`+parameters+`}}`))
+			made := create(t, body.text(t))
+			require.Equal(t, 201, made.Status, "%s", made.Body)
+			kept := stringOf(productItem(t, customerOf(body))["activationExpires"])
+			require.Equal(t, test.expires, kept[:min(len(kept), len("2046-11-30T10:00:00"))])
+			require.Equal(t, link, linkIn(t, mailed(t, body, 1)[0]))
+		})
+	}
 }
 
 // The stand-in's own script, as a person would use it. Not parallel: its next answer is whoever's asks next.
 func TestProductProviderFaultsByScript(t *testing.T) {
 	for name, next := range map[string]string{
-		"503":     `{"status":503,"delayMs":0,"headers":{"content-type":"text/plain"},"body":"Service Unavailable"}`,
+		"500":     `{"status":500,"delayMs":0,"headers":{"content-type":"text/plain"},"body":"Internal Server Error"}`,
 		"garbage": `{"status":200,"delayMs":20,"headers":{},"body":"<html>"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -288,4 +350,102 @@ func script(t *testing.T, next string) {
 	t.Helper()
 	reply := bundle.Post(t, "/_local/bango", next, nil)
 	require.Less(t, reply.Status, 300, reply.Body)
+}
+
+// docs/contract.md §3: merchantAccountKey, productKey and offerKey are configured per product, the business's are the
+// default; customerIdentifier is {businessId}-{billingAccount.id}.
+func TestProductKeysArePerProduct(t *testing.T) {
+	t.Parallel()
+	for specification, want := range map[string]object{
+		englishProduct: {
+			"merchantAccountKey": "contract-merchant-tt", "productKey": "DISNEY_PLUS_PA",
+			"offerKey": "DISNEY_PLUS_TT_MONTHLY",
+		},
+		ownKeysProduct: {
+			"merchantAccountKey": "contract-merchant-own", "productKey": "DISNEY_PLUS_PA",
+			"offerKey": "CONTRACT_OFFER_TT",
+		},
+	} {
+		t.Run(specification, func(t *testing.T) {
+			t.Parallel()
+			body := demoProduct().set(specification, "productSpecification", "id")
+			made := createAs(t, dxpTrinidad, in(otherCountry), unique(), body.text(t))
+			require.Equal(t, 201, made.Status, "%s", made.Body)
+			asked := provider.requests(customerOf(body))
+			require.Len(t, asked, 1)
+			want["customerIdentifier"] = otherCountry + "-" + customerOf(body)
+			assert.Equal(t, map[string]any(want), asked[0].Body)
+			assert.Equal(t, map[string]any{"id": want["offerKey"]}, made.Object(t)["productOffering"])
+		})
+	}
+}
+
+// docs/contract.md §3: the keys are kept with the entitlement, so that a resend sends exactly what the create sent. A
+// product that is kept without them, as the release before kept it, goes on with what is configured, and as the
+// customer that the provider knows.
+func TestProductIsResentWithTheKeysThatItHas(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		kept map[string]string // as the item has it before the resend
+		want object            // of the resend, where it differs from the create
+	}{
+		"as it was created": {},
+		"as another configuration had it": {
+			map[string]string{"merchantAccountKey": "former-merchant", "offerKey": "FORMER_OFFER"},
+			object{"merchantAccountKey": "former-merchant", "offerKey": "FORMER_OFFER"},
+		},
+		"of the release before": {
+			map[string]string{"customerIdentifier": "", "merchantAccountKey": "", "productKey": "", "offerKey": ""},
+			object{"customerIdentifier": "the account's id"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body := demoProduct()
+			made := create(t, body.text(t))
+			require.Equal(t, 201, made.Status, "%s", made.Body)
+			want := provider.requests(customerOf(body))[0].Body
+			for member, value := range test.want {
+				if member == "customerIdentifier" {
+					value = customerOf(body)
+				}
+				want[member] = value
+			}
+			rewriteProduct(t, made.Object(t)["id"].(string), test.kept)
+			offering := map[string]any{"id": want["offerKey"]}
+			require.Equal(t, offering, got(t, made.Object(t)["id"].(string)).Object(t)["productOffering"])
+
+			for range 2 { // the first keeps what a product lacks
+				again := create(t, body.text(t))
+				require.Equal(t, 201, again.Status, "%s", again.Body)
+				require.Equal(t, offering, again.Object(t)["productOffering"])
+			}
+			asked := provider.requests(customerOf(body))
+			require.Len(t, asked, 3)
+			require.Equal(t, want, asked[1].Body)
+			require.Equal(t, want, asked[2].Body)
+		})
+	}
+}
+
+// rewriteProduct sets attributes of a product of the demo channel, or removes those that are to be empty.
+func rewriteProduct(t *testing.T, id string, attributes map[string]string) {
+	t.Helper()
+	for name, value := range attributes {
+		input := &dynamodb.UpdateItemInput{
+			TableName: aws.String(bundle.Table(stackname.ProductsTable)),
+			Key: dynamo.Item{
+				"owner": dynamo.String("demo-channel#" + bundle.Demo.Product.BusinessID), "id": dynamo.String(id),
+			},
+			UpdateExpression:         aws.String("REMOVE #name"),
+			ConditionExpression:      aws.String("attribute_exists(#name)"),
+			ExpressionAttributeNames: map[string]string{"#name": name},
+		}
+		if value != "" {
+			input.UpdateExpression = aws.String("SET #name = :value")
+			input.ExpressionAttributeValues = dynamo.Item{":value": dynamo.String(value)}
+		}
+		_, err := bundle.DynamoDB().UpdateItem(t.Context(), input)
+		require.NoError(t, err)
+	}
 }

@@ -3,6 +3,7 @@ package harness
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,7 +28,7 @@ type Entitlement struct {
 	Creates                                                    int
 }
 
-// Entitlements returns those that the stand-in of Bango has granted to a customer.
+// Entitlements returns those that the stand-in of Bango has granted to a billing account, in whatever country.
 func (b *Bundle) Entitlements(t testing.TB, customer string) []Entitlement {
 	t.Helper()
 	reply := b.Ask(t, http.MethodGet, "/_local/bango", nil)
@@ -35,7 +36,7 @@ func (b *Bundle) Entitlements(t testing.TB, customer string) []Entitlement {
 	var all, own []Entitlement
 	require.NoError(t, json.Unmarshal([]byte(reply.Body), &all), reply.Body)
 	for _, e := range all {
-		if e.CustomerIdentifier == customer {
+		if strings.HasSuffix("-"+e.CustomerIdentifier, "-"+customer) {
 			own = append(own, e)
 		}
 	}

@@ -190,6 +190,7 @@ func deployAt(t *testing.T, clock clock.Clock, dynamoDB, queue answer) *bundle {
 		Catalog:    store.NewCatalog(contenttable.New(items, stackname.ContentTable(b.name))),
 		Operations: idempotencystore.New(items, stackname.IdempotencyTable(b.name), clock),
 		Provider:   newProvider(t, server.URL, secret.NewCache(secrets), stackname.ProviderSecret(b.name)),
+		Products:   store.NewProducts(items, stackname.ProductsTable(b.name)),
 		Mails:      b.mailed,
 		Queue:      mailqueue.NewQueue(jobs, queueURL(t, stackname.MailQueue(b.name)), clock),
 		Limits:     product.Limits{Window: time.Hour, PerAccount: 100, PerAddress: 100},
@@ -199,6 +200,21 @@ func deployAt(t *testing.T, clock clock.Clock, dynamoDB, queue answer) *bundle {
 	b.endpoint = httpapi.Adapt(httpapi.Endpoint{Handler: b.handler.Serve, EncodeError: api.EncodeError}, log)
 	t.Cleanup(b.checkLog)
 	return b
+}
+
+// configure has the business PA sell Disney+ with these keys, or nothing, from now on.
+func (b *bundle) configure(merchant string, disney ...provision.Product) {
+	b.t.Helper()
+	for i := range disney {
+		disney[i].ReferredType, disney[i].ProductSpecification = "DISNEY", "disney-plus"
+		disney[i].ProductKey, disney[i].Name = "DISNEY_PLUS_PA", "Disney+"
+	}
+	table := stackname.ContentTable(b.name)
+	_, err := provision.ApplyContent(b.t.Context(), b.items, table, provision.Content{
+		Businesses: []provision.Business{{ID: "PA", MerchantAccountKey: merchant, Products: disney}},
+	})
+	require.NoError(b.t, err)
+	b.handler.Catalog = store.NewCatalog(contenttable.New(b.items, table)) // which has kept nothing yet
 }
 
 // newProvider returns a client of a provider whose activation links are those of the stand-in.

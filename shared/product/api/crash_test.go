@@ -101,6 +101,7 @@ func TestTheSameRequestAgainCompletesWhatACrashLeft(t *testing.T) {
 		"TransactGetItems",   // what is counted
 		"TransactWriteItems", // the count
 		"PutItem",            // the product's lock
+		"GetItem",            // what it was asked for before
 		"provider",
 		"TransactWriteItems", // product and mail
 		"DeleteItem",         // the lock
@@ -132,7 +133,7 @@ func TestTheSameRequestAgainCompletesWhatACrashLeft(t *testing.T) {
 				}
 				var entitlements []map[string]any
 				for _, entitlement := range b.entitlements() {
-					if entitlement["customerIdentifier"] == account {
+					if entitlement["customerIdentifier"] == "PA-"+account {
 						entitlements = append(entitlements, entitlement)
 					}
 				}

@@ -21,8 +21,7 @@ import (
 // Catalog tells which countries are served and what the provider calls their products; store.Catalog does.
 type Catalog interface {
 	Businesses
-	// Offer returns the names of a product, also of an unknown one.
-	Offer(ctx context.Context, businessID string, p product.Product) (product.Offer, error)
+	Offers
 }
 
 // Operations lets a request be sent twice and be done once; idempotencystore.Store does.
@@ -31,6 +30,13 @@ type Operations interface {
 	Begin(ctx context.Context, key string, bodyHash [sha256.Size]byte, id string) (*idempotency.Operation, error)
 	// Lock takes the lock of a key once nobody else holds it.
 	Lock(ctx context.Context, key, holder string) (unlock func(context.Context) error, err error)
+}
+
+// Products tells what is kept of products; store.Products does.
+type Products interface {
+	// Asked returns what a product's entitlement was asked for with. It returns a fault NotFound if there is no such
+	// product. Keys are missing of one that was stored before they were kept.
+	Asked(ctx context.Context, tenant, businessID, id string) (product.EntitlementRequest, error)
 }
 
 // Provider grants entitlements; provider.Client does.
@@ -60,6 +66,7 @@ type CreateHandler struct {
 	Catalog    Catalog
 	Operations Operations
 	Provider   Provider
+	Products   Products
 	Mails      Mails
 	Queue      MailQueue
 	Limits     product.Limits
@@ -82,7 +89,7 @@ func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi
 	if r.MediaType() != "application/json" {
 		return nil, fault.New(fault.UnsupportedMediaType, "")
 	}
-	asked, bodyHash, err := decodeBody(r)
+	asked, bodyHash, err := decodeBody(r, h.Clock.Now())
 	if err = withRequestFaults(r, business, err); err != nil {
 		return nil, err
 	}
@@ -103,20 +110,39 @@ func (h *CreateHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi
 		CorrelationID: correlationID(r),
 	}
 	var answer *httpapi.Response
-	if err = h.fulfil(ctx, *business, stored, r.ID); err == nil {
-		answer = created(r, stored)
+	if err = h.fulfil(ctx, *business, &stored, r.ID); err == nil {
+		answer, err = h.created(ctx, r, stored)
 	}
 	operation.End(ctx, h.Log, answer, err)
 	return answer, err
 }
 
+// created is the answer to a create or a resend. It returns DynamoDB's error.
+func (h *CreateHandler) created(
+	ctx context.Context, r *httpapi.Request, stored product.Stored,
+) (*httpapi.Response, error) {
+	if stored.Asked.OfferKey == "" { // the mail was kept before
+		asked, err := h.Products.Asked(ctx, stored.Tenant, stored.BusinessID, stored.ID)
+		if err != nil {
+			return nil, err
+		}
+		stored.Asked = asked
+	}
+	offering, err := newOfferings(ctx, h.Catalog, stored.BusinessID).of(stored.Asked.OfferKey, stored.Product)
+	if err != nil {
+		return nil, err
+	}
+	body := newCreatedJSON(collectionURL(r), stored.ID, product.StatusCreated, offering, stored.Product)
+	return withCorrelation(r, httpapi.JSON(http.StatusCreated, body).With("location", body.Href)), nil
+}
+
 // decodeBody returns the product of the body, and the digest by which the same body is known again.
-func decodeBody(r *httpapi.Request) (product.Product, [sha256.Size]byte, error) {
+func decodeBody(r *httpapi.Request, now time.Time) (product.Product, [sha256.Size]byte, error) {
 	body, err := r.Body()
 	if err != nil {
 		return product.Product{}, [sha256.Size]byte{}, err
 	}
-	asked, err := product.DecodeProduct(body)
+	asked, err := product.DecodeProduct(body, now)
 	if err != nil {
 		return product.Product{}, [sha256.Size]byte{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/stretchr/testify/assert"
@@ -32,6 +33,7 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 	assert.Equal(t, "c-1", answer.Headers["x-correlation-id"])
 	assert.NotEmpty(t, answer.Headers["x-request-id"])
 	assert.JSONEq(t, `{"id":"`+id+`","href":"`+href+`","status":"created","productSpecification":{"id":"disney-plus"},
+		"productOffering":{"id":"DISNEY_PLUS_PA_MONTHLY"},
 		"@baseType":"product","@type":"OTT","@referredType":"DISNEY",
 		"billingAccount":{"id":"8001234567","contact":[
 			{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}],
@@ -41,7 +43,7 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 	asked := b.requests()
 	require.Len(t, asked, 1)
 	assert.Equal(t, map[string]string{
-		"customerIdentifier": "8001234567", "merchantAccountKey": "demo-merchant-pa", "productKey": "DISNEY_PLUS_PA",
+		"customerIdentifier": "PA-8001234567", "merchantAccountKey": "demo-merchant-pa", "productKey": "DISNEY_PLUS_PA",
 		"offerKey": "DISNEY_PLUS_PA_MONTHLY",
 	}, asked[0].body)
 	entitlement := b.entitlements()[0]
@@ -53,7 +55,8 @@ func TestCreateAnswersTheSeedsModelAndKeepsTheProduct(t *testing.T) {
 		"billingAccountId": "8001234567", "billingAccountType": "BillingAccount", "billingAccountBaseType": "Account",
 		"contact": `[{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`,
 		"email":   "abc@gmail.com", "entitlementId": entitlement["entitlementId"].(string),
-		"operationId": asked[0].requestID, "correlationId": "c-1", "mailState": "pending", "mailReason": "",
+		"customerIdentifier": "PA-8001234567", "merchantAccountKey": "demo-merchant-pa", "productKey": "DISNEY_PLUS_PA",
+		"offerKey": "DISNEY_PLUS_PA_MONTHLY", "operationId": asked[0].requestID, "correlationId": "c-1", "mailState": "pending", "mailReason": "",
 	} {
 		assert.Equal(t, want, dynamo.GetString(items[0], name), name)
 	}
@@ -147,7 +150,8 @@ func TestAFailureOfTheProviderIsMendedByTheSameRequestAgain(t *testing.T) {
 		provider http.HandlerFunc
 		status   int
 	}{
-		"down":                {answering(503, `{"responseCode":"SERVICE_UNAVAILABLE"}`), 502},
+		"down":                {answering(500, `{"responseCode":"INTERNAL_ERROR"}`), 502},
+		"not available":       {answering(503, `{"responseCode":"SERVICE_UNAVAILABLE"}`), 503},
 		"garbage":             {answering(200, `<html>`), 502},
 		"wrong credentials":   {answering(401, `{"responseCode":"UNAUTHORIZED"}`), 502},
 		"throttling":          {answering(429, `{"responseCode":"TOO_MANY_REQUESTS"}`), 503},
@@ -353,4 +357,24 @@ func TestCreateTakesEveryMemberAtItsLimit(t *testing.T) {
 	require.Equal(t, http.StatusCreated, answer.StatusCode)
 	assert.Equal(t, answer.Body, b.post(strings.Repeat("c", 255), body).Body)
 	assert.Len(t, b.requests(), 1)
+}
+
+// docs/contract.md §3: urlExpiry in a form that we can't read: mailed without it, and logged.
+func TestAnUnreadableExpiryCostsOnlyItself(t *testing.T) {
+	b := deploy(t, nil)
+	b.play(answering(200, strings.Replace(granted, "2026-11-23T10:00:00Z", "in 30 days", 1)))
+	answer := b.post("c-1", validBody)
+	require.Equal(t, http.StatusCreated, answer.StatusCode, answer.Body)
+	mails := b.mails()
+	require.Len(t, mails, 1)
+	assert.Equal(t, activationURL, dynamo.GetString(mails[0], "link"))
+	assert.NotContains(t, mails[0], "linkExpires")
+	assert.Empty(t, dynamo.GetString(b.kept()[0], "activationExpires"))
+	assert.Contains(t, b.log.String(), `"looksLike":"\"aa 99 aaaa\"","unreadExpiries":1,`)
+
+	b.play(answering(200, strings.Replace(granted, "2026-11-23T10:00:00Z", "2026-11-23", 1)))
+	require.Equal(t, http.StatusCreated, b.post("c-2", validBody).StatusCode)
+	assert.Equal(t, "2026-11-23T23:59:59Z",
+		dynamo.GetTime(b.kept()[0], "activationExpires").UTC().Format(time.RFC3339))
+	assert.Equal(t, 1, strings.Count(b.log.String(), "looksLike"))
 }

@@ -97,7 +97,7 @@ func TestEncodeErrorSetsTheHeadersOfItsCases(t *testing.T) {
 
 // The first error example of seed 003, byte for byte but for its white space.
 func TestEncodeErrorPrintsTheSeedsFirstExample(t *testing.T) {
-	_, err := product.DecodeProduct(strings.NewReader(strings.Replace(validBody, `"OTT"`, `"INVALID"`, 1)))
+	_, err := product.DecodeProduct(strings.NewReader(strings.Replace(validBody, `"OTT"`, `"INVALID"`, 1)), time.Time{})
 	answer := answerTo(t, err, nil)
 	assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
 	assert.Equal(t,
@@ -122,7 +122,7 @@ func TestEncodeErrorPrintsTheSeedsSecondExample(t *testing.T) {
 func TestEncodeErrorListsEveryFaultUnderItsOwnMessage(t *testing.T) {
 	_, err := product.DecodeProduct(strings.NewReader(`{
 		"@type":"OTT","@baseType":"x","@referredType":"DISNEY","productSpecification":{},
-		"billingAccount":{"id":"1","contact":[{"contactMedium":[{"characteristic":{"emailAddress":"x"}}]}]}}`))
+		"billingAccount":{"id":"1","contact":[{"contactMedium":[{"characteristic":{"emailAddress":"x"}}]}]}}`), time.Time{})
 	assert.JSONEq(t, `{"errors":[
 		{"code":400,"message":"APIKIT:BAD_REQUEST","description":"productSpecification.id must be provided"},
 		{"code":400,"message":"VALIDATION:INVALID_BOOLEAN","description":

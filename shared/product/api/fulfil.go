@@ -1,11 +1,17 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"log/slog"
 	"time"
 
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
 	"carillon/shared/environment"
+	"carillon/shared/fault"
 	"carillon/shared/idempotency"
+	"carillon/shared/metrics"
 	"carillon/shared/product"
 )
 
@@ -29,9 +35,10 @@ const providerReserve = product.ProviderTime + 2*time.Second
 //   - until the product and the mail are kept, the provider gives the same request the same answer again;
 //   - once they are, all that is left is to enqueue the mail, and a job that comes twice mails once.
 //
-// sender is unique to this sending of the request.
+// sender is unique to this sending of the request. What is found out of the product is set in stored; nothing is if the
+// mail was kept before.
 func (h *CreateHandler) fulfil(
-	ctx context.Context, business product.Business, stored product.Stored, sender string,
+	ctx context.Context, business product.Business, stored *product.Stored, sender string,
 ) error {
 	admission := product.Admission{
 		RequestID:  stored.OperationID,
@@ -58,9 +65,9 @@ func (h *CreateHandler) fulfil(
 // order asks the provider, alone for this product: two first requests at the same time must not make two entitlements,
 // and of two links the later one must be the one that is kept last.
 func (h *CreateHandler) order(
-	ctx context.Context, business product.Business, stored product.Stored, admission product.Admission, sender string,
+	ctx context.Context, business product.Business, stored *product.Stored, admission product.Admission, sender string,
 ) (*product.Mail, error) {
-	unlock, err := h.lock(ctx, stored, sender)
+	unlock, err := h.lock(ctx, *stored, sender)
 	if err != nil {
 		h.giveBack(ctx, admission)
 		return nil, err
@@ -68,19 +75,25 @@ func (h *CreateHandler) order(
 	defer h.endLock(ctx, unlock)
 	offer, err := h.Catalog.Offer(ctx, business.ID, stored.Product)
 	if err == nil {
-		stored.Entitlement, err = h.Provider.Entitle(ctx, stored.OperationID, product.EntitlementRequest{
-			CustomerIdentifier: stored.BillingAccount.ID,
-			MerchantAccountKey: business.MerchantAccountKey,
-			ProductKey:         offer.ProductKey,
-			OfferKey:           offer.OfferKey,
-		})
+		stored.Asked, err = h.asked(ctx, business, *stored, offer)
+	}
+	if err == nil {
+		stored.Entitlement, err = h.Provider.Entitle(ctx, stored.OperationID, stored.Asked)
 	}
 	if err != nil {
 		h.giveBack(ctx, admission)
 		return nil, err
 	}
-	mail := newMail(stored, offer.Name, h.Clock.Now())
-	former, err := h.Mails.Keep(ctx, stored, mail)
+	if stored.UnreadExpiry != "" {
+		h.Log.LogAttrs(ctx, slog.LevelWarn, "the provider's urlExpiry cannot be read: the mail goes without it",
+			slog.String("product", stored.ID),
+			slog.String("looksLike", stored.UnreadExpiry),
+			slog.Int("unreadExpiries", 1),
+			slog.String("function", lambdacontext.FunctionName),
+			metrics.Embedded("function", "unreadExpiries"))
+	}
+	mail := newMail(*stored, offer.Name, h.Clock.Now())
+	former, err := h.Mails.Keep(ctx, *stored, mail)
 	if err != nil {
 		return nil, err // it may be kept all the same, so it stays counted
 	}
@@ -89,6 +102,27 @@ func (h *CreateHandler) order(
 			"product", stored.ID, "entitlement", stored.Entitlement.ID, "former", former)
 	}
 	return &mail, nil
+}
+
+// asked is what the provider is asked for: exactly what a product that is there was created with, else what is
+// configured. Anything else would be another entitlement to the provider.
+func (h *CreateHandler) asked(
+	ctx context.Context, business product.Business, stored product.Stored, offer product.Offer,
+) (product.EntitlementRequest, error) {
+	asked, err := h.Products.Asked(ctx, stored.Tenant, stored.BusinessID, stored.ID)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return product.EntitlementRequest{}, err
+	}
+	if err == nil && asked.ProductKey != "" {
+		return asked, nil
+	}
+	return product.EntitlementRequest{
+		CustomerIdentifier: cmp.Or(asked.CustomerIdentifier,
+			product.CustomerIdentifier(business.ID, stored.BillingAccount.ID)),
+		MerchantAccountKey: cmp.Or(offer.MerchantAccountKey, business.MerchantAccountKey),
+		ProductKey:         offer.ProductKey,
+		OfferKey:           offer.OfferKey,
+	}, nil
 }
 
 // newMail is the mail of a request that the provider has granted.

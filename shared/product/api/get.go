@@ -18,9 +18,9 @@ type Finder interface {
 
 // GetHandler serves GET /dxp-ux/v1/{businessId}/product/{id}.
 type GetHandler struct {
-	Clients    *clientauth.Authenticator
-	Businesses Businesses
-	Products   Finder
+	Clients  *clientauth.Authenticator
+	Catalog  Catalog
+	Products Finder
 }
 
 // Serve answers one product of the client's tenant in a business unit (docs/contract.md §3, TMF637 v4). One that is not
@@ -29,7 +29,7 @@ func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Re
 	if r.Method != http.MethodGet {
 		return nil, fault.New(fault.MethodNotAllowed, "")
 	}
-	client, business, err := admit(ctx, h.Clients, h.Businesses, r)
+	client, business, err := admit(ctx, h.Clients, h.Catalog, r)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,11 @@ func (h *GetHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Re
 	if err != nil {
 		return nil, err
 	}
-	text, err := show(found, collectionURL(r)).text(fields)
+	offering, err := newOfferings(ctx, h.Catalog, business.ID).of(found.OfferKey, found.Product)
+	if err != nil {
+		return nil, err
+	}
+	text, err := show(found, collectionURL(r), offering).text(fields)
 	if err != nil {
 		return nil, err
 	}

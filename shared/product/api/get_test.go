@@ -21,7 +21,7 @@ func TestGetAnswersTheSeedsModel(t *testing.T) {
 	answer := reads.got(t, numbered(1), "")
 	assert.Equal(t, http.StatusOK, answer.StatusCode, answer.Body)
 	assert.JSONEq(t, `{"id":"`+numbered(1)+`","href":"`+collection+`/`+numbered(1)+`","status":"created",
-		"productSpecification":{"id":"disney-plus"},"@baseType":"product","@type":"OTT","@referredType":"DISNEY",
+		"productSpecification":{"id":"disney-plus"},"productOffering":{"id":"disney-plus"},"@baseType":"product","@type":"OTT","@referredType":"DISNEY",
 		"billingAccount":{"id":"8001234567","contact":[
 			{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]},
 		"productCharacteristic":[{"name":"activationMail","valueType":"string","value":"delivered"},

@@ -30,9 +30,9 @@ type Lister interface {
 
 // ListHandler serves GET /dxp-ux/v1/{businessId}/product.
 type ListHandler struct {
-	Clients    *clientauth.Authenticator
-	Businesses Businesses
-	Products   Lister
+	Clients  *clientauth.Authenticator
+	Catalog  Catalog
+	Products Lister
 }
 
 // Serve answers the products of the client's tenant in a business unit that match every filter of the query, in the
@@ -42,7 +42,7 @@ type ListHandler struct {
 // A count of all that match needs a look at all of the business unit's products, so the time a list takes grows with
 // them.
 func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.Response, error) {
-	client, business, err := admit(ctx, h.Clients, h.Businesses, r)
+	client, business, err := admit(ctx, h.Clients, h.Catalog, r)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +52,7 @@ func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.R
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
+	p.offerings = newOfferings(ctx, h.Catalog, business.ID)
 	if err := h.Products.List(ctx, client.Tenant, business.ID, p.query.filters, p); err != nil {
 		return nil, err
 	}
@@ -68,6 +69,7 @@ func (h *ListHandler) Serve(ctx context.Context, r *httpapi.Request) (*httpapi.R
 type page struct {
 	query      query
 	collection string // URL
+	offerings  *offerings
 
 	total    int // of those that match
 	products []jsontext.Value
@@ -93,9 +95,13 @@ func (p *page) Next() (number bool, most int) {
 // Skip counts products that are not looked at.
 func (p *page) Skip(products int) { p.total += products }
 
-// Add takes the next product. It returns an error if it cannot be shown.
+// Add takes the next product. It returns an error if it cannot be shown, or DynamoDB's.
 func (p *page) Add(next product.Shown) error {
-	shown := show(next, p.collection)
+	offering, err := p.offerings.of(next.OfferKey, next.Product)
+	if err != nil {
+		return err
+	}
+	shown := show(next, p.collection, offering)
 	if !p.query.matches(shown) {
 		return nil
 	}

@@ -34,7 +34,7 @@ func TestListAnswersTheSeedsModel(t *testing.T) {
 	answer := reads.listed(t, "")
 	assert.Equal(t, http.StatusOK, answer.StatusCode, answer.Body)
 	const model = `"status":"created","productSpecification":{"id":"disney-plus"},"@baseType":"product","@type":"OTT",
-		"@referredType":"DISNEY","productPrice":[],"relatedParty":[],"billingAccount":{"id":"8001234567","contact":[
+		"productOffering":{"id":"disney-plus"},"@referredType":"DISNEY","productPrice":[],"relatedParty":[],"billingAccount":{"id":"8001234567","contact":[
 			{"contactType":"primary","contactMedium":[{"characteristic":{"emailAddress":"abc@gmail.com"}}]}]`
 	assert.JSONEq(t, `[
 		{"id":"`+numbered(1)+`","href":"`+collection+`/`+numbered(1)+`",`+model+`},"productCharacteristic":[]},

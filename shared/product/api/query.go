@@ -53,6 +53,7 @@ var leaves = map[string]func(p *shownJSON) []string{
 	"href":                     one(func(p *shownJSON) string { return p.Href }),
 	"status":                   one(func(p *shownJSON) string { return p.Status }),
 	"productSpecification.id":  one(func(p *shownJSON) string { return p.ProductSpecification.ID }),
+	"productOffering.id":       one(func(p *shownJSON) string { return p.ProductOffering.ID }),
 	"@baseType":                one(func(p *shownJSON) string { return p.BaseType }),
 	"@type":                    one(func(p *shownJSON) string { return p.Type }),
 	"@referredType":            one(func(p *shownJSON) string { return p.ReferredType }),
@@ -130,11 +131,16 @@ func decodeQuery(parameters url.Values, faults *fault.Violations) query {
 	}
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {
 		switch {
-		case name == "offset" || name == "limit" || name == "fields":
+		case slices.Contains(controls, name):
+		case isJSONPath(name):
+			faults.Add(fault.BadValue, "%s: JSONPath is not supported", quoted(name))
+		case operator(name) != "":
+			addOperatorFault(name, operator(name), faults)
 		case !isAttribute(name):
 			faults.Add(fault.BadValue, "%s is not an attribute of a product", quoted(name))
 		default:
-			q.filters = append(q.filters, product.Filter{Path: name, Texts: alternatives(parameters[name])})
+			texts := alternatives(name, parameters[name], faults)
+			q.filters = append(q.filters, product.Filter{Path: name, Texts: texts})
 		}
 	}
 	return q
@@ -175,17 +181,81 @@ func decodeFields(parameters url.Values, faults *fault.Violations) fieldSet {
 	return fields
 }
 
-// alternatives returns the texts that a filter's values ask for: what the commas part, and each value as a whole, for a
-// text may have a comma of its own.
-func alternatives(values []string) map[string]bool {
+// alternatives returns the texts that a filter's values ask for: what commas and semicolons part, and each value as a
+// whole, for a text may have a comma or semicolon of its own. Behind a semicolon the attribute's name may be there once
+// more: status=created;status=active (TMF630). What would be the filter of another attribute, or has an operator, is
+// added to the faults.
+func alternatives(name string, values []string, faults *fault.Violations) map[string]bool {
 	texts := map[string]bool{}
 	for _, value := range values {
 		texts[value] = true
-		for text := range strings.SplitSeq(value, ",") {
+		for i, text := range strings.Split(value, ";") {
+			if i > 0 {
+				text = anotherFilter(name, text, faults)
+			}
+			if strings.HasPrefix(text, "=") || strings.HasPrefix(text, "~") { // behind the = of the parameter
+				addOperatorFault(name, "="+text[:1], faults)
+			}
 			texts[text] = true
+			for part := range strings.SplitSeq(text, ",") {
+				texts[part] = true
+			}
 		}
 	}
 	return texts
+}
+
+// anotherFilter reads what is behind a semicolon of an attribute's filter: its text, or a filter of the same attribute,
+// whose text is returned.
+func anotherFilter(name, text string, faults *fault.Violations) string {
+	other, rest, isFilter := strings.Cut(text, "=")
+	switch {
+	case isFilter && other == name:
+		return rest
+	case isFilter && (isAttribute(other) || slices.Contains(controls, other)):
+		faults.Add(fault.BadValue, "; joins filters of one attribute, not of %s and %s", quoted(name), quoted(other))
+	case operator(other) != "":
+		addOperatorFault(other, operator(other), faults)
+	}
+	return text
+}
+
+// controls are the parameters of a list that are no filters.
+var controls = []string{"offset", "limit", "fields"}
+
+// isJSONPath reports whether a parameter is what TMF630 has for JSONPath: filter, or a path with brackets or a root.
+func isJSONPath(name string) bool {
+	return name == "filter" || strings.HasPrefix(name, "$") || strings.Contains(name, "[")
+}
+
+// signs are what TMF630's operators are made of, where they are no names.
+const signs = "<>=~*!"
+
+// operator returns the operator of TMF630 that stands behind an attribute in a text, which is a parameter's name or may
+// be one with its value, or "": .gt of status.gt, >= of status>= and the like.
+func operator(text string) string {
+	if dot := strings.LastIndexByte(text, '.'); dot > 0 && isAttribute(text[:dot]) {
+		switch text[dot:] {
+		case ".eq", ".gt", ".gte", ".lt", ".lte", ".ne", ".regex":
+			return text[dot:]
+		}
+	}
+	from := strings.IndexAny(text, signs)
+	if from <= 0 || !isAttribute(text[:from]) {
+		return ""
+	}
+	sign := text[from:]
+	if end := strings.IndexFunc(sign, func(r rune) bool { return !strings.ContainsRune(signs, r) }); end > 0 {
+		return sign[:end]
+	}
+	if len(sign) == 1 {
+		return sign + "=" // the one that parts a parameter's name and value
+	}
+	return sign
+}
+
+func addOperatorFault(name, operator string, faults *fault.Violations) {
+	faults.Add(fault.BadValue, "%s: the operator %s is not supported, = is", quoted(name), operator)
 }
 
 // quoted returns what an error repeats of a name that a caller made up.

@@ -31,7 +31,7 @@ func shelf() []dynamo.Item {
 		stored(numbered(4), "productSpecificationId", "max", "referredType", "MAX", "mailState", "sent", "mailAt",
 			"2026-02-10T16:00:00.087Z"),
 		stored(numbered(5), "mailState", "bounced", "mailAt", "2026-02-10T16:00:00.000Z", "mailReason",
-			"550 5.1.1 unknown user"),
+			"550 5.1.1 unknown user", "offerKey", "monthly"),
 		stored(numbered(6), "billingAccountId", "ñandú & co"),
 	}
 }
@@ -68,6 +68,8 @@ func TestListFilters(t *testing.T) {
 		"@referredType=MAX":            {2, 4},
 		"@referredType=MAX&productSpecification.id=max": {4},
 		"productSpecification.id=disney-plus":           {1, 2, 3, 5, 6},
+		"productOffering.id=monthly":                    {5},
+		"productOffering.id=max,monthly":                {4, 5},
 		"billingAccount.id=8001234567":                  {1, 3, 4, 5},
 		"billingAccount.id=a,b":                         {2},
 		"billingAccount.id=a":                           nil,
@@ -89,7 +91,7 @@ func TestListFilters(t *testing.T) {
 		"name=DISNEY":                                nil,
 		"isBundle=false":                             nil,
 		"startDate=2026-02-10T16:00:00Z":             nil,
-		"productOffering.id=1":                       nil,
+		"productOffering=monthly":                    nil,
 		"relatedParty.id=1":                          nil,
 		"productSpecification.targetProductSchema=1": nil,
 		"billingAccount.name=1":                      nil,
@@ -163,7 +165,6 @@ func TestListRefusesWhatNoProductHas(t *testing.T) {
 		"colour=red":            {notAttribute("colour")},
 		"Status=created":        {notAttribute("Status")},
 		"status.x=created":      {notAttribute("status.x")},
-		"status.gt=created":     {notAttribute("status.gt")},
 		"name.x=1":              {notAttribute("name.x")},
 		"billingAccount.Id=1":   {notAttribute("billingAccount.Id")},
 		"billingAccount.=1":     {notAttribute("billingAccount.")},
@@ -173,7 +174,6 @@ func TestListRefusesWhatNoProductHas(t *testing.T) {
 		"=1":                    {notAttribute("")},
 		".=1":                   {notAttribute(".")},
 		"sort=id":               {notAttribute("sort")},
-		"filter=$.id":           {notAttribute("filter")},
 		"Fields=id":             {notAttribute("Fields")},
 		"a%0D%0Ab=1":            {`"a??b" is not an attribute of a product`},
 		"%FF=1":                 {"\"\uFFFD\" is not an attribute of a product"},
@@ -185,7 +185,6 @@ func TestListRefusesWhatNoProductHas(t *testing.T) {
 		"fields=id,x,status,y":     {notField("x"), notField("y")},
 		"fields=None":              {notField("None")},
 		"a=%zz":                    {"the query is not URL-encoded"},
-		"status=created;limit=1":   {"the query is not URL-encoded"},
 		"z=1&limit=x&fields=f&offset=y&a=1&status=created": {
 			"offset" + number, "limit" + number, notField("f"), notAttribute("a"), notAttribute("z"),
 		},
@@ -200,14 +199,111 @@ func TestListRefusesWhatNoProductHas(t *testing.T) {
 	}, descriptions(t, all))
 }
 
+// TMF630: a semicolon is OR between the texts of an attribute and between its filters; bare or encoded, it is the same.
+func TestListFiltersJoinedBySemicolons(t *testing.T) {
+	reads := deployReads(t, nil)
+	reads.put(t, append(shelf(), stored(numbered(7), "billingAccountId", "a;b"),
+		stored(numbered(8), "billingAccountId", "colour=red"))...)
+	for query, want := range map[string][]int{
+		"status=active;status=created&limit=2":                       {1, 2},
+		"status=active;created&id=" + numbered(3):                    {3},
+		"status=active;":                                             {3},
+		"status=;active":                                             {3},
+		"status=x;status=y,active":                                   {3},
+		"status=x;status=y&status=active":                            {3},
+		"billingAccount.id=a;b":                                      {7},
+		"billingAccount.id=a,b;billingAccount.id=ñandú%20%26%20co":   {2, 6},
+		"billingAccount.id=x;colour=red":                             {8},
+		"@referredType=MAX;%40referredType=NETFLIX&status=created;x": {2, 4},
+	} {
+		for _, q := range []string{query, strings.ReplaceAll(query, ";", "%3B"), strings.ReplaceAll(query, ";", "%3b")} {
+			answer := reads.listed(t, q)
+			ids := []string{}
+			for _, n := range want {
+				ids = append(ids, numbered(n))
+			}
+			assert.Equal(t, ids, idsOf(t, answer), "%s", q)
+		}
+	}
+	const joined = "; joins filters of one attribute, not of "
+	for query, want := range map[string][]string{
+		"status=created;limit=1":              {joined + `"status" and "limit"`},
+		"status=created;@type=OTT;fields=id":  {joined + `"status" and "@type"`, joined + `"status" and "fields"`},
+		"status=created;status.gt=a":          {`"status.gt": the operator .gt is not supported, = is`},
+		"status=created;status%3Ea":           {`"status>a": the operator > is not supported, = is`},
+		"limit=1;offset=2":                    {"limit must be one integer from 0 to 2147483647"},
+		"fields=id;status":                    {`fields: "id;status" is not a first-level attribute of a product`},
+		"startDate%3C2013-04-20;startDate%3E": {`"startDate<2013-04-20;startDate>": the operator < is not supported, = is`},
+	} {
+		assert.Equal(t, want, descriptions(t, reads.listed(t, query)), query)
+		assert.Equal(t, want, descriptions(t, reads.listed(t, strings.ReplaceAll(query, ";", "%3B"))), query)
+	}
+}
+
+// docs/contract.md §3: operators and JSONPath are refused by name.
+func TestListRefusesOperatorsByName(t *testing.T) {
+	reads := deployReads(t, nil)
+	for query, refused := range map[string][2]string{
+		"status.eq=created":                        {"status.eq", ".eq"},
+		"startDate.gt=2026-01-01":                  {"startDate.gt", ".gt"},
+		"startDate.gte=2026-01-01":                 {"startDate.gte", ".gte"},
+		"startDate.lt=2026-01-01":                  {"startDate.lt", ".lt"},
+		"billingAccount.id.lte=5":                  {"billingAccount.id.lte", ".lte"},
+		"status.ne=created":                        {"status.ne", ".ne"},
+		"productOffering.id.regex=%5Ea":            {"productOffering.id.regex", ".regex"},
+		"place.gt=1":                               {"place.gt", ".gt"},
+		"startDate%3E2026-01-01":                   {"startDate>2026-01-01", ">"},
+		"startDate>2026-01-01":                     {"startDate>2026-01-01", ">"},
+		"startDate>=2026-01-01":                    {"startDate>", ">="},
+		"startDate%3E%3D2026-01-01":                {"startDate>=2026-01-01", ">="},
+		"startDate<=2026-01-01":                    {"startDate<", "<="},
+		"startDate%3C2026-01-01":                   {"startDate<2026-01-01", "<"},
+		"status*=cre":                              {"status*", "*="},
+		"status~=cre":                              {"status~", "~="},
+		"status=~cre":                              {"status", "=~"},
+		"status%3D~cre":                            {"status=~cre", "=~"},
+		"status==created":                          {"status", "=="},
+		"status%3D%3Dcreated":                      {"status==created", "=="},
+		"status!=created":                          {"status!", "!="},
+		"@referredType.regex=MAX":                  {"@referredType.regex", ".regex"},
+		"productCharacteristic.value%3E2026-02-10": {"productCharacteristic.value>2026-02-10", ">"},
+	} {
+		want := []string{fmt.Sprintf("%q: the operator %s is not supported, = is", refused[0], refused[1])}
+		assert.Equal(t, want, descriptions(t, reads.listed(t, query)), query)
+	}
+	for query, name := range map[string]string{
+		"filter=$.id":                         "filter",
+		"filter=":                             "filter",
+		"$.status=created":                    "$.status",
+		"productCharacteristic[0].value=sent": "productCharacteristic[0].value",
+		"productCharacteristic%5B%3F(@.name)%5D=x": "productCharacteristic[?(@.name)]",
+	} {
+		want := []string{fmt.Sprintf("%q: JSONPath is not supported", name)}
+		assert.Equal(t, want, descriptions(t, reads.listed(t, query)), query)
+	}
+	assert.Equal(t, []string{
+		`"colour.gt" is not an attribute of a product`, `"colour>1" is not an attribute of a product`,
+		`"name": the operator == is not supported, = is`, `"status.lt": the operator .lt is not supported, = is`,
+	}, descriptions(t, reads.listed(t, "status.lt=1&colour.gt=1&name==1&colour%3E1")), "all at once")
+}
+
 // TMF630: fields chooses first-level members; id and href are always there.
 func TestReadsShowTheFieldsThatAreAskedFor(t *testing.T) {
 	reads := deployReads(t, nil)
 	reads.put(t, stored(numbered(1), "mailState", "sent", "mailAt", "2026-02-10T16:00:00.087Z"))
 	all := []string{
-		"@baseType", "@referredType", "@type", "billingAccount", "href", "id", "productCharacteristic", "productPrice",
+		"@baseType",
+		"@referredType",
+		"@type",
+		"billingAccount",
+		"href",
+		"id",
+		"productCharacteristic",
+		"productOffering",
+		"productPrice",
 		"productSpecification",
-		"relatedParty", "status",
+		"relatedParty",
+		"status",
 	}
 	for query, want := range map[string][]string{
 		"":                                 all,
@@ -267,7 +363,7 @@ func textsAt(value any, path []string) []string {
 func TestListFiltersAgreeWithAPlainLook(t *testing.T) {
 	paths := []string{
 		"id", "href", "status", "@type", "@baseType", "@referredType", "productSpecification.id", "billingAccount.id",
-		"billingAccount.@type",
+		"productOffering.id", "billingAccount.@type",
 		"billingAccount.@baseType", "billingAccount.contact.contactType",
 		"billingAccount.contact.contactMedium.characteristic.emailAddress",
 		"productCharacteristic.name", "productCharacteristic.value", "productCharacteristic.valueType", "description",
@@ -326,7 +422,7 @@ func FuzzQuery(f *testing.F) {
 		"billingAccount.contact.contactMedium.characteristic.emailAddress=abc%40gmail.com", "id=" + numbered(1),
 		"id=,&id", "fields=,&fields=id,x.y",
 		"productCharacteristic.value=sent%2Cbounced", "place.a.b..c=1", "=&=&.=.", "limit=1&status=\xff\x00",
-		"href=http://x&limit=3&offset=1",
+		"href=http://x&limit=3&offset=1", "status=created;status=active%3Bx;limit=1", "status>=a&status.gt=b;=~",
 	} {
 		f.Add(seed)
 	}

@@ -85,8 +85,8 @@ func newReadAPI(items *dynamodb.Client, stack string) *readAPI {
 	clients := &clientauth.Authenticator{Secrets: a.clients}
 	businesses := store.NewCatalog(contenttable.New(items, stackname.ContentTable(stack)))
 	products := store.NewProducts(items, a.table)
-	list := &api.ListHandler{Clients: clients, Businesses: businesses, Products: products}
-	get := &api.GetHandler{Clients: clients, Businesses: businesses, Products: products}
+	list := &api.ListHandler{Clients: clients, Catalog: businesses, Products: products}
+	get := &api.GetHandler{Clients: clients, Catalog: businesses, Products: products}
 	a.list = httpapi.Adapt(httpapi.Endpoint{Handler: list.Serve, EncodeError: api.EncodeError}, log)
 	a.get = httpapi.Adapt(httpapi.Endpoint{Handler: get.Serve, EncodeError: api.EncodeError}, log)
 	return a

@@ -10,11 +10,16 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"carillon/local/emulatortest"
+	"carillon/provision"
 	"carillon/shared/dynamo"
 	"carillon/shared/product"
+	"carillon/shared/stackname"
 )
 
 // docs/contract.md §3: every accepted request brings about one mail with the newest link.
@@ -213,4 +218,90 @@ func TestFiftyIdenticalCreatesAtTheSameTimeMakeOneProduct(t *testing.T) {
 			assert.Equal(t, last, dynamo.GetString(items[0], "operationId"), "the newest link is the product's")
 		})
 	}
+}
+
+// docs/contract.md §3: the keys are configured per product, the business's are the default, and kept with the
+// entitlement, so that a resend sends exactly what the create sent.
+func TestAResendSendsExactlyWhatTheCreateSent(t *testing.T) {
+	b := deploy(t, nil)
+	b.configure("merchant", provision.Product{MerchantAccountKey: "own-merchant", OfferKey: "FIRST"})
+	created := b.post("c-1", validBody)
+	require.Equal(t, http.StatusCreated, created.StatusCode, created.Body)
+	want := map[string]string{
+		"customerIdentifier": "PA-8001234567", "merchantAccountKey": "own-merchant", "productKey": "DISNEY_PLUS_PA",
+		"offerKey": "FIRST",
+	}
+	assert.Equal(t, want, b.requests()[0].body)
+
+	b.configure("another-merchant", provision.Product{OfferKey: "SECOND"})
+	resent := b.post("c-2", validBody)
+	require.Equal(t, http.StatusCreated, resent.StatusCode, resent.Body)
+	assert.Equal(t, want, b.requests()[1].body)
+	assert.Len(t, b.entitlements(), 1)
+	for _, answer := range []events.APIGatewayV2HTTPResponse{created, resent} {
+		assert.Contains(t, answer.Body, `"productOffering":{"id":"FIRST"}`)
+	}
+
+	other := b.post("c-3", strings.Replace(validBody, "8001234567", "8007654321", 1))
+	require.Equal(t, http.StatusCreated, other.StatusCode, other.Body)
+	assert.Contains(t, other.Body, `"productOffering":{"id":"SECOND"}`)
+	assert.Equal(t, map[string]string{
+		"customerIdentifier": "PA-8007654321", "merchantAccountKey": "another-merchant",
+		"productKey": "DISNEY_PLUS_PA", "offerKey": "SECOND",
+	}, b.requests()[2].body, "a product that is new takes what is configured")
+
+	b.configure("another-merchant") // the product is not on sale any more
+	gone := b.post("c-4", validBody)
+	require.Equal(t, http.StatusCreated, gone.StatusCode, gone.Body)
+	assert.Equal(t, want, b.requests()[3].body)
+}
+
+// A product of the release before has no keys kept. To the provider it is a customer by its billing account's id alone,
+// and another customer would be a second entitlement.
+func TestAProductOfTheReleaseBeforeGoesOnWithWhatIsConfigured(t *testing.T) {
+	b := deploy(t, nil)
+	require.Equal(t, http.StatusCreated, b.post("c-1", validBody).StatusCode)
+	_, err := b.items.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName: aws.String(stackname.ProductsTable(b.name)),
+		Key: dynamo.Item{
+			"owner": dynamo.String(tenant + "#PA"), "id": dynamo.String(product.ID(tenant, "PA", validProduct)),
+		},
+		UpdateExpression: aws.String("REMOVE customerIdentifier, merchantAccountKey, productKey, offerKey"),
+	})
+	require.NoError(t, err)
+	b.configure("merchant", provision.Product{OfferKey: "SECOND"})
+	reads := newReadAPI(b.items, b.name)
+	assert.Contains(t, reads.got(t, product.ID(tenant, "PA", validProduct), "").Body,
+		`"productOffering":{"id":"SECOND"}`)
+	want := map[string]string{
+		"customerIdentifier": "8001234567", "merchantAccountKey": "merchant", "productKey": "DISNEY_PLUS_PA",
+		"offerKey": "SECOND",
+	}
+	resent := b.post("c-2", validBody)
+	require.Equal(t, http.StatusCreated, resent.StatusCode, resent.Body)
+	assert.Contains(t, resent.Body, `"productOffering":{"id":"SECOND"}`)
+	assert.Equal(t, want, b.requests()[1].body)
+
+	b.configure("another-merchant", provision.Product{OfferKey: "THIRD"})
+	require.Equal(t, http.StatusCreated, b.post("c-3", validBody).StatusCode)
+	assert.Equal(t, want, b.requests()[2].body, "they are kept from then on")
+}
+
+// Whatever was kept before a process died, the answer has the offer that the provider was asked for.
+func TestAnAnswerThatWasLostHasTheOffer(t *testing.T) {
+	lost := true
+	b := deployBetween(t, nil, func(w http.ResponseWriter, _ emulatortest.Call) bool {
+		if lost {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		return lost
+	})
+	require.Equal(t, http.StatusInternalServerError, b.post("c-1", validBody).StatusCode, "the job is not enqueued")
+	b.clock.Advance(lockTime)
+	b.configure("merchant", provision.Product{OfferKey: "SECOND"})
+	lost = false
+	again := b.post("c-1", validBody)
+	require.Equal(t, http.StatusCreated, again.StatusCode, again.Body)
+	assert.Contains(t, again.Body, `"productOffering":{"id":"DISNEY_PLUS_PA_MONTHLY"}`)
+	assert.Len(t, b.requests(), 1)
 }

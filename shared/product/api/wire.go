@@ -2,23 +2,22 @@ package api
 
 import (
 	"bytes"
-	"net/http"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"carillon/shared/httpapi"
 	"carillon/shared/product"
 )
 
-// createdJSON is a product as a create shows it: seed 003's response model, with href and the arrays of TMF637 that it
-// leaves empty.
+// createdJSON is a product as a create shows it: seed 003's response model, with href, TMF637's mandatory
+// productOffering, and the arrays of TMF637 that it leaves empty.
 type createdJSON struct {
 	ID                    string          `json:"id"`
 	Href                  string          `json:"href"`
 	Status                string          `json:"status"`
 	ProductSpecification  referenceJSON   `json:"productSpecification"`
+	ProductOffering       referenceJSON   `json:"productOffering"`
 	BaseType              string          `json:"@baseType"`
 	Type                  string          `json:"@type"`
 	ReferredType          string          `json:"@referredType"`
@@ -72,13 +71,14 @@ const (
 	activationMailReason = "activationMailReason" // why, if there is a reason
 )
 
-// newCreatedJSON returns a product under the URL of its collection.
-func newCreatedJSON(collection, id, status string, p product.Product) createdJSON {
+// newCreatedJSON returns a product under the URL of its collection. offering is its productOffering's id.
+func newCreatedJSON(collection, id, status, offering string, p product.Product) createdJSON {
 	return createdJSON{
 		ID:                   id,
 		Href:                 collection + "/" + id,
 		Status:               status,
 		ProductSpecification: referenceJSON{ID: p.SpecificationID},
+		ProductOffering:      referenceJSON{ID: offering},
 		BaseType:             product.BaseType,
 		Type:                 product.Type,
 		ReferredType:         p.ReferredType,
@@ -102,15 +102,9 @@ func contactsJSON(contacts []product.Contact) []contactJSON {
 	return list
 }
 
-// created is the answer to a create or a resend.
-func created(r *httpapi.Request, stored product.Stored) *httpapi.Response {
-	body := newCreatedJSON(collectionURL(r), stored.ID, product.StatusCreated, stored.Product)
-	return withCorrelation(r, httpapi.JSON(http.StatusCreated, body).With("location", body.Href))
-}
-
-// show returns a product as the reads show it, under the URL of its collection.
-func show(p product.Shown, collection string) *shownJSON {
-	shown := &shownJSON{createdJSON: newCreatedJSON(collection, p.ID, p.Status, p.Product)}
+// show returns a product as the reads show it, under the URL of its collection. offering is its productOffering's id.
+func show(p product.Shown, collection, offering string) *shownJSON {
+	shown := &shownJSON{createdJSON: newCreatedJSON(collection, p.ID, p.Status, offering, p.Product)}
 	if p.MailState == "" {
 		return shown
 	}

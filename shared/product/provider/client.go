@@ -30,7 +30,7 @@ import (
 const (
 	dialTimeout       = 3 * time.Second
 	maxAnswer         = 1 << 20 // bytes
-	maxActivationURL  = 4096    // characters
+	maxActivationURL  = 10_000  // characters
 	defaultRetryAfter = 5 * time.Second
 )
 
@@ -90,8 +90,8 @@ type requestBody struct {
 
 // Entitle asks for an entitlement. To the provider a request is the same one however often it is sent under the same
 // requestID. Entitle returns faults: ProviderRefused with the provider's words; BadGateway if it fails, answers what it
-// should not, or does not take our credentials; GatewayTimeout; Unavailable if it is asked too often. Else it returns
-// the error of the reader of secrets.
+// should not, or does not take our credentials; GatewayTimeout; Unavailable, with the wait that it asks for, if it is
+// asked too often or says that it is not available. Else it returns the error of the reader of secrets.
 func (p *Client) Entitle(
 	ctx context.Context, requestID string, request product.EntitlementRequest,
 ) (product.Entitlement, error) {
@@ -166,17 +166,6 @@ func callFault(err error) error {
 	return fault.Wrap(fault.BadGateway, err)
 }
 
-// answerBody is the provider's answer, of a grant and of a refusal.
-type answerBody struct {
-	EntitlementID   string `json:"entitlementId"`
-	ResponseCode    string `json:"responseCode"`
-	ResponseMessage string `json:"responseMessage"`
-	Parameters      struct {
-		URL       string `json:"url"`
-		URLExpiry string `json:"urlExpiry"` // RFC 3339
-	} `json:"parameters"`
-}
-
 // The provider's response codes, and one for those who answer in its place.
 const (
 	codeOK             = "OK"
@@ -200,25 +189,26 @@ var responseCodes = []string{
 // statusCodes are the response codes that an HTTP status stands for where the body has none, as a gateway's has. A bare
 // 400 or 404 is not among them: the provider's own refusal says what it refuses.
 var statusCodes = map[int]string{
-	http.StatusUnauthorized:    codeUnauthorized,
-	http.StatusForbidden:       codeUnauthorized,
-	http.StatusTooManyRequests: codeTooMany,
-	http.StatusRequestTimeout:  codeTimeout,
-	http.StatusGatewayTimeout:  codeTimeout,
+	http.StatusUnauthorized:       codeUnauthorized,
+	http.StatusForbidden:          codeUnauthorized,
+	http.StatusTooManyRequests:    codeTooMany,
+	http.StatusServiceUnavailable: codeUnavailable,
+	http.StatusRequestTimeout:     codeTimeout,
+	http.StatusGatewayTimeout:     codeTimeout,
 }
 
 // outcome reads an answer by its response code, or by its status if it has none.
 func (p *Client) outcome(response *http.Response, text []byte) (product.Entitlement, error) {
-	var answer answerBody
-	if len(text) > maxAnswer || json.Unmarshal(text, &answer) != nil {
-		answer = answerBody{} // a body that is half right is wrong
+	var answer answer
+	if len(text) <= maxAnswer {
+		answer, _ = readAnswer(text)
 	}
-	code := answer.ResponseCode
+	code := answer.responseCode
 	if !slices.Contains(responseCodes, code) {
 		code = statusCodes[response.StatusCode]
 	}
 	// What the log is told. The body stays out of it: it may hold an activation link.
-	responseCode := sanitize.Text(answer.ResponseCode, sanitize.MaxReason)
+	responseCode := sanitize.Text(answer.responseCode, sanitize.MaxReason)
 	said := fmt.Errorf("the provider answered %d %q", response.StatusCode, responseCode)
 	switch code {
 	case codeOK, codeActionRequired:
@@ -227,13 +217,13 @@ func (p *Client) outcome(response *http.Response, text []byte) (product.Entitlem
 		}
 	case codeBadRequest, codeNotFound, codeNotAvailable, codeAlreadyExists:
 		message := code
-		if detail := sanitize.Text(answer.ResponseMessage, sanitize.MaxReason); detail != "" {
+		if detail := sanitize.Text(answer.responseMessage, sanitize.MaxReason); detail != "" {
 			message += "-" + detail
 		}
 		return product.Entitlement{}, &fault.Error{Code: product.ProviderRefused, Message: message, Cause: said}
 	case codeUnauthorized:
 		return product.Entitlement{}, fault.Wrap(fault.BadGateway, errUnauthorized)
-	case codeTooMany:
+	case codeTooMany, codeUnavailable:
 		after := cmp.Or(httpclient.RetryAfter(response.Header, p.clock.Now()), defaultRetryAfter)
 		return product.Entitlement{}, &fault.Error{Code: fault.Unavailable, RetryAfter: after, Cause: said}
 	case codeTimeout:
@@ -243,28 +233,25 @@ func (p *Client) outcome(response *http.Response, text []byte) (product.Entitlem
 }
 
 // entitlement checks what was granted. It returns a fault BadGateway for a grant that nobody could use, or should.
-func (a answerBody) entitlement(hosts ActivationHosts) (product.Entitlement, error) {
-	if a.EntitlementID == "" || sanitize.Text(a.EntitlementID, sanitize.MaxReason) != a.EntitlementID {
+func (a answer) entitlement(hosts ActivationHosts) (product.Entitlement, error) {
+	if a.entitlementID == "" || sanitize.Text(a.entitlementID, sanitize.MaxReason) != a.entitlementID {
 		return unusable("the provider answered without a usable entitlementId")
 	}
-	granted := product.Entitlement{ID: a.EntitlementID, ActivationURL: secret.NewText(a.Parameters.URL)}
-	if a.Parameters.URL == "" && a.ResponseCode == codeActionRequired {
+	granted := product.Entitlement{ID: a.entitlementID, ActivationURL: secret.NewText(a.url)}
+	if a.url == "" && !a.urlOdd && a.responseCode == codeActionRequired {
 		return unusable("the provider answered without the activation link")
 	}
-	if a.Parameters.URL != "" {
-		switch host, ok := activationHost(a.Parameters.URL); {
+	if a.url != "" || a.urlOdd {
+		switch host, ok := activationHost(a.url); {
 		case !ok:
 			return unusable("the provider's activation link is not an https URL")
 		case !hosts.allow(host):
 			return unusable("the provider's activation link is on a host that is not allowed")
 		}
 	}
-	if a.Parameters.URLExpiry != "" {
-		expires, err := time.Parse(time.RFC3339, a.Parameters.URLExpiry)
-		if err != nil {
-			return unusable("the provider's urlExpiry is not an RFC 3339 time")
-		}
-		granted.ActivationExpires = expires
+	var readable bool
+	if granted.ActivationExpires, readable = readExpiry(a.urlExpiry); !readable {
+		granted.UnreadExpiry = shape(a.urlExpiry)
 	}
 	return granted, nil
 }

@@ -83,7 +83,7 @@ func newProvider(
 }
 
 // newProviderServer returns the URL of a provider that handler plays.
-func newProviderServer(t *testing.T, handler http.HandlerFunc) string {
+func newProviderServer(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
@@ -196,7 +196,15 @@ func TestEntitleMapsEveryAnswerOfTheProvider(t *testing.T) {
 			code: fault.BadGateway},
 		"INTERNAL_ERROR with status 200": {status: 200, body: refusal("INTERNAL_ERROR", ""), code: fault.BadGateway},
 		"SERVICE_UNAVAILABLE": {status: 503, body: refusal("SERVICE_UNAVAILABLE", "Maintenance."),
-			code: fault.BadGateway},
+			headers: []string{"Retry-After", "120"}, code: fault.Unavailable, retry: 2 * time.Minute},
+		"SERVICE_UNAVAILABLE, no Retry-After": {status: 503, body: refusal("SERVICE_UNAVAILABLE", ""),
+			code: fault.Unavailable, retry: 5 * time.Second},
+		"SERVICE_UNAVAILABLE with status 200": {status: 200, body: refusal("SERVICE_UNAVAILABLE", ""),
+			headers: []string{"Retry-After", "7"}, code: fault.Unavailable, retry: 7 * time.Second},
+		"503 without a code": {status: 503, body: "<html>", headers: []string{"Retry-After", "86400"},
+			code: fault.Unavailable, retry: time.Hour},
+		"503 without a body":     {status: 503, body: "", code: fault.Unavailable, retry: 5 * time.Second},
+		"503, an internal error": {status: 503, body: refusal("INTERNAL_ERROR", ""), code: fault.BadGateway},
 
 		"401 without a code": {status: 401, body: "no", code: fault.BadGateway},
 		"403 without a code": {status: 403, body: "", code: fault.BadGateway},
@@ -218,8 +226,16 @@ func TestEntitleMapsEveryAnswerOfTheProvider(t *testing.T) {
 		"a grant with something behind": {status: 202, body: granted + granted, code: fault.BadGateway},
 		"a grant with a member twice": {status: 202, body: `{"entitlementId":"e-2",` + granted[1:],
 			code: fault.BadGateway},
-		"a grant with invalid UTF-8": {status: 202, body: strings.Replace(granted, "Open", "\xff", 1),
+		"a grant with two codes": {status: 202, body: `{"responseCode":"BAD_REQUEST",` + granted[1:],
 			code: fault.BadGateway},
+		"a grant with two links": {status: 202, body: strings.Replace(granted, `"parameters":{`,
+			`"parameters":{"url":"https://a.example/x",`, 1), code: fault.BadGateway},
+		"a grant whose id is not UTF-8": {status: 202, body: strings.Replace(granted, "e-1", "\xff", 1),
+			code: fault.BadGateway},
+		"a link that is a number": {status: 202, body: strings.Replace(granted, `"`+activationURL+`"`, "5", 1),
+			code: fault.BadGateway},
+		"OK with a link that is an object": {status: 202, code: fault.BadGateway,
+			body: `{"entitlementId":"e-1","responseCode":"OK","parameters":{"url":{}}}`},
 		"a grant of another type": {status: 202, body: strings.Replace(granted, `"e-1"`, `1`, 1),
 			code: fault.BadGateway},
 		"a grant over 1 MiB": {status: 202, body: granted + strings.Repeat(" ", 1<<20),
@@ -240,9 +256,8 @@ func TestEntitleMapsEveryAnswerOfTheProvider(t *testing.T) {
 			code: fault.BadGateway},
 		"a link with a space": {status: 202, body: grant("https://a.example/x y", ""),
 			code: fault.BadGateway},
-		"a link that is too long": {status: 202, body: grant("https://a.example/"+strings.Repeat("x", 4096), ""),
-			code: fault.BadGateway},
-		"an expiry that is no time": {status: 202, body: grant("https://a.example/x", "tomorrow"),
+		"a long link": {status: 202, body: grant("https://a.example/"+strings.Repeat("x", 10_000-18), "")},
+		"a link that is too long": {status: 202, body: grant("https://a.example/"+strings.Repeat("x", 10_000-17), ""),
 			code: fault.BadGateway},
 		"a redirect": {status: 307, body: granted, headers: []string{"Location", "/elsewhere"},
 			code: fault.BadGateway},

@@ -55,9 +55,10 @@ func (s *Catalog) Offer(ctx context.Context, businessID string, p product.Produc
 		return product.Offer{}, err
 	}
 	return product.Offer{
-		ProductKey: dynamo.GetString(item, "productKey"),
-		OfferKey:   dynamo.GetString(item, "offerKey"),
-		Name:       cmp.Or(dynamo.GetString(item, "name"), p.ReferredType),
+		MerchantAccountKey: dynamo.GetString(item, "merchantAccountKey"),
+		ProductKey:         dynamo.GetString(item, "productKey"),
+		OfferKey:           dynamo.GetString(item, "offerKey"),
+		Name:               cmp.Or(dynamo.GetString(item, "name"), p.ReferredType),
 	}, nil
 }
 

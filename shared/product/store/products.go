@@ -38,7 +38,7 @@ func OpenProducts(env *environment.Variables, config aws.Config) *Products {
 }
 
 // The attributes of an item that a read shows. Nothing else of it is read: what a link is renewed with is no reader's.
-const shownAttributes = "id, #status, productSpecificationId, referredType, " +
+const shownAttributes = "id, #status, productSpecificationId, referredType, offerKey, " +
 	"billingAccountId, billingAccountBaseType, billingAccountType, contact, mailState, mailReason, mailAt"
 
 // Find returns an owner's product. It returns a fault NotFound, also for another owner's product; DynamoDB's error; or
@@ -61,6 +61,35 @@ func (s *Products) Find(ctx context.Context, tenant, businessID, id string) (pro
 		return product.Shown{}, fault.New(fault.NotFound, "")
 	}
 	return shownFromItem(out.Item)
+}
+
+// Asked returns what a product's entitlement was asked for with, whatever is configured by now. It returns a fault
+// NotFound if there is no such product, or DynamoDB's error. A product that was stored before these were kept has its
+// CustomerIdentifier alone: the billing account's id, as it was then.
+func (s *Products) Asked(ctx context.Context, tenant, businessID, id string) (product.EntitlementRequest, error) {
+	out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName: aws.String(s.table),
+		Key:       productKey(tenant, businessID, id),
+		ProjectionExpression: aws.String(
+			"billingAccountId, customerIdentifier, merchantAccountKey, productKey, offerKey"),
+		ConsistentRead: aws.Bool(true), // what an earlier request has kept decides what this one asks for
+	})
+	if err != nil {
+		return product.EntitlementRequest{}, err
+	}
+	if out.Item == nil {
+		return product.EntitlementRequest{}, fault.New(fault.NotFound, "")
+	}
+	customer := dynamo.GetString(out.Item, "customerIdentifier")
+	if customer == "" {
+		return product.EntitlementRequest{CustomerIdentifier: dynamo.GetString(out.Item, "billingAccountId")}, nil
+	}
+	return product.EntitlementRequest{
+		CustomerIdentifier: customer,
+		MerchantAccountKey: dynamo.GetString(out.Item, "merchantAccountKey"),
+		ProductKey:         dynamo.GetString(out.Item, "productKey"),
+		OfferKey:           dynamo.GetString(out.Item, "offerKey"),
+	}, nil
 }
 
 // isProductID reports whether a text can be a product's id: a key that DynamoDB takes.
@@ -87,6 +116,7 @@ func shownFromItem(item dynamo.Item) (product.Shown, error) {
 				Type:     dynamo.GetString(item, "billingAccountType"),
 			},
 		},
+		OfferKey:   dynamo.GetString(item, "offerKey"),
 		MailState:  product.MailState(dynamo.GetString(item, "mailState")),
 		MailReason: dynamo.GetString(item, "mailReason"),
 		MailAt:     dynamo.GetTime(item, "mailAt"),
@@ -114,6 +144,8 @@ func productUpdate(table string, stored product.Stored, mail product.Mail) (upda
 			"productSpecificationId = :productSpecificationId, referredType = :referredType, " +
 			"billingAccountId = :billingAccountId, billingAccountBaseType = :billingAccountBaseType, " +
 			"billingAccountType = :billingAccountType, " +
+			"customerIdentifier = :customerIdentifier, merchantAccountKey = :merchantAccountKey, " +
+			"productKey = :productKey, offerKey = :offerKey, " +
 			"contact = :contact, email = :email, activationExpires = :activationExpires, " +
 			"operationId = :operationId, correlationId = :correlationId, " +
 			"mailState = :mailState, mailReason = :mailReason, mailAt = :now, " +
@@ -128,6 +160,10 @@ func productUpdate(table string, stored product.Stored, mail product.Mail) (upda
 			":billingAccountId":       dynamo.String(stored.BillingAccount.ID),
 			":billingAccountBaseType": dynamo.String(stored.BillingAccount.BaseType),
 			":billingAccountType":     dynamo.String(stored.BillingAccount.Type),
+			":customerIdentifier":     dynamo.String(stored.Asked.CustomerIdentifier),
+			":merchantAccountKey":     dynamo.String(stored.Asked.MerchantAccountKey),
+			":productKey":             dynamo.String(stored.Asked.ProductKey),
+			":offerKey":               dynamo.String(stored.Asked.OfferKey),
 			":contact":                dynamo.String(contact),
 			":email":                  dynamo.String(stored.Email()),
 			":activationExpires":      expires,
