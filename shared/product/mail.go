@@ -34,19 +34,21 @@ const (
 	MailSent       MailState = "sent"       // SES has taken it
 	MailUnknown    MailState = "unknown"    // a process died, or SES did not answer, after the claim: not sent again
 	MailDelivered  MailState = "delivered"  // the receiver's server has taken it
-	MailBounced    MailState = "bounced"    // the receiver's server refuses it
-	MailSuppressed MailState = "suppressed" // SES knows the address as one that bounced or complained
-	MailRefused    MailState = "refused"    // SES does not take it
+	MailSuperseded MailState = "superseded" // a newer one was accepted before it was claimed: it never left
 	MailExpired    MailState = "expired"    // its link was over before it could be sent
+	MailRefused    MailState = "refused"    // SES does not take it
+	MailSuppressed MailState = "suppressed" // SES knows the address as one that bounced or complained
+	MailBounced    MailState = "bounced"    // the receiver's server refuses it
 	MailComplained MailState = "complained" // its receiver calls it spam
 	MailNone       MailState = "none"       // the provider gave no link: there is nothing to mail
 )
 
 // mailProgress orders the states: a mail goes on to a higher number only. A server that took a mail may still bounce it
-// later, and who complains has got it, so the order is that of how much a state tells.
+// later, and who complains has got it, so the order is that of how much a state tells. No two are alike in it, so that
+// the same news of SES end in the same state, in whatever order they come.
 var mailProgress = map[MailState]int{
-	MailPending: 0, MailSending: 1, MailUnknown: 2, MailSent: 3, MailDelivered: 4,
-	MailBounced: 5, MailSuppressed: 5, MailRefused: 5, MailExpired: 5, MailComplained: 6, MailNone: 7,
+	MailPending: 0, MailSending: 1, MailUnknown: 2, MailSent: 3, MailDelivered: 4, MailSuperseded: 5, MailExpired: 6,
+	MailRefused: 7, MailSuppressed: 8, MailBounced: 9, MailComplained: 10, MailNone: 11,
 }
 
 // Before returns the states that a mail may go on to state from.

@@ -252,6 +252,80 @@ func TestProductMailOutcome(t *testing.T) {
 	})
 }
 
+// mailItem is the one mail to an address as it is kept.
+func mailItem(t *testing.T, address string) map[string]types.AttributeValue {
+	t.Helper()
+	var own []map[string]types.AttributeValue
+	for _, item := range bundle.Scan(t, stackname.MailsTable) {
+		if stringOf(item["to"]) == address {
+			own = append(own, item)
+		}
+	}
+	require.Len(t, own, 1)
+	return own[0]
+}
+
+// requireSuperseded waits until a mail has ended as superseded: without its link, and without having left.
+func requireSuperseded(t *testing.T, address string) {
+	t.Helper()
+	kept := harness.Eventually(t, "the older mail is superseded", func() (map[string]types.AttributeValue, bool) {
+		item := mailItem(t, address)
+		return item, stringOf(item["state"]) == "superseded"
+	})
+	require.NotContains(t, kept, "link")
+	require.NotEmpty(t, stringOf(kept["reason"]))
+	require.Empty(t, bundle.MailsTo(address))
+}
+
+// docs/contract.md §3: the newest mail of a product wins. One that was not sent when a newer one is accepted ends as
+// superseded and never leaves: here since SES has no room for it, and the address is corrected meanwhile.
+func TestProductMailIsSupersededWhileSESIsBusy(t *testing.T) {
+	t.Parallel()
+	mistyped := demoProduct()
+	failsOnce(t, "mail", addressOf(mistyped), standin.Answer{
+		Status: http.StatusTooManyRequests, Body: `{"message":"Maximum sending rate exceeded."}`,
+		Headers: map[string]string{"X-Amzn-Errortype": "TooManyRequestsException"},
+	})
+	created := create(t, mistyped.text(t))
+	require.Equal(t, 201, created.Status, "%s", created.Body)
+	harness.Eventually(t, "SES was busy", func() (string, bool) {
+		reason := stringOf(mailItem(t, addressOf(mistyped))["reason"])
+		return reason, reason != ""
+	})
+	require.Equal(t, "pending", activationMail(t, created)["activationMail"])
+
+	corrected := mistyped.set(unique()+"@example.com", emailPath...)
+	again := create(t, corrected.text(t))
+	require.Equal(t, 201, again.Status, "%s", again.Body)
+	require.Equal(t, created.Object(t)["id"], again.Object(t)["id"])
+	becomes(t, created, "delivered")
+	requireSuperseded(t, addressOf(mistyped))
+	require.Equal(t, "delivered", activationMail(t, created)["activationMail"], "the product shows its newest mail")
+	require.Equal(t, bundle.Entitlements(t, customerOf(mistyped))[0].URL, linkIn(t, mailed(t, corrected, 1)[0]))
+}
+
+// The same when the newer one is accepted before any job has come. Not parallel: no mail must go out meanwhile.
+func TestProductMailIsSupersededBeforeItsJobComes(t *testing.T) {
+	bundle.PauseQueues("MailQueue")
+	defer bundle.ResumeQueues("MailQueue")
+	body := demoProduct()
+	bodies := []object{body}
+	for range 2 {
+		bodies = append(bodies, body.set(unique()+"@example.com", emailPath...))
+	}
+	var created answer
+	for _, b := range bodies {
+		created = create(t, b.text(t))
+		require.Equal(t, 201, created.Status, "%s", created.Body)
+	}
+	bundle.ResumeQueues("MailQueue")
+	becomes(t, created, "delivered")
+	for _, older := range bodies[:2] {
+		requireSuperseded(t, addressOf(older))
+	}
+	mailed(t, bodies[2], 1)
+}
+
 // contract.md, common: no activation link in an answer, which conforms sees to, in a log line, which leaked sees to,
 // nor in any table but the record of a mail that is to be sent. Not parallel: no mail must go out meanwhile.
 func TestActivationLinkIsKeptUntilItIsMailed(t *testing.T) {

@@ -37,7 +37,8 @@ var putOffs = backoff.Policy{Min: 5 * time.Second, Max: 15 * time.Minute}
 // Mailer serves the mail queue: it sends each accepted request's mail at most once.
 //
 // A mail is claimed, sent, and its outcome kept, in this order and by one process: the claim is a conditional write,
-// and a mail is sent under a fresh claim alone. SendEmail cannot be repeated safely, so it is never tried twice unless
+// and a mail is sent under a fresh claim alone. Only a product's newest mail is claimed: an older one, which SES had no
+// room for before, ends as "superseded" there. SendEmail cannot be repeated safely, so it is never tried twice unless
 // SES certainly did not take the mail: it said so, or was not reached.
 //
 // What remains possible is a mail whose fate nobody knows: a process that dies between its claim and the outcome may or
@@ -81,6 +82,10 @@ func (m *Mailer) send(ctx context.Context, job mailqueue.Job) error {
 		return m.claimedBefore(ctx, mail, job)
 	case err != nil:
 		return err
+	case mail.State == product.MailSuperseded:
+		outcome := product.Outcome{State: mail.State, Reason: mail.Reason}
+		mailevent.LogOutcome(ctx, m.log, mail.RequestID, outcome, slog.Int("tries", job.Tries))
+		return nil
 	case !now.Before(lastMoment(mail)):
 		const reason = "the link ended before the mail could be sent"
 		return m.end(ctx, mail, job, product.Outcome{State: product.MailExpired, Reason: reason})

@@ -20,6 +20,7 @@ import (
 	"carillon/shared/product/mail"
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/rounds"
+	"carillon/shared/secret"
 	"carillon/shared/stackname"
 )
 
@@ -364,26 +365,166 @@ func TestAnEventMayComeBeforeTheRecord(t *testing.T) {
 	}
 }
 
+// docs/contract.md §3: the newest mail of a product wins. One that was not sent when a newer one is accepted never
+// leaves, and the product shows the newest.
+func TestTheNewestMailWins(t *testing.T) {
+	throttled := answering(429, "TooManyRequestsException", "")
+	newer := func(b *bundle, of product.Mail) product.Mail {
+		return b.keep("newer", func(m *product.Mail) { m.ProductID, m.To = of.ProductID, "right@example.com" })
+	}
+	requireSuperseded := func(t *testing.T, b *bundle) {
+		t.Helper()
+		item := b.kept(request)
+		assert.Equal(t, "superseded", dynamo.GetString(item, "state"))
+		assert.Equal(t, "a newer mail of the product was accepted before it could be sent",
+			dynamo.GetString(item, "reason"))
+		assert.NotContains(t, item, "link")
+		assert.Empty(t, b.deliver(messageOf(request)))
+		assert.Empty(t, b.enqueued())
+	}
+	to := func(b *bundle) (all []string) {
+		for _, m := range b.sent() {
+			all = append(all, m.Destination.ToAddresses...)
+		}
+		return all
+	}
+
+	t.Run("a resend before the first mail's job", func(t *testing.T) {
+		b := deploy(t)
+		second := newer(b, b.keep(request))
+		assert.Empty(t, b.deliver(messageOf(request), messageOf("newer")), "both jobs come at the same time")
+		requireSuperseded(t, b)
+		assert.Equal(t, []string{"right@example.com"}, to(b))
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailSent, state)
+		assert.Contains(t, b.log.String(), `"state":"superseded"`)
+		assert.NotContains(t, b.log.String(), `"mailsRefused":1`, "nobody is to be woken")
+	})
+	t.Run("the second mail's job first", func(t *testing.T) {
+		b := deploy(t)
+		newer(b, b.keep(request))
+		assert.Empty(t, b.deliver(messageOf("newer")))
+		assert.Empty(t, b.deliver(messageOf(request)))
+		requireSuperseded(t, b)
+		assert.Equal(t, []string{"right@example.com"}, to(b))
+	})
+	t.Run("SES is busy for the first mail", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		b.play(throttled)
+		assert.Empty(t, b.deliver(messageOf(request)))
+		waiting := b.enqueued()
+		require.Len(t, waiting, 1)
+		b.play(nil)
+		second := newer(b, first)
+		assert.Empty(t, b.deliver(messageOf("newer")))
+		assert.Empty(t, b.deliver(waiting[0].MessageBody))
+		requireSuperseded(t, b)
+		assert.Equal(t, []string{address, "right@example.com"}, to(b), "SES took the second alone")
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailSent, state)
+	})
+	t.Run("accepted while SES is asked to take the first one, which it does", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		var second product.Mail
+		b.play(func(http.ResponseWriter, emulatortest.Call) bool { second = newer(b, first); return false })
+		assert.Empty(t, b.deliver(messageOf(request)))
+		b.play(nil)
+		assert.Equal(t, product.MailSent, b.state(request), "it had left")
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailPending, state, "the product shows the newest all the same")
+		assert.Empty(t, b.deliver(messageOf("newer")))
+		assert.Empty(t, b.tell(event("Bounce", bounce("Permanent", "General", recipient), tagOf(request))))
+		assert.Equal(t, product.MailBounced, b.state(request))
+		state, reason, _ := b.shown(second)
+		assert.Equal(t, product.MailSent, state, "late news of the older one change nothing on the product")
+		assert.Empty(t, reason)
+	})
+	t.Run("accepted while SES is asked to take the first one, which it does not", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		b.play(func(w http.ResponseWriter, call emulatortest.Call) bool {
+			newer(b, first)
+			return throttled(w, call)
+		})
+		assert.Empty(t, b.deliver(messageOf(request)))
+		waiting := b.enqueued()
+		require.Len(t, waiting, 1)
+		b.play(nil)
+		assert.Empty(t, b.deliver(waiting[0].MessageBody, messageOf("newer")))
+		requireSuperseded(t, b)
+		assert.Len(t, b.sent(), 2)
+	})
+	t.Run("the first mail's process died under its claim", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		_, err := b.store.Claim(t.Context(), request, "a process that died", noon)
+		require.NoError(t, err)
+		second := newer(b, first)
+		assert.Empty(t, b.deliver(messageOf("newer")))
+		b.clock.Advance(time.Minute)
+		assert.Empty(t, b.deliver(messageOf(request)))
+		assert.Equal(t, product.MailUnknown, b.state(request), "it may have left")
+		assert.NotContains(t, b.kept(request), "link")
+		assert.Equal(t, []string{"right@example.com"}, to(b))
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailSent, state)
+	})
+	t.Run("the newest has nothing to mail", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		second := b.keep("newer", func(m *product.Mail) {
+			m.ProductID, m.State, m.Link = first.ProductID, product.MailNone, secret.Text{}
+		})
+		assert.Empty(t, b.deliver(messageOf(request)))
+		requireSuperseded(t, b)
+		assert.Empty(t, b.sent())
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailNone, state)
+	})
+	t.Run("of another product", func(t *testing.T) {
+		b := deploy(t)
+		b.keep(request)
+		b.keep("another")
+		assert.Empty(t, b.deliver(messageOf(request), messageOf("another")))
+		assert.Equal(t, product.MailSent, b.state(request))
+		assert.Equal(t, product.MailSent, b.state("another"))
+	})
+}
+
 // A process may be killed at any of its calls: SES never takes a mail twice, and the mail ends in a state that says so.
 func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
-	const taken, unknown = product.MailSent, product.MailUnknown
+	const taken, unknown, superseded = product.MailSent, product.MailUnknown, product.MailSuperseded
 	tests := map[string]struct {
-		ses   func(http.ResponseWriter, emulatortest.Call) bool
-		calls []string
+		ses        func(http.ResponseWriter, emulatortest.Call) bool
+		superseded bool
+		calls      []string
 		// The state in which the next messages leave the mail, if the process dies before and after each call.
 		before, after []product.MailState
 	}{
 		"when SES takes it": {
-			calls:  []string{"UpdateItem", "SendEmail", "TransactWriteItems"}, // claim, send, outcome
-			before: []product.MailState{taken, unknown, unknown},
-			after:  []product.MailState{unknown, unknown, taken},
+			calls: []string{
+				"GetItem",
+				"TransactWriteItems",
+				"SendEmail",
+				"TransactWriteItems",
+			}, // claim, send, outcome
+			before: []product.MailState{taken, taken, unknown, unknown},
+			after:  []product.MailState{taken, unknown, unknown, taken},
 		},
 		"when SES throttles it": {
 			ses: answering(429, "TooManyRequestsException", ""),
 			// claim, send, release, enqueue
-			calls:  []string{"UpdateItem", "SendEmail", "UpdateItem", "SendMessageBatch"},
-			before: []product.MailState{taken, unknown, unknown, taken},
-			after:  []product.MailState{unknown, unknown, taken, taken},
+			calls:  []string{"GetItem", "TransactWriteItems", "SendEmail", "UpdateItem", "SendMessageBatch"},
+			before: []product.MailState{taken, taken, unknown, unknown, taken},
+			after:  []product.MailState{taken, unknown, unknown, taken, taken},
+		},
+		"when it is not the newest": {
+			superseded: true,
+			calls:      []string{"GetItem", "TransactWriteItems", "UpdateItem"},
+			before:     []product.MailState{superseded, superseded, superseded},
+			after:      []product.MailState{superseded, superseded, superseded},
 		},
 	}
 	for name, test := range tests {
@@ -392,7 +533,10 @@ func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
 				for _, after := range []bool{false, true} {
 					t.Run(fmt.Sprintf("%d %s, after it %v", i+1, call, after), func(t *testing.T) {
 						b := deploy(t)
-						b.keep(request)
+						m := b.keep(request)
+						if test.superseded {
+							b.keep("newer", func(newer *product.Mail) { newer.ProductID = m.ProductID })
+						}
 						c := &crash{at: i + 1, after: after}
 						b.aws, b.ses = c.between(nil), c.between(test.ses)
 						b.deliver(messageOf(request))
@@ -412,7 +556,7 @@ func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
 						assert.Equal(t, want, b.state(request))
 						again := len(b.sent()) - before
 						assert.LessOrEqual(t, again, 1)
-						if want == unknown || test.ses == nil && i > 0 {
+						if want != taken || test.ses == nil && i > 1 {
 							assert.Zero(t, again, "it may have been taken")
 						}
 					})
