@@ -33,6 +33,7 @@ const (
 	MailSending    MailState = "sending"    // a process has claimed it and is about to send it
 	MailSent       MailState = "sent"       // SES has taken it
 	MailUnknown    MailState = "unknown"    // a process died, or SES did not answer, after the claim: not sent again
+	MailDelayed    MailState = "delayed"    // it has not got through so far, which need not last
 	MailDelivered  MailState = "delivered"  // the receiver's server has taken it
 	MailSuperseded MailState = "superseded" // a newer one was accepted before it was claimed: it never left
 	MailExpired    MailState = "expired"    // its link was over before it could be sent
@@ -47,8 +48,8 @@ const (
 // later, and who complains has got it, so the order is that of how much a state tells. No two are alike in it, so that
 // the same news of SES end in the same state, in whatever order they come.
 var mailProgress = map[MailState]int{
-	MailPending: 0, MailSending: 1, MailUnknown: 2, MailSent: 3, MailDelivered: 4, MailSuperseded: 5, MailExpired: 6,
-	MailRefused: 7, MailSuppressed: 8, MailBounced: 9, MailComplained: 10, MailNone: 11,
+	MailPending: 0, MailSending: 1, MailUnknown: 2, MailSent: 3, MailDelayed: 4, MailDelivered: 5, MailSuperseded: 6,
+	MailExpired: 7, MailRefused: 8, MailSuppressed: 9, MailBounced: 10, MailComplained: 11, MailNone: 12,
 }
 
 // Before returns the states that a mail may go on to state from.
@@ -67,4 +68,7 @@ type Outcome struct {
 	State     MailState
 	Reason    string // may be empty; what is kept of it is printable and short
 	MessageID string // SES's, empty if there is none
+	// Refused says of a mail that is no more than delayed that the receiver's server refused it as it is, so that the
+	// same mail to others of its receivers may fare alike.
+	Refused bool
 }

@@ -205,8 +205,8 @@ func TestProductMailWithHostileNames(t *testing.T) {
 	}
 }
 
-// docs/contract.md §3: a bounce or refusal is recorded on the product. SES's mailbox simulator stands for the
-// receivers.
+// docs/contract.md §3: a bounce or refusal is recorded on the product, read for its weight. SES's mailbox simulator
+// stands for the receivers, and one of the local run's own for what SES's does not play.
 func TestProductMailOutcome(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ address, state, reason string }{
@@ -215,6 +215,27 @@ func TestProductMailOutcome(t *testing.T) {
 		"bounced":                 {"bounce+%@simulator.amazonses.com", "bounced", "Permanent/General: smtp; 550 5.1.1 user unknown"},
 		"on the suppression list": {"suppressionlist+%@simulator.amazonses.com", "suppressed", "Permanent/Suppressed"},
 		"called spam":             {"complaint+%@simulator.amazonses.com", "complained", "abuse"},
+		"no such mailbox":         {"noemail+%@simulator.example", "bounced", "Permanent/NoEmail: smtp; 550 5.1.1 no such mailbox"},
+		"on the account's list":   {"accountlist+%@simulator.example", "suppressed", "Permanent/OnAccountSuppressionList"},
+		"a virus":                 {"virus+%@simulator.example", "refused", "Bad content"},
+		"a transient trouble":     {"general+%@simulator.example", "delayed", "Transient/General: smtp; 451 4.0.0 try again later"},
+		"a full mailbox":          {"mailboxfull+%@simulator.example", "delayed", "Transient/MailboxFull: smtp; 452 4.2.2 mailbox full"},
+		"too large": {
+			"messagetoolarge+%@simulator.example", "delayed", "Transient/MessageTooLarge: smtp; 552 5.3.4 message too large",
+		},
+		"a refused content": {
+			"contentrejected+%@simulator.example", "delayed", "Transient/ContentRejected: smtp; 554 5.6.1 content rejected",
+		},
+		"a refused attachment": {
+			"attachmentrejected+%@simulator.example", "delayed",
+			"Transient/AttachmentRejected: smtp; 552 5.6.1 attachment rejected",
+		},
+		"no known reason": {"undetermined+%@simulator.example", "delayed", "Undetermined/Undetermined"},
+		"delayed": {
+			"delayed+%@simulator.example", "delayed",
+			"DeliveryDelay/TransientCommunicationFailure: smtp; 421 4.4.1 Unable to connect to remote host",
+		},
+		"delayed, then delivered": {"late+%@simulator.example", "delivered", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -236,6 +257,27 @@ func TestProductMailOutcome(t *testing.T) {
 			)
 			mailed(t, body, 1)
 			mailed(t, corrected, 1)
+		})
+	}
+	for name, address := range map[string]string{
+		"an out-of-office answer": "ooto+%@simulator.amazonses.com", "said to be no spam": "notspam+%@simulator.example",
+	} {
+		t.Run("delivered, then "+name, func(t *testing.T) {
+			t.Parallel()
+			body := demoProduct().set(strings.Replace(address, "%", unique(), 1), emailPath...)
+			created := create(t, body.text(t))
+			require.Equal(t, 201, created.Status, "%s", created.Body)
+			said := becomes(t, created, "delivered")
+			require.NotContains(t, said, "activationMailReason")
+			harness.Eventually(t, "the later event has been read", func() (last string, read bool) {
+				for _, line := range bundle.LogOf("ProductMailEventFunction") {
+					if strings.Contains(line, created.RequestID()) {
+						last, read = line, read || strings.Contains(line, "an event that changes nothing")
+					}
+				}
+				return last, read
+			})
+			require.Equal(t, said, activationMail(t, created))
 		})
 	}
 	t.Run("nothing to mail", func(t *testing.T) {
@@ -324,6 +366,39 @@ func TestProductMailIsSupersededBeforeItsJobComes(t *testing.T) {
 		requireSuperseded(t, addressOf(older))
 	}
 	mailed(t, bodies[2], 1)
+}
+
+// docs/contract.md §3: a fault of the SES account is not the mail's: it waits, and leaves once the account is mended. Not
+// parallel: the account is everybody's.
+func TestProductMailWaitsForTheAccount(t *testing.T) {
+	account := func(fault string) {
+		reply := bundle.Call(t, http.MethodPost, "/_local/mail", `{"account":"`+fault+`"}`, nil)
+		require.Equal(t, http.StatusNoContent, reply.Status, reply.Body)
+	}
+	defer account("")
+	waiting := map[string]answer{}
+	bodies := map[string]object{}
+	for fault, code := range map[string]string{
+		"paused": "SendingPausedException", "suspended": "AccountSuspendedException", "sandbox": "MessageRejected",
+		"unverified": "MessageRejected", "mailFrom": "MailFromDomainNotVerifiedException", "quota": "LimitExceededException",
+	} {
+		account(fault)
+		body := demoProduct()
+		created := create(t, body.text(t))
+		require.Equal(t, 201, created.Status, "%s", created.Body)
+		kept := harness.Eventually(t, "SES was asked", func() (map[string]types.AttributeValue, bool) {
+			item := mailItem(t, addressOf(body))
+			return item, stringOf(item["state"]) == "pending" && stringOf(item["reason"]) != ""
+		})
+		require.Contains(t, stringOf(kept["reason"]), code)
+		require.Equal(t, "pending", activationMail(t, created)["activationMail"])
+		waiting[fault], bodies[fault] = created, body
+	}
+	account("")
+	for fault, created := range waiting {
+		becomes(t, created, "delivered")
+		mailed(t, bodies[fault], 1)
+	}
 }
 
 // contract.md, common: no activation link in an answer, which conforms sees to, in a log line, which leaked sees to,

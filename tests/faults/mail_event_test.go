@@ -25,7 +25,8 @@ const productMailEvent = "ProductMailEventFunction"
 func tell(t *testing.T, mail product.Mail, eventType string) {
 	t.Helper()
 	body := fmt.Sprintf(
-		`{"source":"aws.ses","detail":{"eventType":%q,"mail":{"messageId":"ses-1","tags":{"request":[%q]}}}}`,
+		`{"source":"aws.ses","detail":{"eventType":%q,"mail":{"messageId":"ses-1","tags":{"request":[%q]}},
+			"bounce":{"bounceType":"Permanent","bounceSubType":"General"}}}`,
 		eventType,
 		base64.RawURLEncoding.EncodeToString([]byte(mail.RequestID)),
 	)
@@ -106,7 +107,7 @@ func TestMailEvents(t *testing.T) {
 	endSilence(o, 1)
 	mail := o.mail(t)
 	for _, step := range []struct{ told, state string }{
-		{"Send", "sent"}, {"Delivery", "delivered"}, {"Delivery", "delivered"}, {"DeliveryDelay", "delivered"},
+		{"Send", "sent"}, {"DeliveryDelay", "delayed"}, {"Delivery", "delivered"}, {"Delivery", "delivered"}, {"DeliveryDelay", "delivered"},
 		{"Bounce", "bounced"}, {"Delivery", "bounced"},
 		{"Complaint", "complained"}, {"Bounce", "complained"}, {"Delivery", "complained"},
 	} {

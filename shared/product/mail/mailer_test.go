@@ -114,50 +114,68 @@ func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
 		call.Send(call.Body)
 		panic(http.ErrAbortHandler)
 	}
+	const unverified = "Email address is not verified. The following identities failed the check in region US-EAST-1: x.example"
 	tests := map[string]struct {
-		ses    func(http.ResponseWriter, emulatortest.Call) bool
-		state  product.MailState
-		reason string
+		ses     func(http.ResponseWriter, emulatortest.Call) bool
+		state   product.MailState
+		reason  string
+		account bool // the fault is the account's
 	}{
 		"throttled": {answering(429, "TooManyRequestsException", "Maximum sending rate exceeded."),
-			product.MailPending, "TooManyRequestsException: Maximum sending rate exceeded."},
-		"throttled in v1's words": {answering(400, "Throttling", ""), product.MailPending, "Throttling"},
+			product.MailPending, "TooManyRequestsException: Maximum sending rate exceeded.", false},
+		"throttled in v1's words": {answering(400, "Throttling", ""), product.MailPending, "Throttling", false},
 		"over the daily quota": {answering(400, "LimitExceededException", "Daily message quota exceeded."),
-			product.MailPending, "LimitExceededException: Daily message quota exceeded."},
+			product.MailPending, "LimitExceededException: Daily message quota exceeded.", true},
 		"too busy": {answering(503, "ServiceUnavailable", ""), product.MailPending,
-			"ServiceUnavailable"},
+			"ServiceUnavailable", false},
 		"sending is paused": {answering(400, "SendingPausedException", ""), product.MailPending,
-			"SendingPausedException"},
+			"SendingPausedException", true},
 		"the account is suspended": {answering(400, "AccountSuspendedException", ""), product.MailPending,
-			"AccountSuspendedException"},
+			"AccountSuspendedException", true},
 		"no permission": {answering(403, "AccessDeniedException", ""), product.MailPending,
-			"AccessDeniedException"},
+			"AccessDeniedException", true},
 		"the credentials ended": {answering(403, "ExpiredTokenException", ""), product.MailPending,
-			"ExpiredTokenException"},
-		"rejected": {answering(400, "MessageRejected", "Email address is not verified."),
-			product.MailRefused, "MessageRejected: Email address is not verified."},
-		"the domain is not verified": {answering(400, "MailFromDomainNotVerifiedException", ""), product.MailRefused,
-			"MailFromDomainNotVerifiedException"},
+			"ExpiredTokenException", true},
+		"the identity is not verified": {answering(400, "MessageRejected", unverified), product.MailPending,
+			"MessageRejected: " + unverified, true},
+		"the account is paused, in words": {answering(400, "MessageRejected", "Account is paused."),
+			product.MailPending, "MessageRejected: Account is paused.", true},
+		"the same in others": {answering(400, "MessageRejected", "Sending suspended for this account."),
+			product.MailPending, "MessageRejected: Sending suspended for this account.", true},
+		"the domain is not verified": {answering(400, "MailFromDomainNotVerifiedException", ""), product.MailPending,
+			"MailFromDomainNotVerifiedException", true},
+		"the domain is not verified, in words": {
+			answering(400, "BadRequestException", "Mail FROM domain is not verified."),
+			product.MailPending, "BadRequestException: Mail FROM domain is not verified.", true},
+		"rejected": {answering(400, "MessageRejected", "Address list is not verifiable."),
+			product.MailRefused, "MessageRejected: Address list is not verifiable.", false},
+		"rejected without a word": {answering(400, "MessageRejected", ""), product.MailRefused,
+			"MessageRejected", false},
 		"a bad request": {answering(400, "BadRequestException", "Invalid parameter."), product.MailRefused,
-			"BadRequestException: Invalid parameter."},
+			"BadRequestException: Invalid parameter.", false},
 		"no configuration set": {answering(404, "NotFoundException", ""), product.MailRefused,
-			"NotFoundException"},
-		"too busy, in HTML": {html(503), product.MailPending, "SES answered 503"},
-		"refused, in HTML":  {html(400), product.MailRefused, "SES answered 400"},
+			"NotFoundException", false},
+		"too busy, in HTML": {html(503), product.MailPending, "SES answered 503", false},
+		"refused, in HTML":  {html(400), product.MailRefused, "SES answered 400", false},
 		"an error of SES": {answering(500, "InternalServiceErrorException", "secret detail"),
-			product.MailUnknown, "SES answered 500"},
-		"a gateway's error":        {html(502), product.MailUnknown, "SES answered 502"},
-		"a request timeout":        {answering(408, "RequestTimeout", ""), product.MailUnknown, "SES answered 408"},
-		"half an answer":           {cut, product.MailSent, ""},
-		"an answer in HTML":        {html(200), product.MailSent, ""},
-		"a redirect":               {html(302), product.MailUnknown, "SES answered 302"},
-		"it hangs up":              {hangUp, product.MailUnknown, "SES did not answer"},
-		"it hangs up after taking": {hangUpAfter, product.MailUnknown, "SES did not answer"},
+			product.MailUnknown, "SES answered 500", false},
+		"a gateway's error": {html(502), product.MailUnknown, "SES answered 502", false},
+		"a request timeout": {
+			answering(408, "RequestTimeout", ""),
+			product.MailUnknown,
+			"SES answered 408",
+			false,
+		},
+		"half an answer":           {cut, product.MailSent, "", false},
+		"an answer in HTML":        {html(200), product.MailSent, "", false},
+		"a redirect":               {html(302), product.MailUnknown, "SES answered 302", false},
+		"it hangs up":              {hangUp, product.MailUnknown, "SES did not answer", false},
+		"it hangs up after taking": {hangUpAfter, product.MailUnknown, "SES did not answer", false},
 	}
 	b := deploy(t)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			before := len(b.sent())
+			before, faults := len(b.sent()), strings.Count(b.log.String(), `"mailAccountFaults":1`)
 			m := b.keep(name)
 			b.play(test.ses)
 			assert.Empty(t, b.deliver(messageOf(name)))
@@ -167,6 +185,8 @@ func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
 			assert.Equal(t, test.reason, dynamo.GetString(item, "reason"))
 			messages := b.enqueued()
 			b.play(nil)
+			faults = strings.Count(b.log.String(), `"mailAccountFaults":1`) - faults
+			assert.Equal(t, test.account, faults == 1, "%d faults of the account", faults)
 			if test.state == product.MailPending {
 				require.Len(t, messages, 1)
 				assert.JSONEq(t, `{"requestId":"`+name+`","tries":1,"rounds":1}`, messages[0].MessageBody)
@@ -254,6 +274,47 @@ func TestAThrottledMailBacksOffUntilItsLinkEnds(t *testing.T) {
 	state, reason, _ := b.shown(m)
 	assert.Equal(t, product.MailExpired, state)
 	assert.Equal(t, "the link ended before the mail could be sent", reason)
+}
+
+// A fault of the account is not the mail's: it waits until the fault is mended, or its link ends.
+func TestAMailWaitsForTheAccount(t *testing.T) {
+	sandbox := answering(400, "MessageRejected",
+		"Email address is not verified. The following identities failed the check in region US-EAST-1: "+address)
+	for name, test := range map[string]struct {
+		mended bool
+		state  product.MailState
+		reason string
+	}{
+		"until it is mended":  {true, product.MailSent, ""},
+		"until its link ends": {false, product.MailExpired, "the link ended before the mail could be sent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := deploy(t)
+			m := b.keep(request)
+			b.play(sandbox)
+			body := messageOf(request)
+			for range 3 {
+				require.Empty(t, b.deliver(body))
+				messages := b.enqueued()
+				require.Len(t, messages, 1)
+				body = messages[0].MessageBody
+				state, _, _ := b.shown(m)
+				assert.Equal(t, product.MailPending, state)
+			}
+			if test.mended {
+				b.play(nil)
+			} else {
+				b.clock.Advance(m.LinkExpires.Sub(noon))
+			}
+			require.Empty(t, b.deliver(body))
+			assert.Empty(t, b.enqueued())
+			state, reason, _ := b.shown(m)
+			assert.Equal(t, test.state, state)
+			assert.Equal(t, test.reason, reason)
+			assert.NotContains(t, b.kept(request), "link")
+			assert.NotContains(t, b.log.String(), `"mailsRefused":1`, "it has an alarm of its own")
+		})
+	}
 }
 
 // A job goes round so often and no more: then its message is the queue's to bring back, and a dead letter in the end.

@@ -247,8 +247,8 @@ func TestClaimOutlivesConflicts(t *testing.T) {
 func TestSetOutcomeGoesOnOnly(t *testing.T) {
 	rank := map[product.MailState]int{}
 	for i, state := range []product.MailState{
-		product.MailPending, product.MailSending, product.MailUnknown, product.MailSent, product.MailDelivered,
-		product.MailSuperseded, product.MailExpired, product.MailRefused, product.MailSuppressed, product.MailBounced,
+		product.MailPending, product.MailSending, product.MailUnknown, product.MailSent, product.MailDelayed,
+		product.MailDelivered, product.MailSuperseded, product.MailExpired, product.MailRefused, product.MailSuppressed, product.MailBounced,
 		product.MailComplained, product.MailNone,
 	} {
 		rank[state] = i
@@ -256,7 +256,7 @@ func TestSetOutcomeGoesOnOnly(t *testing.T) {
 	mails, stack := newMails(t)
 	for from := range rank {
 		for _, to := range []product.MailState{
-			product.MailUnknown, product.MailSent, product.MailDelivered, product.MailBounced, product.MailSuppressed,
+			product.MailUnknown, product.MailSent, product.MailDelayed, product.MailDelivered, product.MailBounced, product.MailSuppressed,
 			product.MailRefused,
 			product.MailExpired, product.MailComplained,
 		} {
