@@ -109,7 +109,8 @@ var happenings = map[string][]happening{
 			"Permanent",
 			"Suppressed",
 			"5.1.1",
-			"Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid address.",
+			"Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid "+
+				"address.",
 		),
 	},
 	"complaint" + simulator: {delivered, complained("abuse")},

@@ -107,7 +107,8 @@ func TestMailEvents(t *testing.T) {
 	endSilence(o, 1)
 	mail := o.mail(t)
 	for _, step := range []struct{ told, state string }{
-		{"Send", "sent"}, {"DeliveryDelay", "delayed"}, {"Delivery", "delivered"}, {"Delivery", "delivered"}, {"DeliveryDelay", "delivered"},
+		{"Send", "sent"}, {"DeliveryDelay", "delayed"},
+		{"Delivery", "delivered"}, {"Delivery", "delivered"}, {"DeliveryDelay", "delivered"},
 		{"Bounce", "bounced"}, {"Delivery", "bounced"},
 		{"Complaint", "complained"}, {"Bounce", "complained"}, {"Delivery", "complained"},
 	} {

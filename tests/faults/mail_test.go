@@ -231,8 +231,8 @@ func TestMailKilledWhenItIsPutOff(t *testing.T) {
 	}
 }
 
-// A newer mail is accepted while an older one is under way, and product-mail is killed: the older one never leaves after
-// the newer one.
+// A newer mail is accepted while an older one is under way, and product-mail is killed: the older one never leaves
+// after the newer one.
 func TestMailKilledWithANewerOneAccepted(t *testing.T) {
 	productLane.enter(t)
 	items, _ := bundle.Behind(t, productMail)

@@ -180,8 +180,8 @@ func TestAnEventComesAgainWhenAWSFails(t *testing.T) {
 	assert.Equal(t, product.MailDelivered, b.state(request))
 }
 
-// What SES tells of a mail that was delivered: an automatic answer, a full mailbox behind a forwarding and a report that
-// it is no spam leave it so; what is final does not.
+// What SES tells of a mail that was delivered: an automatic answer, a full mailbox behind a forwarding and a report
+// that it is no spam leave it so; what is final does not.
 func TestWhatComesAfterADelivery(t *testing.T) {
 	b := deploy(t)
 	for name, test := range map[string]struct {

@@ -114,7 +114,8 @@ func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
 		call.Send(call.Body)
 		panic(http.ErrAbortHandler)
 	}
-	const unverified = "Email address is not verified. The following identities failed the check in region US-EAST-1: x.example"
+	const unverified = "Email address is not verified. " +
+		"The following identities failed the check in region US-EAST-1: x.example"
 	tests := map[string]struct {
 		ses     func(http.ResponseWriter, emulatortest.Call) bool
 		state   product.MailState

@@ -248,17 +248,16 @@ func TestSetOutcomeGoesOnOnly(t *testing.T) {
 	rank := map[product.MailState]int{}
 	for i, state := range []product.MailState{
 		product.MailPending, product.MailSending, product.MailUnknown, product.MailSent, product.MailDelayed,
-		product.MailDelivered, product.MailSuperseded, product.MailExpired, product.MailRefused, product.MailSuppressed, product.MailBounced,
-		product.MailComplained, product.MailNone,
+		product.MailDelivered, product.MailSuperseded, product.MailExpired, product.MailRefused, product.MailSuppressed,
+		product.MailBounced, product.MailComplained, product.MailNone,
 	} {
 		rank[state] = i
 	}
 	mails, stack := newMails(t)
 	for from := range rank {
 		for _, to := range []product.MailState{
-			product.MailUnknown, product.MailSent, product.MailDelayed, product.MailDelivered, product.MailBounced, product.MailSuppressed,
-			product.MailRefused,
-			product.MailExpired, product.MailComplained,
+			product.MailUnknown, product.MailSent, product.MailDelayed, product.MailDelivered, product.MailBounced,
+			product.MailSuppressed, product.MailRefused, product.MailExpired, product.MailComplained,
 		} {
 			t.Run(string(from+" to "+to), func(t *testing.T) {
 				request := string(from + to)
