@@ -32,8 +32,15 @@ type section struct {
 	More      int // entries that are not shown
 }
 
+// Listener is a Partner that can be told more than its next answers.
+type Listener interface {
+	// Told reads its own members of a JSON object that was POSTed to /_local/{name}; it leaves others alone.
+	Told(raw []byte) error
+}
+
 // Control serves /_local/: GET of /_local/{name} is what the partner received as a JSON array, oldest first; DELETE
-// empties it and its script; POST {"next":[Answer,…]} scripts its next answers. /_local/ is a page for a person.
+// empties it and its script; POST {"next":[Answer,…]} scripts its next answers, and what else it holds is the partner's
+// own, if that is a Listener. /_local/ is a page for a person.
 func (s *Server) Control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_local/{$}", s.page)
@@ -52,6 +59,9 @@ func (s *Server) Control() http.Handler {
 		raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		if err == nil {
 			err = json.Unmarshal(raw, &body)
+		}
+		if listener, listens := p.Partner.(Listener); err == nil && listens {
+			err = listener.Told(raw)
 		}
 		if err == nil {
 			err = s.Script(p.Name(), body.Next...)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -21,12 +22,14 @@ const mailsShown = 20
 
 // Mail stands between the bundle and SES: it passes every call on to the emulator, keeps each mail that the emulator
 // accepts, and tells afterwards what became of it, as SES does through EventBridge: a mail to SES's mailbox simulator
-// has the end that AWS documents, any other is delivered. Its methods are safe for concurrent use.
+// has the end that AWS documents, one to this stand-in's own simulator (mail_feedback.go) any other end, and the rest
+// is delivered. SetAccount has SES refuse mails for a fault of the account. Its methods are safe for concurrent use.
 type Mail struct {
 	emulator emulator
 
 	mu       sync.Mutex
 	config   MailConfig
+	account  string // its fault, empty for none
 	received []Message
 	feedback sync.WaitGroup
 }
@@ -120,11 +123,73 @@ func (m *Mail) Newest(n int) []Message {
 	return messages[:min(n, len(messages))]
 }
 
-// Empty forgets them.
+// Empty forgets them, and mends the account.
 func (m *Mail) Empty() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.received = nil
+	m.received, m.account = nil, ""
+}
+
+// accountFault is how SES refuses a mail for a fault of the account. In message, FROM and TO stand for the addresses.
+type accountFault struct {
+	code, message string
+	simulated     bool // mails to SES's simulator too
+}
+
+// The words of SES: https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html and the errors of
+// SendEmail in https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html
+var accountFaults = map[string]accountFault{
+	"paused":    {"SendingPausedException", "Email sending is paused for this account.", true},
+	"suspended": {"AccountSuspendedException", "The account's ability to send email is restricted.", true},
+	"mailFrom":  {"MailFromDomainNotVerifiedException", "Mail FROM domain is not verified.", true},
+	"unverified": {
+		"MessageRejected",
+		"Email address is not verified. The following identities failed the check in region REGION: FROM", true,
+	},
+	"sandbox": {
+		"MessageRejected",
+		"Email address is not verified. The following identities failed the check in region REGION: TO", false,
+	},
+	"quota": {"LimitExceededException", "Daily message quota exceeded.", true},
+}
+
+// SetAccount has SES refuse mails from now on for a fault of the account: paused, suspended, mailFrom (the custom MAIL
+// FROM domain is not verified), unverified (the sender's identity is not), sandbox (nor are receivers, but for those of
+// SES's simulator) or quota (the daily one is used up). Empty mends it. It returns an error for any other.
+func (m *Mail) SetAccount(fault string) error {
+	if _, known := accountFaults[fault]; !known && fault != "" {
+		return fmt.Errorf("account must be empty or one of %s",
+			strings.Join(slices.Sorted(maps.Keys(accountFaults)), ", "))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.account = fault
+	return nil
+}
+
+// Told takes {"account": fault}, which is SetAccount.
+func (m *Mail) Told(raw []byte) error {
+	var body struct {
+		Account *string `json:"account"`
+	}
+	if err := json.Unmarshal(raw, &body); err != nil || body.Account == nil {
+		return err
+	}
+	return m.SetAccount(*body.Account)
+}
+
+// accountRefuses is what SES says to a mail for a fault of the account; ok is true if that is nothing.
+func (m *Mail) accountRefuses(config MailConfig, request sendEmail) (code, message string, ok bool) {
+	m.mu.Lock()
+	fault, faulty := accountFaults[m.account]
+	m.mu.Unlock()
+	to := request.Destination.ToAddresses
+	if !faulty || !fault.simulated && !slices.ContainsFunc(to, func(a string) bool { return simulated(a) == "" }) {
+		return "", "", true
+	}
+	return fault.code, strings.NewReplacer(
+		"REGION", strings.ToUpper(config.Region), "FROM", request.FromEmailAddress, "TO", strings.Join(to, ", "),
+	).Replace(fault.message), false
 }
 
 // ServeHTTP has the emulator do the call. What the emulator would not notice is refused here, as by SES.
@@ -146,6 +211,10 @@ func (m *Mail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if status, code, message := config.refusal(request); status != 0 {
 		refuse(w, status, code, message)
+		return
+	}
+	if code, message, ok := m.accountRefuses(config, request); !ok {
+		refuse(w, http.StatusBadRequest, code, message)
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))

@@ -18,85 +18,161 @@ import (
 // feedbackTimeout bounds the call that tells of one mail.
 const feedbackTimeout = 10 * time.Second
 
-// simulator is the domain of SES's mailbox simulator.
-const simulator = "@simulator.amazonses.com"
+const (
+	// simulator is the domain of SES's mailbox simulator:
+	// https://docs.aws.amazon.com/ses/latest/dg/send-an-email-from-console.html
+	simulator = "@simulator.amazonses.com"
+	// ownSimulator is that of what SES's does not play.
+	ownSimulator = "@simulator.example"
+)
 
-// mailEvent is what SES publishes about a mail: an event's detail, and how EventBridge and CloudFormation call it.
+// mailEvent is what SES publishes about a mail.
 type mailEvent struct {
-	detailType, kind string
-	detail           map[string]any
+	detailType string
+	detail     object
+}
+
+// eventKind is how EventBridge, CloudFormation and the event itself call the same kind of it, and the event's member.
+type eventKind struct{ detailType, kind, eventType, member string }
+
+var (
+	delivery  = eventKind{"Email Delivered", "delivery", "Delivery", "delivery"}
+	delay     = eventKind{"Email Delivery Delayed", "deliveryDelay", "DeliveryDelay", "deliveryDelay"}
+	bounce    = eventKind{"Email Bounced", "bounce", "Bounce", "bounce"}
+	complaint = eventKind{"Email Complaint Received", "complaint", "Complaint", "complaint"}
+	rejection = eventKind{"Email Rejected", "reject", "Reject", "reject"}
+)
+
+// happening is something that becomes of a mail to one receiver.
+type happening func(to, messageID string, at time.Time) (eventKind, object)
+
+type object = map[string]any
+
+func delivered(to, _ string, _ time.Time) (eventKind, object) {
+	return delivery, object{
+		"processingTimeMillis": 1000,
+		"recipients":           []string{to},
+		"smtpResponse":         "250 ok",
+		"reportingMTA":         "mta.example.com",
+	}
+}
+
+// bounced is a bounce; one without a diagnosis came without a report that has one, such as an automatic answer.
+func bounced(bounceType, subType, status, diagnosis string) happening {
+	return func(to, messageID string, _ time.Time) (eventKind, object) {
+		recipient := map[string]string{"emailAddress": to}
+		if diagnosis != "" {
+			recipient["action"], recipient["status"], recipient["diagnosticCode"] = "failed", status, diagnosis
+		}
+		return bounce, object{
+			"feedbackId":        messageID,
+			"bounceType":        bounceType,
+			"bounceSubType":     subType,
+			"bouncedRecipients": []any{recipient},
+			"reportingMTA":      "dns; amazonses.com",
+		}
+	}
+}
+
+func complained(feedbackType string) happening {
+	return func(to, messageID string, at time.Time) (eventKind, object) {
+		return complaint, object{
+			"feedbackId":            messageID,
+			"complaintSubType":      nil,
+			"complaintFeedbackType": feedbackType,
+			"userAgent":             "Amazon SES Mailbox Simulator",
+			"complainedRecipients":  []any{map[string]string{"emailAddress": to}},
+			"arrivalDate":           timestamp(at.Add(time.Second)),
+		}
+	}
+}
+
+func delayed(to, _ string, at time.Time) (eventKind, object) {
+	return delay, object{
+		"delayType":      "TransientCommunicationFailure",
+		"expirationTime": timestamp(at.Add(14 * time.Hour)),
+		"delayedRecipients": []any{map[string]string{
+			"emailAddress": to, "status": "4.4.1", "diagnosticCode": "smtp; 421 4.4.1 Unable to connect to remote host",
+		}},
+	}
+}
+
+func rejected(string, string, time.Time) (eventKind, object) {
+	return rejection, object{"reason": "Bad content"}
+}
+
+// happenings are what becomes of mails to a simulator, by the address. A label behind a plus changes nothing.
+var happenings = map[string][]happening{
+	"bounce" + simulator: {bounced("Permanent", "General", "5.1.1", "smtp; 550 5.1.1 user unknown")},
+	"suppressionlist" + simulator: {
+		bounced(
+			"Permanent",
+			"Suppressed",
+			"5.1.1",
+			"Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid "+
+				"address.",
+		),
+	},
+	"complaint" + simulator: {delivered, complained("abuse")},
+	// The automatic answer comes after the delivery, and SES takes it for a bounce.
+	"ooto" + simulator: {delivered, bounced("Transient", "General", "", "")},
+
+	"noemail" + ownSimulator:     {bounced("Permanent", "NoEmail", "5.1.1", "smtp; 550 5.1.1 no such mailbox")},
+	"accountlist" + ownSimulator: {bounced("Permanent", "OnAccountSuppressionList", "", "")},
+	"general" + ownSimulator:     {bounced("Transient", "General", "4.0.0", "smtp; 451 4.0.0 try again later")},
+	"mailboxfull" + ownSimulator: {bounced("Transient", "MailboxFull", "4.2.2", "smtp; 452 4.2.2 mailbox full")},
+	"messagetoolarge" + ownSimulator: {
+		bounced("Transient", "MessageTooLarge", "5.3.4", "smtp; 552 5.3.4 message too large"),
+	},
+	"contentrejected" + ownSimulator: {
+		bounced("Transient", "ContentRejected", "5.6.1", "smtp; 554 5.6.1 content rejected"),
+	},
+	"attachmentrejected" + ownSimulator: {
+		bounced("Transient", "AttachmentRejected", "5.6.1", "smtp; 552 5.6.1 attachment rejected"),
+	},
+	"undetermined" + ownSimulator: {bounced("Undetermined", "Undetermined", "", "")},
+	"late" + ownSimulator:         {delayed, delivered},
+	"delayed" + ownSimulator:      {delayed},
+	"notspam" + ownSimulator:      {delivered, complained("not-spam")},
+	"virus" + ownSimulator:        {rejected},
 }
 
 // feedback is what becomes of a mail to each of its receivers, as far as its configuration set wants to know.
 func feedback(config MailConfig, request sendEmail, messageID string, at time.Time) []mailEvent {
 	about := describe(config, request, messageID, at)
-	event := func(detailType, kind, eventType, member string, content map[string]any) mailEvent {
-		content["timestamp"] = timestamp(at.Add(time.Second))
-		return mailEvent{detailType, kind, map[string]any{"eventType": eventType, "mail": about, member: content}}
-	}
+	wanted := config.EventTypes[request.ConfigurationSetName]
 	var events []mailEvent
 	for _, to := range request.Destination.ToAddresses {
-		recipients := []string{to}
-		delivered := event("Email Delivered", "delivery", "Delivery", "delivery", map[string]any{
-			"processingTimeMillis": 1000,
-			"recipients":           recipients,
-			"smtpResponse":         "250 ok",
-			"reportingMTA":         "mta.example.com",
-		})
-		bounced := func(subType, diagnosis string) mailEvent {
-			return event("Email Bounced", "bounce", "Bounce", "bounce", map[string]any{
-				"feedbackId":    messageID,
-				"bounceType":    "Permanent",
-				"bounceSubType": subType,
-				"bouncedRecipients": []any{
-					map[string]string{
-						"emailAddress":   to,
-						"action":         "failed",
-						"status":         "5.1.1",
-						"diagnosticCode": diagnosis,
-					},
-				},
-				"reportingMTA": "dns; amazonses.com",
-			})
+		all := happenings[unlabelled(to)]
+		if all == nil {
+			all = []happening{delivered}
 		}
-		switch simulated(to) {
-		case "bounce":
-			events = append(events, bounced("General", "smtp; 550 5.1.1 user unknown"))
-		case "suppressionlist":
-			events = append(events, bounced(
-				"Suppressed",
-				"Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid address.",
-			))
-		case "complaint":
-			events = append(
-				events,
-				delivered,
-				event("Email Complaint Received", "complaint", "Complaint", "complaint", map[string]any{
-					"feedbackId":            messageID,
-					"complaintFeedbackType": "abuse",
-					"userAgent":             "Amazon SES Mailbox Simulator",
-					"complainedRecipients": []any{
-						map[string]string{"emailAddress": to},
-					},
-					"arrivalDate": timestamp(at.Add(time.Second)),
-				}),
-			)
-		default:
-			events = append(events, delivered)
+		for _, happens := range all {
+			kind, content := happens(to, messageID, at)
+			if !slices.Contains(wanted, kind.kind) {
+				continue
+			}
+			content["timestamp"] = timestamp(at.Add(time.Second))
+			detail := object{"eventType": kind.eventType, "mail": about, kind.member: content}
+			events = append(events, mailEvent{kind.detailType, detail})
 		}
 	}
-	wanted := config.EventTypes[request.ConfigurationSetName]
-	return slices.DeleteFunc(events, func(e mailEvent) bool { return !slices.Contains(wanted, e.kind) })
+	return events
 }
 
-// simulated is which of the simulator's addresses it is, without its label; empty for an address of somebody's.
+// simulated is which address of SES's simulator it is, without its label; empty for one of somebody's.
 func simulated(address string) string {
-	local, is := strings.CutSuffix(strings.ToLower(address), simulator)
-	if !is {
-		return ""
+	if address = unlabelled(address); strings.HasSuffix(address, simulator) {
+		return address
 	}
+	return ""
+}
+
+// unlabelled is an address in small letters, without what stands behind a plus in its local part.
+func unlabelled(address string) string {
+	local, domain, _ := strings.Cut(strings.ToLower(address), "@")
 	name, _, _ := strings.Cut(local, "+")
-	return name
+	return name + "@" + domain
 }
 
 // describe is the mail itself in an event.

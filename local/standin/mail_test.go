@@ -164,7 +164,9 @@ type sesEvent struct {
 			BounceType, BounceSubType string
 			BouncedRecipients         []struct{ EmailAddress, Status string }
 		}
-		Complaint struct{ ComplaintFeedbackType string }
+		Complaint     struct{ ComplaintFeedbackType string }
+		DeliveryDelay struct{ DelayType string }
+		Reject        struct{ Reason string }
 	}
 }
 
@@ -197,36 +199,92 @@ func (m mailbox) told(t *testing.T) []sesEvent {
 
 func TestMailboxTellsWhatBecameOfMails(t *testing.T) {
 	for _, c := range []struct {
-		to      string
-		want    []string
-		subType string
+		to   string
+		want []string // each event's type, and what it says
 	}{
-		{"ann@example.com", []string{"Email Delivered"}, ""},
-		{"success@simulator.amazonses.com", []string{"Email Delivered"}, ""},
-		{"bounce@simulator.amazonses.com", []string{"Email Bounced"}, "General"},
-		{"bounce+label@simulator.amazonses.com", []string{"Email Bounced"}, "General"},
-		{"Suppressionlist@simulator.amazonses.com", []string{"Email Bounced"}, "Suppressed"},
-		{"complaint@simulator.amazonses.com", []string{"Email Complaint Received", "Email Delivered"}, ""},
+		{"ann@example.com", []string{"Email Delivered"}},
+		{"bounce@example.com", []string{"Email Delivered"}},
+		{"success@simulator.amazonses.com", []string{"Email Delivered"}},
+		{"bounce@simulator.amazonses.com", []string{"Email Bounced Permanent/General"}},
+		{"bounce+label@simulator.amazonses.com", []string{"Email Bounced Permanent/General"}},
+		{"Suppressionlist@simulator.amazonses.com", []string{"Email Bounced Permanent/Suppressed"}},
+		{"complaint@simulator.amazonses.com", []string{"Email Complaint Received abuse", "Email Delivered"}},
+		{"ooto@simulator.amazonses.com", []string{"Email Bounced Transient/General", "Email Delivered"}},
+		{"noemail@simulator.example", []string{"Email Bounced Permanent/NoEmail"}},
+		{"accountlist@simulator.example", []string{"Email Bounced Permanent/OnAccountSuppressionList"}},
+		{"general@simulator.example", []string{"Email Bounced Transient/General"}},
+		{"mailboxfull+1@simulator.example", []string{"Email Bounced Transient/MailboxFull"}},
+		{"messagetoolarge@simulator.example", []string{"Email Bounced Transient/MessageTooLarge"}},
+		{"contentrejected@simulator.example", []string{"Email Bounced Transient/ContentRejected"}},
+		{"attachmentrejected@simulator.example", []string{"Email Bounced Transient/AttachmentRejected"}},
+		{"undetermined@simulator.example", []string{"Email Bounced Undetermined/Undetermined"}},
+		{"late@simulator.example", []string{"Email Delivered", "Email Delivery Delayed TransientCommunicationFailure"}},
+		{"delayed@simulator.example", []string{"Email Delivery Delayed TransientCommunicationFailure"}},
+		{"notspam@simulator.example", []string{"Email Complaint Received not-spam", "Email Delivered"}},
+		{"virus@simulator.example", []string{"Email Rejected Bad content"}},
 	} {
 		t.Run(c.to, func(t *testing.T) {
-			m := startMailbox(t, "delivery", "bounce", "complaint")
+			m := startMailbox(t, "delivery", "deliveryDelay", "bounce", "complaint", "reject")
 			require.NoError(t, m.send(t.Context(), c.to, nil))
-			var types []string
+			var said []string
 			for _, event := range m.told(t) {
-				types = append(types, event.DetailType)
+				text, bounce := event.DetailType, event.Detail.Bounce
+				if bounce.BounceType != "" {
+					text += " " + bounce.BounceType + "/" + bounce.BounceSubType
+					assert.Equal(t, c.to, bounce.BouncedRecipients[0].EmailAddress)
+				}
+				what := event.Detail.Complaint.ComplaintFeedbackType + event.Detail.DeliveryDelay.DelayType +
+					event.Detail.Reject.Reason
+				said = append(said, strings.TrimSpace(text+" "+what))
 				assert.Equal(t, "aws.ses", event.Source)
 				assert.Equal(t, []string{c.to}, event.Detail.Mail.Destination)
 				assert.NotEmpty(t, event.Detail.Mail.MessageID)
 				assert.Equal(t, []string{"op-1"}, event.Detail.Mail.Tags["request"])
-				assert.Equal(t, c.subType, event.Detail.Bounce.BounceSubType)
-				if c.subType != "" {
-					assert.Equal(t, c.to, event.Detail.Bounce.BouncedRecipients[0].EmailAddress)
-				}
 			}
-			slices.Sort(types)
-			assert.Equal(t, c.want, types)
+			slices.Sort(said)
+			assert.Equal(t, c.want, said)
 		})
 	}
+}
+
+// SES refuses every mail for a fault of the account, until that is mended. In the sandbox its simulator is reached.
+func TestMailboxOfAFaultyAccount(t *testing.T) {
+	m := startMailbox(t)
+	const simulated = "success@simulator.amazonses.com"
+	for fault, test := range map[string]struct {
+		want      any
+		message   string // part of it
+		simulated bool   // SES's simulator is reached
+	}{
+		"paused":     {want: new(*sestypes.SendingPausedException)},
+		"suspended":  {want: new(*sestypes.AccountSuspendedException)},
+		"mailFrom":   {want: new(*sestypes.MailFromDomainNotVerifiedException)},
+		"unverified": {want: new(*sestypes.MessageRejected), message: "not verified. The following identities failed"},
+		"sandbox":    {want: new(*sestypes.MessageRejected), message: "US-EAST-1: ann@example.com", simulated: true},
+		"quota":      {want: new(*sestypes.LimitExceededException), message: "Daily message quota exceeded."},
+	} {
+		t.Run(fault, func(t *testing.T) {
+			res, body := do(t, http.MethodPost, m.control+"mail", `{"account":"`+fault+`"}`, nil)
+			require.Equal(t, http.StatusNoContent, res.StatusCode, body)
+			for range 2 {
+				err := m.send(t.Context(), "ann@example.com", nil)
+				require.ErrorAs(t, err, test.want)
+				require.ErrorContains(t, err, test.message)
+			}
+			assert.Equal(t, test.simulated, m.send(t.Context(), simulated, nil) == nil)
+			do(t, http.MethodPost, m.control+"mail", `{"account":""}`, nil)
+			require.NoError(t, m.send(t.Context(), "ann@example.com", nil))
+		})
+	}
+	res, body := do(t, http.MethodPost, m.control+"mail", `{"account":"bankrupt"}`, nil)
+	assert.Equal(t, http.StatusBadRequest, res.StatusCode)
+	assert.Contains(t, body, "mailFrom, paused, quota, sandbox, suspended, unverified")
+
+	require.NoError(t, m.mail.SetAccount("paused"))
+	do(t, http.MethodPost, m.control+"mail", `{"next":[]}`, nil)
+	require.Error(t, m.send(t.Context(), "ann@example.com", nil), "a script says nothing of the account")
+	do(t, http.MethodDelete, m.control+"mail", "", nil)
+	require.NoError(t, m.send(t.Context(), "ann@example.com", nil))
 }
 
 func TestMailboxTellsWhatTheConfigurationSetWants(t *testing.T) {

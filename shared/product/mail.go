@@ -33,20 +33,23 @@ const (
 	MailSending    MailState = "sending"    // a process has claimed it and is about to send it
 	MailSent       MailState = "sent"       // SES has taken it
 	MailUnknown    MailState = "unknown"    // a process died, or SES did not answer, after the claim: not sent again
+	MailDelayed    MailState = "delayed"    // it has not got through so far, which need not last
 	MailDelivered  MailState = "delivered"  // the receiver's server has taken it
-	MailBounced    MailState = "bounced"    // the receiver's server refuses it
-	MailSuppressed MailState = "suppressed" // SES knows the address as one that bounced or complained
-	MailRefused    MailState = "refused"    // SES does not take it
+	MailSuperseded MailState = "superseded" // a newer one was accepted before it was claimed: it never left
 	MailExpired    MailState = "expired"    // its link was over before it could be sent
+	MailRefused    MailState = "refused"    // SES does not take it
+	MailSuppressed MailState = "suppressed" // SES knows the address as one that bounced or complained
+	MailBounced    MailState = "bounced"    // the receiver's server refuses it
 	MailComplained MailState = "complained" // its receiver calls it spam
 	MailNone       MailState = "none"       // the provider gave no link: there is nothing to mail
 )
 
 // mailProgress orders the states: a mail goes on to a higher number only. A server that took a mail may still bounce it
-// later, and who complains has got it, so the order is that of how much a state tells.
+// later, and who complains has got it, so the order is that of how much a state tells. No two are alike in it, so that
+// the same news of SES end in the same state, in whatever order they come.
 var mailProgress = map[MailState]int{
-	MailPending: 0, MailSending: 1, MailUnknown: 2, MailSent: 3, MailDelivered: 4,
-	MailBounced: 5, MailSuppressed: 5, MailRefused: 5, MailExpired: 5, MailComplained: 6, MailNone: 7,
+	MailPending: 0, MailSending: 1, MailUnknown: 2, MailSent: 3, MailDelayed: 4, MailDelivered: 5, MailSuperseded: 6,
+	MailExpired: 7, MailRefused: 8, MailSuppressed: 9, MailBounced: 10, MailComplained: 11, MailNone: 12,
 }
 
 // Before returns the states that a mail may go on to state from.
@@ -65,4 +68,7 @@ type Outcome struct {
 	State     MailState
 	Reason    string // may be empty; what is kept of it is printable and short
 	MessageID string // SES's, empty if there is none
+	// Refused says of a mail that is no more than delayed that the receiver's server refused it as it is, so that the
+	// same mail to others of its receivers may fare alike.
+	Refused bool
 }

@@ -113,6 +113,16 @@ var causes = map[string]func(t *testing.T) (mark string){
 		require.Equal(t, 201, created.Status)
 		return created.RequestID()
 	},
+	"mailAccountFaults of ProductMailFunction": func(t *testing.T) string {
+		body := demoProduct()
+		failsOnce(t, "mail", addressOf(body), standin.Answer{
+			Status: http.StatusBadRequest, Body: `{"message":"Email sending is paused."}`,
+			Headers: map[string]string{"X-Amzn-Errortype": "SendingPausedException"},
+		})
+		created := create(t, body.text(t))
+		require.Equal(t, 201, created.Status)
+		return created.RequestID()
+	},
 	"mailsRefused of ProductMailEventFunction": func(t *testing.T) string {
 		created := create(t, demoProduct().set("bounce+"+unique()+"@simulator.amazonses.com", emailPath...).text(t))
 		require.Equal(t, 201, created.Status)

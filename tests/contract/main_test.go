@@ -218,7 +218,7 @@ func nothingStored(ctx context.Context) error {
 }
 
 // mailedOnce waits until no mail is under way, and compares what SES has accepted with what was accepted from clients:
-// a mail for each request, whatever the tests did to bring about a second one.
+// a mail for each request, whatever the tests did to bring about a second one, and none for what was superseded.
 func mailedOnce(ctx context.Context) error {
 	for deadline := time.Now().Add(time.Minute); ; {
 		items, err := bundle.ScanAll(ctx, bundle.Table(stackname.MailsTable))
@@ -230,7 +230,11 @@ func mailedOnce(ctx context.Context) error {
 			switch stringOf(item["state"]) {
 			case "pending", "sending":
 				waiting++
-			case "sent", "delivered", "bounced", "suppressed", "complained":
+			case "refused": // by SES at once, or later for what is in it
+				if stringOf(item["sesMessageId"]) != "" {
+					requests[stringOf(item["to"])]++
+				}
+			case "sent", "delayed", "delivered", "bounced", "suppressed", "complained":
 				requests[stringOf(item["to"])]++
 			}
 		}

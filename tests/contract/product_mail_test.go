@@ -205,8 +205,8 @@ func TestProductMailWithHostileNames(t *testing.T) {
 	}
 }
 
-// docs/contract.md §3: a bounce or refusal is recorded on the product. SES's mailbox simulator stands for the
-// receivers.
+// docs/contract.md §3: a bounce or refusal is recorded on the product, read for its weight. SES's mailbox simulator
+// stands for the receivers, and one of the local run's own for what SES's does not play.
 func TestProductMailOutcome(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ address, state, reason string }{
@@ -215,6 +215,33 @@ func TestProductMailOutcome(t *testing.T) {
 		"bounced":                 {"bounce+%@simulator.amazonses.com", "bounced", "Permanent/General: smtp; 550 5.1.1 user unknown"},
 		"on the suppression list": {"suppressionlist+%@simulator.amazonses.com", "suppressed", "Permanent/Suppressed"},
 		"called spam":             {"complaint+%@simulator.amazonses.com", "complained", "abuse"},
+		"no such mailbox": {
+			"noemail+%@simulator.example", "bounced", "Permanent/NoEmail: smtp; 550 5.1.1 no such mailbox",
+		},
+		"on the account's list": {"accountlist+%@simulator.example", "suppressed", "Permanent/OnAccountSuppressionList"},
+		"a virus":               {"virus+%@simulator.example", "refused", "Bad content"},
+		"a transient trouble": {
+			"general+%@simulator.example", "delayed", "Transient/General: smtp; 451 4.0.0 try again later",
+		},
+		"a full mailbox": {
+			"mailboxfull+%@simulator.example", "delayed", "Transient/MailboxFull: smtp; 452 4.2.2 mailbox full",
+		},
+		"too large": {
+			"messagetoolarge+%@simulator.example", "delayed", "Transient/MessageTooLarge: smtp; 552 5.3.4 message too large",
+		},
+		"a refused content": {
+			"contentrejected+%@simulator.example", "delayed", "Transient/ContentRejected: smtp; 554 5.6.1 content rejected",
+		},
+		"a refused attachment": {
+			"attachmentrejected+%@simulator.example", "delayed",
+			"Transient/AttachmentRejected: smtp; 552 5.6.1 attachment rejected",
+		},
+		"no known reason": {"undetermined+%@simulator.example", "delayed", "Undetermined/Undetermined"},
+		"delayed": {
+			"delayed+%@simulator.example", "delayed",
+			"DeliveryDelay/TransientCommunicationFailure: smtp; 421 4.4.1 Unable to connect to remote host",
+		},
+		"delayed, then delivered": {"late+%@simulator.example", "delivered", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -238,6 +265,28 @@ func TestProductMailOutcome(t *testing.T) {
 			mailed(t, corrected, 1)
 		})
 	}
+	for name, address := range map[string]string{
+		"an out-of-office answer": "ooto+%@simulator.amazonses.com", "said to be no spam": "notspam+%@simulator.example",
+	} {
+		t.Run("delivered, then "+name, func(t *testing.T) {
+			t.Parallel()
+			body := demoProduct().set(strings.Replace(address, "%", unique(), 1), emailPath...)
+			created := create(t, body.text(t))
+			require.Equal(t, 201, created.Status, "%s", created.Body)
+			becomes(t, created, "delivered")
+			harness.Eventually(t, "both events have been read, in any order", func() (lines []string, read bool) {
+				for _, line := range bundle.LogOf("ProductMailEventFunction") {
+					if strings.Contains(line, created.RequestID()) {
+						lines = append(lines, line)
+					}
+				}
+				return lines, len(lines) >= 2
+			})
+			said := activationMail(t, created)
+			require.Equal(t, "delivered", said["activationMail"])
+			require.NotContains(t, said, "activationMailReason")
+		})
+	}
 	t.Run("nothing to mail", func(t *testing.T) {
 		t.Parallel()
 		body := demoProduct()
@@ -250,6 +299,113 @@ func TestProductMailOutcome(t *testing.T) {
 		becomes(t, created, "none")
 		mailed(t, body, 0)
 	})
+}
+
+// mailItem is the one mail to an address as it is kept.
+func mailItem(t *testing.T, address string) map[string]types.AttributeValue {
+	t.Helper()
+	var own []map[string]types.AttributeValue
+	for _, item := range bundle.Scan(t, stackname.MailsTable) {
+		if stringOf(item["to"]) == address {
+			own = append(own, item)
+		}
+	}
+	require.Len(t, own, 1)
+	return own[0]
+}
+
+// requireSuperseded waits until a mail has ended as superseded: without its link, and without having left.
+func requireSuperseded(t *testing.T, address string) {
+	t.Helper()
+	kept := harness.Eventually(t, "the older mail is superseded", func() (map[string]types.AttributeValue, bool) {
+		item := mailItem(t, address)
+		return item, stringOf(item["state"]) == "superseded"
+	})
+	require.NotContains(t, kept, "link")
+	require.NotEmpty(t, stringOf(kept["reason"]))
+	require.Empty(t, bundle.MailsTo(address))
+}
+
+// docs/contract.md §3: the newest mail of a product wins. One that was not sent when a newer one is accepted ends as
+// superseded and never leaves: here since SES has no room for it, and the address is corrected meanwhile.
+func TestProductMailIsSupersededWhileSESIsBusy(t *testing.T) {
+	t.Parallel()
+	mistyped := demoProduct()
+	failsOnce(t, "mail", addressOf(mistyped), standin.Answer{
+		Status: http.StatusTooManyRequests, Body: `{"message":"Maximum sending rate exceeded."}`,
+		Headers: map[string]string{"X-Amzn-Errortype": "TooManyRequestsException"},
+	})
+	created := create(t, mistyped.text(t))
+	require.Equal(t, 201, created.Status, "%s", created.Body)
+	harness.Eventually(t, "SES was busy", func() (string, bool) {
+		reason := stringOf(mailItem(t, addressOf(mistyped))["reason"])
+		return reason, reason != ""
+	})
+	require.Equal(t, "pending", activationMail(t, created)["activationMail"])
+
+	corrected := mistyped.set(unique()+"@example.com", emailPath...)
+	again := create(t, corrected.text(t))
+	require.Equal(t, 201, again.Status, "%s", again.Body)
+	require.Equal(t, created.Object(t)["id"], again.Object(t)["id"])
+	becomes(t, created, "delivered")
+	requireSuperseded(t, addressOf(mistyped))
+	require.Equal(t, "delivered", activationMail(t, created)["activationMail"], "the product shows its newest mail")
+	require.Equal(t, bundle.Entitlements(t, customerOf(mistyped))[0].URL, linkIn(t, mailed(t, corrected, 1)[0]))
+}
+
+// The same when the newer one is accepted before any job has come. Not parallel: no mail must go out meanwhile.
+func TestProductMailIsSupersededBeforeItsJobComes(t *testing.T) {
+	bundle.PauseQueues("MailQueue")
+	defer bundle.ResumeQueues("MailQueue")
+	body := demoProduct()
+	bodies := []object{body}
+	for range 2 {
+		bodies = append(bodies, body.set(unique()+"@example.com", emailPath...))
+	}
+	var created answer
+	for _, b := range bodies {
+		created = create(t, b.text(t))
+		require.Equal(t, 201, created.Status, "%s", created.Body)
+	}
+	bundle.ResumeQueues("MailQueue")
+	becomes(t, created, "delivered")
+	for _, older := range bodies[:2] {
+		requireSuperseded(t, addressOf(older))
+	}
+	mailed(t, bodies[2], 1)
+}
+
+// docs/contract.md §3: a fault of the SES account is not the mail's: it waits, and leaves once the account is mended.
+// Not parallel: the account is everybody's.
+func TestProductMailWaitsForTheAccount(t *testing.T) {
+	account := func(fault string) {
+		reply := bundle.Call(t, http.MethodPost, "/_local/mail", `{"account":"`+fault+`"}`, nil)
+		require.Equal(t, http.StatusNoContent, reply.Status, reply.Body)
+	}
+	defer account("")
+	waiting := map[string]answer{}
+	bodies := map[string]object{}
+	for fault, code := range map[string]string{
+		"paused": "SendingPausedException", "suspended": "AccountSuspendedException", "sandbox": "MessageRejected",
+		"unverified": "MessageRejected", "mailFrom": "MailFromDomainNotVerifiedException", "quota": "LimitExceededException",
+	} {
+		account(fault)
+		body := demoProduct()
+		created := create(t, body.text(t))
+		require.Equal(t, 201, created.Status, "%s", created.Body)
+		kept := harness.Eventually(t, "SES was asked", func() (map[string]types.AttributeValue, bool) {
+			item := mailItem(t, addressOf(body))
+			return item, stringOf(item["state"]) == "pending" && stringOf(item["reason"]) != ""
+		})
+		require.Contains(t, stringOf(kept["reason"]), code)
+		require.Equal(t, "pending", activationMail(t, created)["activationMail"])
+		waiting[fault], bodies[fault] = created, body
+	}
+	account("")
+	for fault, created := range waiting {
+		becomes(t, created, "delivered")
+		mailed(t, bodies[fault], 1)
+	}
 }
 
 // contract.md, common: no activation link in an answer, which conforms sees to, in a log line, which leaked sees to,

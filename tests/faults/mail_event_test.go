@@ -25,7 +25,8 @@ const productMailEvent = "ProductMailEventFunction"
 func tell(t *testing.T, mail product.Mail, eventType string) {
 	t.Helper()
 	body := fmt.Sprintf(
-		`{"source":"aws.ses","detail":{"eventType":%q,"mail":{"messageId":"ses-1","tags":{"request":[%q]}}}}`,
+		`{"source":"aws.ses","detail":{"eventType":%q,"mail":{"messageId":"ses-1","tags":{"request":[%q]}},
+			"bounce":{"bounceType":"Permanent","bounceSubType":"General"}}}`,
 		eventType,
 		base64.RawURLEncoding.EncodeToString([]byte(mail.RequestID)),
 	)
@@ -33,6 +34,15 @@ func tell(t *testing.T, mail product.Mail, eventType string) {
 		QueueUrl: aws.String(bundle.QueueURL("MailEventQueue")), MessageBody: aws.String(body),
 	})
 	require.NoError(t, err)
+}
+
+// recorded waits until a mail is kept in a state, whatever its product shows, and returns it.
+func recorded(t *testing.T, mail product.Mail, state product.MailState) product.Mail {
+	t.Helper()
+	return harness.Eventually(t, "the mail becomes "+string(state), func() (product.Mail, bool) {
+		kept, err := mailStore().Get(t.Context(), mail.RequestID)
+		return kept, err == nil && kept.State == state
+	})
 }
 
 // noEvents keeps product-mail-event from recording anything. The function that it returns waits until n events of an
@@ -72,22 +82,17 @@ func noEvents(t *testing.T) (end func(o order, n int)) {
 // The mail of an earlier request fares as it may: the product shows that of the latest.
 func TestMailOfAnEarlierRequest(t *testing.T) {
 	productLane.enter(t)
-	bundle.PauseQueues("MailQueue")
 	o := newOrder()
 	id := o.accepted(t)
+	o.becomes(t, id, "delivered")
 	earlier := o.mail(t)
 	o.resent().accepted(t)
-	latest := o.mail(t)
-	require.NotEqual(t, earlier.RequestID, latest.RequestID)
-	bundle.ResumeQueues("MailQueue")
+	require.NotEqual(t, earlier.RequestID, o.mail(t).RequestID)
 	o.becomes(t, id, "delivered")
 	settled(t)
 	assert.Len(t, o.mails(), 2)
 	tell(t, earlier, "Complaint")
-	harness.Eventually(t, "the earlier mail's event is recorded", func() (product.MailState, bool) {
-		mail, err := mailStore().Get(t.Context(), earlier.RequestID)
-		return mail.State, err == nil && mail.State == product.MailComplained
-	})
+	recorded(t, earlier, product.MailComplained)
 	state, _ := o.mailState(t, id)
 	assert.Equal(t, "delivered", state)
 }
@@ -102,7 +107,8 @@ func TestMailEvents(t *testing.T) {
 	endSilence(o, 1)
 	mail := o.mail(t)
 	for _, step := range []struct{ told, state string }{
-		{"Send", "sent"}, {"Delivery", "delivered"}, {"Delivery", "delivered"}, {"DeliveryDelay", "delivered"},
+		{"Send", "sent"}, {"DeliveryDelay", "delayed"},
+		{"Delivery", "delivered"}, {"Delivery", "delivered"}, {"DeliveryDelay", "delivered"},
 		{"Bounce", "bounced"}, {"Delivery", "bounced"},
 		{"Complaint", "complained"}, {"Bounce", "complained"}, {"Delivery", "complained"},
 	} {

@@ -61,15 +61,7 @@ func (o order) comesAgain(t *testing.T) {
 	t.Helper()
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "MailQueue"))
 	mail := o.mail(t)
-	if mail.State == product.MailSending {
-		_, err := bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-			TableName:                 aws.String(bundle.Table(stackname.MailsTable)),
-			Key:                       dynamo.Item{"id": dynamo.String("request#" + mail.RequestID)},
-			UpdateExpression:          aws.String("SET claimedAt = :past"),
-			ExpressionAttributeValues: dynamo.Item{":past": dynamo.Time(time.Now().Add(-3 * time.Minute))},
-		})
-		require.NoError(t, err)
-	}
+	agedClaim(t, mail)
 	messages := 3
 	if mail.State == product.MailPending {
 		messages = 1 // of several, all but the one that sends it would wait for their visibility timeout
@@ -79,6 +71,23 @@ func (o order) comesAgain(t *testing.T) {
 		require.NoError(t, queue.Enqueue(t.Context(), mail.RequestID))
 	}
 	settled(t)
+}
+
+// agedClaim has a mail's claim, if it has one, be of three minutes ago.
+func agedClaim(t *testing.T, mail product.Mail) {
+	t.Helper()
+	kept, err := mailStore().Get(t.Context(), mail.RequestID)
+	require.NoError(t, err)
+	if kept.State != product.MailSending {
+		return
+	}
+	_, err = bundle.DynamoDB().UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName:                 aws.String(bundle.Table(stackname.MailsTable)),
+		Key:                       dynamo.Item{"id": dynamo.String("request#" + mail.RequestID)},
+		UpdateExpression:          aws.String("SET claimedAt = :past"),
+		ExpressionAttributeValues: dynamo.Item{":past": dynamo.Time(time.Now().Add(-3 * time.Minute))},
+	})
+	require.NoError(t, err)
 }
 
 // Kill -9 of product-mail between any two of its steps: SES takes the mail once at most, and where nobody knows whether
@@ -95,8 +104,19 @@ func TestMailKilledBetweenTwoSteps(t *testing.T) {
 		ends      string // what the product says once the message has come again
 		mails     int
 	}{
-		{name: "before the claim", item: before("UpdateItem", productMail), finds: "pending", ends: "sent", mails: 1},
-		{name: "between claim and send", item: after("UpdateItem", productMail), finds: "pending", ends: "unknown"},
+		{
+			name:  "before the claim",
+			item:  before("TransactWriteItems", productMail),
+			finds: "pending",
+			ends:  "sent",
+			mails: 1,
+		},
+		{
+			name:  "between claim and send",
+			item:  after("TransactWriteItems", productMail),
+			finds: "pending",
+			ends:  "unknown",
+		},
 		{name: "when SES has half of it", ses: before(sendEmail, productMail), finds: "pending", ends: "unknown"},
 		{
 			name:     "when SES has taken it",
@@ -108,7 +128,7 @@ func TestMailKilledBetweenTwoSteps(t *testing.T) {
 		},
 		{
 			name:     "between send and record",
-			item:     before("TransactWriteItems", productMail),
+			item:     later(1, before("TransactWriteItems", productMail)),
 			finds:    "pending",
 			accepted: 1,
 			ends:     "unknown",
@@ -116,7 +136,7 @@ func TestMailKilledBetweenTwoSteps(t *testing.T) {
 		},
 		{
 			name:     "after the record",
-			item:     after("TransactWriteItems", productMail),
+			item:     later(1, after("TransactWriteItems", productMail)),
 			finds:    "sent",
 			accepted: 1,
 			ends:     "sent",
@@ -177,9 +197,9 @@ func TestMailKilledWhenItIsPutOff(t *testing.T) {
 		ends          string
 		mails         int
 	}{
-		{name: "before it is pending again", item: later(1, before("UpdateItem", productMail)), ends: "unknown"},
+		{name: "before it is pending again", item: before("UpdateItem", productMail), ends: "unknown"},
 		{
-			name: "after it is pending again", item: later(1, after("UpdateItem", productMail)),
+			name: "after it is pending again", item: after("UpdateItem", productMail),
 			ends: "delivered", mails: 1,
 		},
 		{name: "before the queue", message: before("SendMessageBatch", productMail), ends: "delivered", mails: 1},
@@ -209,6 +229,85 @@ func TestMailKilledWhenItIsPutOff(t *testing.T) {
 			assert.Len(t, o.mails(), test.mails)
 		})
 	}
+}
+
+// A newer mail is accepted while an older one is under way, and product-mail is killed: the older one never leaves
+// after the newer one.
+func TestMailKilledWithANewerOneAccepted(t *testing.T) {
+	productLane.enter(t)
+	items, _ := bundle.Behind(t, productMail)
+	ses := bundle.BehindPartner(t, productMail, sesEndpoint, "mail")
+	for _, test := range []struct {
+		name      string
+		item, ses *fault
+		older     product.MailState // how the older mail ends
+		mails     int               // of the older one
+	}{
+		{name: "before the claim", item: before("TransactWriteItems", productMail), older: product.MailSuperseded},
+		{name: "between claim and send", item: after("TransactWriteItems", productMail), older: product.MailUnknown},
+		{name: "when SES has taken it", ses: after(sendEmail, productMail), older: product.MailUnknown, mails: 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			endSilence := noEvents(t)
+			proxy, f := items, test.item
+			if f == nil {
+				proxy, f = ses, test.ses
+			}
+			struck := f.Strikes()
+			proxy.Inject(f)
+			o := newOrder()
+			id := o.accepted(t)
+			harness.Reached(t, struck)
+			proxy.Inject()
+			older := o.mail(t)
+
+			corrected := o.resent()
+			corrected.address = newOrder().address
+			require.Equal(t, id, corrected.accepted(t))
+			corrected.becomes(t, id, "sent")
+			require.Len(t, corrected.mails(), 1)
+			agedClaim(t, older)
+			require.NoError(t, bundle.PurgeQueue(t.Context(), "MailQueue"))
+			queue := mailqueue.NewQueue(bundle.SQS(), bundle.QueueURL("MailQueue"), clock.System{})
+			require.NoError(t, queue.Enqueue(t.Context(), older.RequestID)) // as SQS brings it back
+			older = recorded(t, older, test.older)
+			assert.Empty(t, older.Link.Reveal(), "the link is gone")
+			settled(t)
+			assert.Len(t, o.mails(), test.mails)
+			assert.Len(t, corrected.mails(), 1)
+			state, _ := o.mailState(t, id)
+			assert.Equal(t, "sent", state, "the product shows its newest mail")
+			endSilence(corrected, 1)
+		})
+	}
+}
+
+// SES throttles an older mail, again and again, while newer ones are accepted: one mail leaves, with the link that is
+// valid.
+func TestMailSupersededWhileSESThrottles(t *testing.T) {
+	productLane.enter(t)
+	o := newOrder()
+	busy := sesError(429, "TooManyRequestsException")
+	sesAnswers(t, map[string][]standin.Answer{o.address: {busy, busy, busy}})
+	id := o.accepted(t)
+	var older []product.Mail
+	for range 2 {
+		mail := harness.Eventually(t, "SES was busy", func() (product.Mail, bool) {
+			mail := o.mail(t)
+			return mail, mail.State == product.MailPending && mail.Reason != ""
+		})
+		older = append(older, mail)
+		require.Equal(t, id, o.resent().accepted(t))
+	}
+	o.becomes(t, id, "delivered")
+	settled(t)
+	for _, mail := range older {
+		assert.Empty(t, recorded(t, mail, product.MailSuperseded).Link.Reveal())
+	}
+	require.Len(t, o.mails(), 1)
+	assert.Contains(t, o.mails()[0].Text, bundle.Entitlements(t, o.account)[0].URL)
+	state, _ := o.mailState(t, id)
+	assert.Equal(t, "delivered", state)
 }
 
 // A claim that is young is another process's: its message comes again later, and changes nothing.
@@ -365,8 +464,8 @@ func TestMailWhenSESFails(t *testing.T) {
 		},
 		"its domain is not verified": {
 			answers: []standin.Answer{sesError(400, "MailFromDomainNotVerifiedException")},
-			ends:    "refused",
-			reason:  "MailFromDomainNotVerifiedException",
+			ends:    "delivered",
+			mails:   1,
 		},
 		"a bad request": {
 			answers: []standin.Answer{sesError(400, "BadRequestException")},
@@ -469,17 +568,27 @@ func TestMailWhenDynamoDBFails(t *testing.T) {
 		ends  string
 		mails int
 	}{
-		{name: "the claim is throttled twice", fault: times(2, "UpdateItem", throttled), ends: "sent", mails: 1},
-		{name: "the claim's answer is lost", fault: lost("UpdateItem"), ends: "sent", mails: 1},
 		{
-			name:  "the record is throttled twice",
+			name:  "the claim is throttled twice",
 			fault: times(2, "TransactWriteItems", throttled),
 			ends:  "sent",
 			mails: 1,
 		},
-		{name: "the record's answer is lost", fault: lost("TransactWriteItems"), ends: "sent", mails: 1},
-		{name: "the record is denied", fault: always("TransactWriteItems", denied), ends: "unknown", mails: 1},
-		{name: "the claim is denied", fault: always("UpdateItem", denied), ends: "sent", mails: 1},
+		{name: "the claim's answer is lost", fault: lost("TransactWriteItems"), ends: "sent", mails: 1},
+		{
+			name:  "the record is throttled twice",
+			fault: later(1, times(2, "TransactWriteItems", throttled)),
+			ends:  "sent",
+			mails: 1,
+		},
+		{name: "the record's answer is lost", fault: later(1, lost("TransactWriteItems")), ends: "sent", mails: 1},
+		{
+			name:  "the record is denied",
+			fault: later(1, always("TransactWriteItems", denied)),
+			ends:  "unknown",
+			mails: 1,
+		},
+		{name: "the claim is denied", fault: always("TransactWriteItems", denied), ends: "sent", mails: 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -294,8 +294,8 @@ func TestProductWhenAWSFails(t *testing.T) {
 	}
 }
 
-// 50 creates of the same product at the same time, each a request of its own: one product, one entitlement, a mail for
-// each that was accepted, and the last of them has the link that is valid.
+// 50 creates of the same product at the same time, each a request of its own: one product, one entitlement, and a mail
+// with the link that is valid. Those of the others have left if they were claimed before a newer one was accepted.
 func TestProductFiftyCreatesAtOnce(t *testing.T) {
 	productLane.enter(t)
 	const (
@@ -305,11 +305,11 @@ func TestProductFiftyCreatesAtOnce(t *testing.T) {
 	for name, test := range map[string]struct {
 		limit string
 		same  bool
-		mails func(accepted int) int
+		asked func(accepted int) int // how often the provider is, and so how many mails there are
 	}{
-		"each a request of its own":     {limit: "1000", mails: func(accepted int) int { return accepted }},
-		"the same request":              {limit: "1000", same: true, mails: func(int) int { return 1 }},
-		"more than the account's limit": {limit: "7", mails: func(int) int { return 7 }},
+		"each a request of its own":     {limit: "1000", asked: func(accepted int) int { return accepted }},
+		"the same request":              {limit: "1000", same: true, asked: func(int) int { return 1 }},
+		"more than the account's limit": {limit: "7", asked: func(int) int { return 7 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bundle.SetVariables(t, productCreate, map[string]string{
@@ -340,14 +340,13 @@ func TestProductFiftyCreatesAtOnce(t *testing.T) {
 				}
 			}
 			require.Len(t, ids, 1, "%v", statuses)
-			mails := test.mails(statuses[http.StatusCreated])
+			creates := test.asked(statuses[http.StatusCreated])
 			for id := range ids {
-				o.mailed(t, mails)
 				o.becomes(t, id, "delivered")
 			}
 			settled(t)
-			assert.Len(t, o.mails(), mails)
-			o.requireOneProduct(t, mails)
+			assert.LessOrEqual(t, len(o.mails()), creates)
+			o.requireOneProduct(t, creates)
 			valid, links := bundle.Entitlements(t, o.account)[0].URL, map[string]bool{}
 			for _, m := range o.mails() {
 				_, link, _ := strings.Cut(m.Text, "https://")
@@ -355,9 +354,9 @@ func TestProductFiftyCreatesAtOnce(t *testing.T) {
 				links["https://"+link] = true
 			}
 			assert.Contains(t, links, valid)
-			assert.Len(t, links, mails, "each mail has a link of its own")
+			assert.Len(t, links, len(o.mails()), "each mail has a link of its own")
 			times := asked()
-			assert.Len(t, times, mails)
+			assert.Len(t, times, creates)
 			for i := range times[1:] {
 				assert.GreaterOrEqual(
 					t,

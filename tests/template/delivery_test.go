@@ -276,7 +276,8 @@ var alarms = map[string][]string{
 		"Carillon/mailsRefused of !Ref ProductMailFunction, Sum",
 		"Carillon/mailsRefused of !Ref ProductMailEventFunction, Sum",
 	},
-	"ApiServerErrorsAlarm": {"AWS/ApiGateway/5xx of !Ref Api, Sum", "AWS/ApiGateway/5xx of !Ref Api, Sum"},
+	"MailAccountFaultsAlarm": {"Carillon/mailAccountFaults of !Ref ProductMailFunction, Sum"},
+	"ApiServerErrorsAlarm":   {"AWS/ApiGateway/5xx of !Ref Api, Sum", "AWS/ApiGateway/5xx of !Ref Api, Sum"},
 }
 
 func TestAlarms(t *testing.T) {

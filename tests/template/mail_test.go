@@ -56,7 +56,7 @@ func TestMailEventsComeBack(t *testing.T) {
 	assert.Equal(t, "true", document.At(t, event, "Enabled"))
 	assert.ElementsMatch(
 		t,
-		[]string{"delivery", "bounce", "complaint", "reject", "renderingFailure"},
+		[]string{"delivery", "deliveryDelay", "bounce", "complaint", "reject", "renderingFailure"},
 		document.Texts(document.At(t, event, "MatchingEventTypes")),
 	)
 	assert.Equal(t, "!Sub arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default",

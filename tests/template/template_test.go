@@ -198,7 +198,12 @@ func TestEnvironmentHoldsNoSecret(t *testing.T) {
 var may = []struct{ variable, resource, actions string }{
 	{`^\w+_TABLE$`, `^!GetAtt \w+Table\.Arn$`, `^dynamodb:(GetItem|PutItem|UpdateItem|DeleteItem|BatchWriteItem)$`},
 	{`^\w+_TABLE$`, `^!Sub \$\{\w+Table\.Arn\}/index/[a-z-]+$`, `^dynamodb:Query$`},
-	{`^PRODUCTS_TABLE$`, `^!GetAtt ProductsTable\.Arn$`, `^dynamodb:Query$`}, // a tenant's are one partition
+	{
+		`^PRODUCTS_TABLE$`,
+		`^!GetAtt ProductsTable\.Arn$`,
+		`^dynamodb:Query$`,
+	}, // a tenant's are one partition
+	{`^PRODUCTS_TABLE$`, `^!GetAtt ProductsTable\.Arn$`, `^dynamodb:ConditionCheckItem$`}, // a mail is the newest
 	{`^\w+_QUEUE_URL$`, `^!GetAtt \w+Queue\.Arn$`, `^sqs:(SendMessage|GetQueueAttributes)$`},
 	// What waits in a FIFO queue is held back by whoever received it.
 	{`^OUTBOUND_QUEUE_URL$`, `^!GetAtt OutboundQueue\.Arn$`, `^sqs:ChangeMessageVisibility$`},

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"carillon/local/emulatortest"
@@ -219,12 +220,12 @@ func (b *bundle) enqueued() []message {
 	return messages
 }
 
-// keep keeps a product with a pending mail, as a create does.
+// keep keeps a product of its own with a pending mail, as a create does; a change of ProductID makes it another's.
 func (b *bundle) keep(requestID string, changes ...func(*product.Mail)) product.Mail {
 	b.t.Helper()
 	m := product.Mail{
-		RequestID: requestID, Tenant: tenant, BusinessID: "TT", ProductID: "53c18a7a-f4ef-5e62-8061-9c179733ae32",
-		To: address, Service: "Disney+",
+		RequestID: requestID, Tenant: tenant, BusinessID: "TT",
+		ProductID: uuid.NewSHA1(uuid.NameSpaceURL, []byte(requestID)).String(), To: address, Service: "Disney+",
 		Link: secret.NewText(link), LinkExpires: noon.Add(22 * time.Hour), State: product.MailPending, CreatedAt: noon,
 	}
 	for _, change := range changes {

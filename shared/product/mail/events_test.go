@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,15 +57,36 @@ func TestAnEventsOutcomeIsShownOnTheProduct(t *testing.T) {
 			product.MailDelivered, "", 0},
 		"no such mailbox": {"Bounce", bounce("Permanent", "General", recipient), product.MailBounced,
 			"Permanent/General: smtp; 550 5.1.1 user unknown", 1},
-		"a bounce without a code": {"Bounce", bounce("Undetermined", "Undetermined",
+		"a bounce without a code": {"Bounce", bounce("Permanent", "General",
 			`{"emailAddress":"abc@gmail.com","status":"5.0.0"}`), product.MailBounced,
-			"Undetermined/Undetermined: 5.0.0", 1},
+			"Permanent/General: 5.0.0", 1},
 		"a bounce of nobody": {"Bounce", bounce("Permanent", "NoEmail", ``), product.MailBounced,
 			"Permanent/NoEmail", 1},
 		"a bounce of few words": {"Bounce", bounce("Permanent", "General", `{"emailAddress":"abc@gmail.com"}`),
 			product.MailBounced, "Permanent/General", 1},
-		"a full mailbox": {"Bounce", bounce("Transient", "MailboxFull", recipient), product.MailBounced,
-			"Transient/MailboxFull: smtp; 550 5.1.1 user unknown", 1},
+		"a bounce of another subtype": {"Bounce", bounce("Permanent", "OfTomorrow", ``), product.MailBounced,
+			"Permanent/OfTomorrow", 1},
+		"a full mailbox": {"Bounce", bounce("Transient", "MailboxFull", recipient), product.MailDelayed,
+			"Transient/MailboxFull: smtp; 550 5.1.1 user unknown", 0},
+		"a transient trouble": {"Bounce", bounce("Transient", "General", recipient), product.MailDelayed,
+			"Transient/General: smtp; 550 5.1.1 user unknown", 0},
+		"an out-of-office answer": {"Bounce", bounce("Transient", "General", `{"emailAddress":"abc@gmail.com"}`),
+			product.MailDelayed, "Transient/General", 0},
+		"a mail that is too large": {"Bounce", bounce("Transient", "MessageTooLarge", ``), product.MailDelayed,
+			"Transient/MessageTooLarge", 1},
+		"a content that is refused": {"Bounce", bounce("Transient", "ContentRejected", ``), product.MailDelayed,
+			"Transient/ContentRejected", 1},
+		"an attachment that is refused": {"Bounce", bounce("Transient", "AttachmentRejected", ``),
+			product.MailDelayed, "Transient/AttachmentRejected", 1},
+		"a bounce for no known reason": {"Bounce", bounce("Undetermined", "Undetermined", ``), product.MailDelayed,
+			"Undetermined/Undetermined", 0},
+		"a bounce of tomorrow": {"Bounce", bounce("Something", "General", ``), product.MailDelayed,
+			"Something/General", 0},
+		"a delay": {"DeliveryDelay", `"deliveryDelay":{"delayType":"MailboxFull","expirationTime":
+			"2026-11-23T02:00:00.000Z","delayedRecipients":[{"emailAddress":"abc@gmail.com","status":"4.2.2",
+			"diagnosticCode":"smtp; 452 4.2.2 full"}]}`, product.MailDelayed,
+			"DeliveryDelay/MailboxFull: smtp; 452 4.2.2 full", 0},
+		"a delay of few words": {"DeliveryDelay", `"deliveryDelay":{}`, product.MailDelayed, "DeliveryDelay/", 0},
 		"suppressed by SES": {"Bounce", bounce("Permanent", "Suppressed", `{"emailAddress":"abc@gmail.com"}`),
 			product.MailSuppressed, "Permanent/Suppressed", 1},
 		"suppressed by us": {"Bounce", bounce("Permanent", "OnAccountSuppressionList",
@@ -76,6 +96,8 @@ func TestAnEventsOutcomeIsShownOnTheProduct(t *testing.T) {
 			0},
 		"spam without a type": {"Complaint", `"complaint":{"complainedRecipients":[]}`, product.MailComplained, "",
 			0},
+		"a failed authentication": {"Complaint",
+			`"complaint":{"complaintFeedbackType":"auth-failure"}`, product.MailComplained, "auth-failure", 0},
 		"a complaint kept by us": {"Complaint", `"complaint":{"complaintSubType":"OnAccountSuppressionList"}`,
 			product.MailSuppressed, "Complaint/OnAccountSuppressionList", 1},
 		"a virus": {"Reject", `"reject":{"reason":"Bad content"}`, product.MailRefused, "Bad content",
@@ -104,9 +126,9 @@ func TestAnEventsOutcomeIsShownOnTheProduct(t *testing.T) {
 			assert.Equal(t, b.clock.Now(), at)
 			assert.Equal(t, test.state, b.state(name))
 			assert.Equal(t, "m-1", dynamo.GetString(b.kept(name), "sesMessageId"))
-			log := b.log.String()
-			last := log[strings.LastIndex(strings.TrimSpace(log), "\n")+1:]
-			assert.Contains(t, last, fmt.Sprintf(`"mailsRefused":%d`, test.refused))
+			lines := b.lines("mail")
+			assert.EqualValues(t, test.refused, lines[len(lines)-1]["mailsRefused"])
+			assert.Equal(t, test.refused == 1, lines[len(lines)-1]["level"] == "WARN")
 		})
 	}
 }
@@ -117,11 +139,14 @@ func TestAnEventThatSaysNothingIsDoneWith(t *testing.T) {
 	m := b.keep(request)
 	for name, body := range map[string]string{
 		"a type that is not recorded": event("Send", `"send":{}`, tagOf(request)),
-		"a delay":                     event("DeliveryDelay", `"deliveryDelay":{}`, tagOf(request)),
-		"a type of tomorrow":          event("Something", `"something":{}`, tagOf(request)),
-		"a request that is unknown":   event("Delivery", `"delivery":{}`, tagOf("nobody's")),
-		"a tag of another's":          event("Delivery", `"delivery":{}`, "not base64!"),
-		"an empty tag":                event("Delivery", `"delivery":{}`, ""),
+		"a complaint that is none": event("Complaint", `"complaint":{"complaintFeedbackType":"not-spam"}`,
+			tagOf(request)),
+		"the same in other letters": event("Complaint", `"complaint":{"complaintFeedbackType":"Not-Spam"}`,
+			tagOf(request)),
+		"a type of tomorrow":        event("Something", `"something":{}`, tagOf(request)),
+		"a request that is unknown": event("Delivery", `"delivery":{}`, tagOf("nobody's")),
+		"a tag of another's":        event("Delivery", `"delivery":{}`, "not base64!"),
+		"an empty tag":              event("Delivery", `"delivery":{}`, ""),
 		"no tag": strings.Replace(event("Delivery", `"delivery":{}`, ""), `"request":[""]`,
 			`"request":[]`, 1),
 		"an empty object":             `{}`,
@@ -155,34 +180,92 @@ func TestAnEventComesAgainWhenAWSFails(t *testing.T) {
 	assert.Equal(t, product.MailDelivered, b.state(request))
 }
 
-// Events come in any order and more than once: what is recorded in the end does not depend on that.
+// What SES tells of a mail that was delivered: an automatic answer, a full mailbox behind a forwarding and a report
+// that it is no spam leave it so; what is final does not.
+func TestWhatComesAfterADelivery(t *testing.T) {
+	b := deploy(t)
+	for name, test := range map[string]struct {
+		eventType, member string
+		state             product.MailState
+	}{
+		"an out-of-office answer": {"Bounce", bounce("Transient", "General", ``), product.MailDelivered},
+		"the same, undetermined":  {"Bounce", bounce("Undetermined", "Undetermined", ``), product.MailDelivered},
+		"a full mailbox":          {"Bounce", bounce("Transient", "MailboxFull", ``), product.MailDelivered},
+		"a refused content":       {"Bounce", bounce("Transient", "ContentRejected", ``), product.MailDelivered},
+		"an old delay":            {"DeliveryDelay", `"deliveryDelay":{"delayType":"General"}`, product.MailDelivered},
+		"no spam": {"Complaint", `"complaint":{"complaintFeedbackType":"not-spam"}`,
+			product.MailDelivered},
+		"no such mailbox": {"Bounce", bounce("Permanent", "General", recipient), product.MailBounced},
+		"spam": {"Complaint", `"complaint":{"complaintFeedbackType":"abuse"}`,
+			product.MailComplained},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := b.keep(name)
+			require.Empty(t, b.deliver(messageOf(name)))
+			require.Empty(t, b.tell(event("Delivery", `"delivery":{}`, tagOf(name))))
+			require.Empty(t, b.tell(event(test.eventType, test.member, tagOf(name))))
+			state, reason, _ := b.shown(m)
+			assert.Equal(t, test.state, state)
+			assert.Equal(t, test.state == product.MailDelivered, reason == "")
+		})
+	}
+	t.Run("a delay before it", func(t *testing.T) {
+		m := b.keep("delayed")
+		require.Empty(t, b.deliver(messageOf("delayed")))
+		require.Empty(t, b.tell(event("DeliveryDelay", `"deliveryDelay":{"delayType":"General"}`, tagOf("delayed"))))
+		state, reason, _ := b.shown(m)
+		assert.Equal(t, product.MailDelayed, state)
+		assert.Equal(t, "DeliveryDelay/General", reason)
+		require.Empty(t, b.tell(event("Delivery", `"delivery":{}`, tagOf("delayed"))))
+		state, reason, _ = b.shown(m)
+		assert.Equal(t, product.MailDelivered, state)
+		assert.Empty(t, reason)
+	})
+}
+
+// told is what SES may tell of a mail, each by how much it tells: the state of a mail is that of the furthest.
+var told = []struct {
+	state             product.MailState
+	eventType, member string
+}{
+	{product.MailSent, "Send", `"send":{}`},
+	{product.MailSent, "Complaint", `"complaint":{"complaintFeedbackType":"not-spam"}`},
+	{product.MailDelayed, "DeliveryDelay", `"deliveryDelay":{"delayType":"General"}`},
+	{product.MailDelayed, "Bounce", bounce("Transient", "MailboxFull", ``)},
+	{product.MailDelayed, "Bounce", bounce("Undetermined", "Undetermined", ``)},
+	{product.MailDelivered, "Delivery", `"delivery":{}`},
+	{product.MailRefused, "Reject", `"reject":{"reason":"Bad content"}`},
+	{product.MailSuppressed, "Bounce", bounce("Permanent", "OnAccountSuppressionList", ``)},
+	{product.MailSuppressed, "Complaint", `"complaint":{"complaintSubType":"OnAccountSuppressionList"}`},
+	{product.MailBounced, "Bounce", bounce("Permanent", "General", recipient)},
+	{product.MailComplained, "Complaint", `"complaint":{"complaintFeedbackType":"abuse"}`},
+}
+
+// Events come in any order and more than once, and before or after what SES answered was recorded: the same events end
+// in the same state, on the mail and on its product.
 func TestTheOrderOfEventsDoesNotMatter(t *testing.T) {
 	b := deploy(t)
-	kinds := map[string]string{
-		"Delivery": `"delivery":{}`, "Bounce": bounce("Permanent", "General", recipient),
-		"Complaint": `"complaint":{"complaintFeedbackType":"abuse"}`,
-	}
-	progress := []string{"", "Delivery", "Bounce", "Complaint"}
-	states := []product.MailState{product.MailSent, product.MailDelivered, product.MailBounced, product.MailComplained}
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
 		name := fmt.Sprint("request ", n)
 		m := b.keep(name)
-		sentAfter := rapid.IntRange(0, 4).Draw(rt, "sent after so many events")
-		told := rapid.SliceOfN(rapid.SampledFrom(progress[1:]), 0, 4).Draw(rt, "events")
+		events := rapid.SliceOfN(rapid.IntRange(0, len(told)-1), 0, 5).Draw(rt, "events")
+		sentAfter := rapid.IntRange(0, len(events)).Draw(rt, "sent after so many of them")
 		furthest := 0
-		for i := range 5 {
+		for i := range len(events) + 1 {
 			if i == sentAfter {
 				require.Empty(rt, b.deliver(messageOf(name)))
 			}
-			if i < len(told) {
-				require.Empty(rt, b.tell(event(told[i], kinds[told[i]], tagOf(name))))
-				furthest = max(furthest, slices.Index(progress, told[i]))
+			if i < len(events) {
+				next := told[events[i]]
+				require.Empty(rt, b.tell(event(next.eventType, next.member, tagOf(name))))
+				furthest = max(furthest, events[i])
 			}
 		}
 		state, _, _ := b.shown(m)
-		require.Equal(rt, states[furthest], state)
+		require.Equal(rt, told[furthest].state, state)
+		require.Equal(rt, state, b.state(name))
 	})
 }
 

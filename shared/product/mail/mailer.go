@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/google/uuid"
 
 	"carillon/shared/backoff"
 	"carillon/shared/clock"
 	"carillon/shared/fault"
 	"carillon/shared/messagebatch"
+	"carillon/shared/metrics"
 	"carillon/shared/product"
 	"carillon/shared/product/mailevent"
 	"carillon/shared/product/mailqueue"
@@ -37,8 +39,10 @@ var putOffs = backoff.Policy{Min: 5 * time.Second, Max: 15 * time.Minute}
 // Mailer serves the mail queue: it sends each accepted request's mail at most once.
 //
 // A mail is claimed, sent, and its outcome kept, in this order and by one process: the claim is a conditional write,
-// and a mail is sent under a fresh claim alone. SendEmail cannot be repeated safely, so it is never tried twice unless
-// SES certainly did not take the mail: it said so, or was not reached.
+// and a mail is sent under a fresh claim alone. Only a product's newest mail is claimed: an older one, which SES had no
+// room for before, ends as "superseded" there. SendEmail cannot be repeated safely, so it is never tried twice unless
+// SES certainly did not take the mail: it said so, or was not reached. A fault of the account is not the mail's: the
+// mail waits, until its link ends, and its log lines raise an alarm.
 //
 // What remains possible is a mail whose fate nobody knows: a process that dies between its claim and the outcome may or
 // may not have sent it, and neither may SES, if it does not answer. Such a mail is not sent again. The next job of it,
@@ -81,6 +85,10 @@ func (m *Mailer) send(ctx context.Context, job mailqueue.Job) error {
 		return m.claimedBefore(ctx, mail, job)
 	case err != nil:
 		return err
+	case mail.State == product.MailSuperseded:
+		outcome := product.Outcome{State: mail.State, Reason: mail.Reason}
+		mailevent.LogOutcome(ctx, m.log, mail.RequestID, outcome, slog.Int("tries", job.Tries))
+		return nil
 	case !now.Before(lastMoment(mail)):
 		const reason = "the link ended before the mail could be sent"
 		return m.end(ctx, mail, job, product.Outcome{State: product.MailExpired, Reason: reason})
@@ -140,8 +148,18 @@ func (m *Mailer) putOff(ctx context.Context, mail product.Mail, job mailqueue.Jo
 		return err
 	}
 	wait := putOffs.Wait(job.Tries + 1)
-	m.log.WarnContext(ctx, "a mail is put off",
-		"request", mail.RequestID, "tries", job.Tries, "wait", wait.String(), "error", later.code)
+	accountFaults := 0
+	if later.account {
+		accountFaults = 1
+	}
+	m.log.LogAttrs(ctx, slog.LevelWarn, "a mail is put off",
+		slog.String("request", mail.RequestID),
+		slog.Int("tries", job.Tries),
+		slog.String("wait", wait.String()),
+		slog.String("error", later.code),
+		slog.Int("mailAccountFaults", accountFaults),
+		slog.String("function", lambdacontext.FunctionName),
+		metrics.Embedded("function", "mailAccountFaults"))
 	job.Tries++
 	return m.queue.SendOn(ctx, job, wait)
 }

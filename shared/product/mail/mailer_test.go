@@ -20,6 +20,7 @@ import (
 	"carillon/shared/product/mail"
 	"carillon/shared/product/mailqueue"
 	"carillon/shared/rounds"
+	"carillon/shared/secret"
 	"carillon/shared/stackname"
 )
 
@@ -113,50 +114,69 @@ func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
 		call.Send(call.Body)
 		panic(http.ErrAbortHandler)
 	}
+	const unverified = "Email address is not verified. " +
+		"The following identities failed the check in region US-EAST-1: x.example"
 	tests := map[string]struct {
-		ses    func(http.ResponseWriter, emulatortest.Call) bool
-		state  product.MailState
-		reason string
+		ses     func(http.ResponseWriter, emulatortest.Call) bool
+		state   product.MailState
+		reason  string
+		account bool // the fault is the account's
 	}{
 		"throttled": {answering(429, "TooManyRequestsException", "Maximum sending rate exceeded."),
-			product.MailPending, "TooManyRequestsException: Maximum sending rate exceeded."},
-		"throttled in v1's words": {answering(400, "Throttling", ""), product.MailPending, "Throttling"},
+			product.MailPending, "TooManyRequestsException: Maximum sending rate exceeded.", false},
+		"throttled in v1's words": {answering(400, "Throttling", ""), product.MailPending, "Throttling", false},
 		"over the daily quota": {answering(400, "LimitExceededException", "Daily message quota exceeded."),
-			product.MailPending, "LimitExceededException: Daily message quota exceeded."},
+			product.MailPending, "LimitExceededException: Daily message quota exceeded.", true},
 		"too busy": {answering(503, "ServiceUnavailable", ""), product.MailPending,
-			"ServiceUnavailable"},
+			"ServiceUnavailable", false},
 		"sending is paused": {answering(400, "SendingPausedException", ""), product.MailPending,
-			"SendingPausedException"},
+			"SendingPausedException", true},
 		"the account is suspended": {answering(400, "AccountSuspendedException", ""), product.MailPending,
-			"AccountSuspendedException"},
+			"AccountSuspendedException", true},
 		"no permission": {answering(403, "AccessDeniedException", ""), product.MailPending,
-			"AccessDeniedException"},
+			"AccessDeniedException", true},
 		"the credentials ended": {answering(403, "ExpiredTokenException", ""), product.MailPending,
-			"ExpiredTokenException"},
-		"rejected": {answering(400, "MessageRejected", "Email address is not verified."),
-			product.MailRefused, "MessageRejected: Email address is not verified."},
-		"the domain is not verified": {answering(400, "MailFromDomainNotVerifiedException", ""), product.MailRefused,
-			"MailFromDomainNotVerifiedException"},
+			"ExpiredTokenException", true},
+		"the identity is not verified": {answering(400, "MessageRejected", unverified), product.MailPending,
+			"MessageRejected: " + unverified, true},
+		"the account is paused, in words": {answering(400, "MessageRejected", "Account is paused."),
+			product.MailPending, "MessageRejected: Account is paused.", true},
+		"the same in others": {answering(400, "MessageRejected", "Sending suspended for this account."),
+			product.MailPending, "MessageRejected: Sending suspended for this account.", true},
+		"the domain is not verified": {answering(400, "MailFromDomainNotVerifiedException", ""), product.MailPending,
+			"MailFromDomainNotVerifiedException", true},
+		"the domain is not verified, in words": {
+			answering(400, "BadRequestException", "Mail FROM domain is not verified."),
+			product.MailPending, "BadRequestException: Mail FROM domain is not verified.", true},
+		"rejected": {answering(400, "MessageRejected", "Address list is not verifiable."),
+			product.MailRefused, "MessageRejected: Address list is not verifiable.", false},
+		"rejected without a word": {answering(400, "MessageRejected", ""), product.MailRefused,
+			"MessageRejected", false},
 		"a bad request": {answering(400, "BadRequestException", "Invalid parameter."), product.MailRefused,
-			"BadRequestException: Invalid parameter."},
+			"BadRequestException: Invalid parameter.", false},
 		"no configuration set": {answering(404, "NotFoundException", ""), product.MailRefused,
-			"NotFoundException"},
-		"too busy, in HTML": {html(503), product.MailPending, "SES answered 503"},
-		"refused, in HTML":  {html(400), product.MailRefused, "SES answered 400"},
+			"NotFoundException", false},
+		"too busy, in HTML": {html(503), product.MailPending, "SES answered 503", false},
+		"refused, in HTML":  {html(400), product.MailRefused, "SES answered 400", false},
 		"an error of SES": {answering(500, "InternalServiceErrorException", "secret detail"),
-			product.MailUnknown, "SES answered 500"},
-		"a gateway's error":        {html(502), product.MailUnknown, "SES answered 502"},
-		"a request timeout":        {answering(408, "RequestTimeout", ""), product.MailUnknown, "SES answered 408"},
-		"half an answer":           {cut, product.MailSent, ""},
-		"an answer in HTML":        {html(200), product.MailSent, ""},
-		"a redirect":               {html(302), product.MailUnknown, "SES answered 302"},
-		"it hangs up":              {hangUp, product.MailUnknown, "SES did not answer"},
-		"it hangs up after taking": {hangUpAfter, product.MailUnknown, "SES did not answer"},
+			product.MailUnknown, "SES answered 500", false},
+		"a gateway's error": {html(502), product.MailUnknown, "SES answered 502", false},
+		"a request timeout": {
+			answering(408, "RequestTimeout", ""),
+			product.MailUnknown,
+			"SES answered 408",
+			false,
+		},
+		"half an answer":           {cut, product.MailSent, "", false},
+		"an answer in HTML":        {html(200), product.MailSent, "", false},
+		"a redirect":               {html(302), product.MailUnknown, "SES answered 302", false},
+		"it hangs up":              {hangUp, product.MailUnknown, "SES did not answer", false},
+		"it hangs up after taking": {hangUpAfter, product.MailUnknown, "SES did not answer", false},
 	}
 	b := deploy(t)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			before := len(b.sent())
+			before, faults := len(b.sent()), strings.Count(b.log.String(), `"mailAccountFaults":1`)
 			m := b.keep(name)
 			b.play(test.ses)
 			assert.Empty(t, b.deliver(messageOf(name)))
@@ -166,6 +186,8 @@ func TestAMailsStateFollowsFromTheAnswerOfSES(t *testing.T) {
 			assert.Equal(t, test.reason, dynamo.GetString(item, "reason"))
 			messages := b.enqueued()
 			b.play(nil)
+			faults = strings.Count(b.log.String(), `"mailAccountFaults":1`) - faults
+			assert.Equal(t, test.account, faults == 1, "%d faults of the account", faults)
 			if test.state == product.MailPending {
 				require.Len(t, messages, 1)
 				assert.JSONEq(t, `{"requestId":"`+name+`","tries":1,"rounds":1}`, messages[0].MessageBody)
@@ -253,6 +275,47 @@ func TestAThrottledMailBacksOffUntilItsLinkEnds(t *testing.T) {
 	state, reason, _ := b.shown(m)
 	assert.Equal(t, product.MailExpired, state)
 	assert.Equal(t, "the link ended before the mail could be sent", reason)
+}
+
+// A fault of the account is not the mail's: it waits until the fault is mended, or its link ends.
+func TestAMailWaitsForTheAccount(t *testing.T) {
+	sandbox := answering(400, "MessageRejected",
+		"Email address is not verified. The following identities failed the check in region US-EAST-1: "+address)
+	for name, test := range map[string]struct {
+		mended bool
+		state  product.MailState
+		reason string
+	}{
+		"until it is mended":  {true, product.MailSent, ""},
+		"until its link ends": {false, product.MailExpired, "the link ended before the mail could be sent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := deploy(t)
+			m := b.keep(request)
+			b.play(sandbox)
+			body := messageOf(request)
+			for range 3 {
+				require.Empty(t, b.deliver(body))
+				messages := b.enqueued()
+				require.Len(t, messages, 1)
+				body = messages[0].MessageBody
+				state, _, _ := b.shown(m)
+				assert.Equal(t, product.MailPending, state)
+			}
+			if test.mended {
+				b.play(nil)
+			} else {
+				b.clock.Advance(m.LinkExpires.Sub(noon))
+			}
+			require.Empty(t, b.deliver(body))
+			assert.Empty(t, b.enqueued())
+			state, reason, _ := b.shown(m)
+			assert.Equal(t, test.state, state)
+			assert.Equal(t, test.reason, reason)
+			assert.NotContains(t, b.kept(request), "link")
+			assert.NotContains(t, b.log.String(), `"mailsRefused":1`, "it has an alarm of its own")
+		})
+	}
 }
 
 // A job goes round so often and no more: then its message is the queue's to bring back, and a dead letter in the end.
@@ -364,26 +427,166 @@ func TestAnEventMayComeBeforeTheRecord(t *testing.T) {
 	}
 }
 
+// docs/contract.md §3: the newest mail of a product wins. One that was not sent when a newer one is accepted never
+// leaves, and the product shows the newest.
+func TestTheNewestMailWins(t *testing.T) {
+	throttled := answering(429, "TooManyRequestsException", "")
+	newer := func(b *bundle, of product.Mail) product.Mail {
+		return b.keep("newer", func(m *product.Mail) { m.ProductID, m.To = of.ProductID, "right@example.com" })
+	}
+	requireSuperseded := func(t *testing.T, b *bundle) {
+		t.Helper()
+		item := b.kept(request)
+		assert.Equal(t, "superseded", dynamo.GetString(item, "state"))
+		assert.Equal(t, "a newer mail of the product was accepted before it could be sent",
+			dynamo.GetString(item, "reason"))
+		assert.NotContains(t, item, "link")
+		assert.Empty(t, b.deliver(messageOf(request)))
+		assert.Empty(t, b.enqueued())
+	}
+	to := func(b *bundle) (all []string) {
+		for _, m := range b.sent() {
+			all = append(all, m.Destination.ToAddresses...)
+		}
+		return all
+	}
+
+	t.Run("a resend before the first mail's job", func(t *testing.T) {
+		b := deploy(t)
+		second := newer(b, b.keep(request))
+		assert.Empty(t, b.deliver(messageOf(request), messageOf("newer")), "both jobs come at the same time")
+		requireSuperseded(t, b)
+		assert.Equal(t, []string{"right@example.com"}, to(b))
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailSent, state)
+		assert.Contains(t, b.log.String(), `"state":"superseded"`)
+		assert.NotContains(t, b.log.String(), `"mailsRefused":1`, "nobody is to be woken")
+	})
+	t.Run("the second mail's job first", func(t *testing.T) {
+		b := deploy(t)
+		newer(b, b.keep(request))
+		assert.Empty(t, b.deliver(messageOf("newer")))
+		assert.Empty(t, b.deliver(messageOf(request)))
+		requireSuperseded(t, b)
+		assert.Equal(t, []string{"right@example.com"}, to(b))
+	})
+	t.Run("SES is busy for the first mail", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		b.play(throttled)
+		assert.Empty(t, b.deliver(messageOf(request)))
+		waiting := b.enqueued()
+		require.Len(t, waiting, 1)
+		b.play(nil)
+		second := newer(b, first)
+		assert.Empty(t, b.deliver(messageOf("newer")))
+		assert.Empty(t, b.deliver(waiting[0].MessageBody))
+		requireSuperseded(t, b)
+		assert.Equal(t, []string{address, "right@example.com"}, to(b), "SES took the second alone")
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailSent, state)
+	})
+	t.Run("accepted while SES is asked to take the first one, which it does", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		var second product.Mail
+		b.play(func(http.ResponseWriter, emulatortest.Call) bool { second = newer(b, first); return false })
+		assert.Empty(t, b.deliver(messageOf(request)))
+		b.play(nil)
+		assert.Equal(t, product.MailSent, b.state(request), "it had left")
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailPending, state, "the product shows the newest all the same")
+		assert.Empty(t, b.deliver(messageOf("newer")))
+		assert.Empty(t, b.tell(event("Bounce", bounce("Permanent", "General", recipient), tagOf(request))))
+		assert.Equal(t, product.MailBounced, b.state(request))
+		state, reason, _ := b.shown(second)
+		assert.Equal(t, product.MailSent, state, "late news of the older one change nothing on the product")
+		assert.Empty(t, reason)
+	})
+	t.Run("accepted while SES is asked to take the first one, which it does not", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		b.play(func(w http.ResponseWriter, call emulatortest.Call) bool {
+			newer(b, first)
+			return throttled(w, call)
+		})
+		assert.Empty(t, b.deliver(messageOf(request)))
+		waiting := b.enqueued()
+		require.Len(t, waiting, 1)
+		b.play(nil)
+		assert.Empty(t, b.deliver(waiting[0].MessageBody, messageOf("newer")))
+		requireSuperseded(t, b)
+		assert.Len(t, b.sent(), 2)
+	})
+	t.Run("the first mail's process died under its claim", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		_, err := b.store.Claim(t.Context(), request, "a process that died", noon)
+		require.NoError(t, err)
+		second := newer(b, first)
+		assert.Empty(t, b.deliver(messageOf("newer")))
+		b.clock.Advance(time.Minute)
+		assert.Empty(t, b.deliver(messageOf(request)))
+		assert.Equal(t, product.MailUnknown, b.state(request), "it may have left")
+		assert.NotContains(t, b.kept(request), "link")
+		assert.Equal(t, []string{"right@example.com"}, to(b))
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailSent, state)
+	})
+	t.Run("the newest has nothing to mail", func(t *testing.T) {
+		b := deploy(t)
+		first := b.keep(request)
+		second := b.keep("newer", func(m *product.Mail) {
+			m.ProductID, m.State, m.Link = first.ProductID, product.MailNone, secret.Text{}
+		})
+		assert.Empty(t, b.deliver(messageOf(request)))
+		requireSuperseded(t, b)
+		assert.Empty(t, b.sent())
+		state, _, _ := b.shown(second)
+		assert.Equal(t, product.MailNone, state)
+	})
+	t.Run("of another product", func(t *testing.T) {
+		b := deploy(t)
+		b.keep(request)
+		b.keep("another")
+		assert.Empty(t, b.deliver(messageOf(request), messageOf("another")))
+		assert.Equal(t, product.MailSent, b.state(request))
+		assert.Equal(t, product.MailSent, b.state("another"))
+	})
+}
+
 // A process may be killed at any of its calls: SES never takes a mail twice, and the mail ends in a state that says so.
 func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
-	const taken, unknown = product.MailSent, product.MailUnknown
+	const taken, unknown, superseded = product.MailSent, product.MailUnknown, product.MailSuperseded
 	tests := map[string]struct {
-		ses   func(http.ResponseWriter, emulatortest.Call) bool
-		calls []string
+		ses        func(http.ResponseWriter, emulatortest.Call) bool
+		superseded bool
+		calls      []string
 		// The state in which the next messages leave the mail, if the process dies before and after each call.
 		before, after []product.MailState
 	}{
 		"when SES takes it": {
-			calls:  []string{"UpdateItem", "SendEmail", "TransactWriteItems"}, // claim, send, outcome
-			before: []product.MailState{taken, unknown, unknown},
-			after:  []product.MailState{unknown, unknown, taken},
+			calls: []string{
+				"GetItem",
+				"TransactWriteItems",
+				"SendEmail",
+				"TransactWriteItems",
+			}, // claim, send, outcome
+			before: []product.MailState{taken, taken, unknown, unknown},
+			after:  []product.MailState{taken, unknown, unknown, taken},
 		},
 		"when SES throttles it": {
 			ses: answering(429, "TooManyRequestsException", ""),
 			// claim, send, release, enqueue
-			calls:  []string{"UpdateItem", "SendEmail", "UpdateItem", "SendMessageBatch"},
-			before: []product.MailState{taken, unknown, unknown, taken},
-			after:  []product.MailState{unknown, unknown, taken, taken},
+			calls:  []string{"GetItem", "TransactWriteItems", "SendEmail", "UpdateItem", "SendMessageBatch"},
+			before: []product.MailState{taken, taken, unknown, unknown, taken},
+			after:  []product.MailState{taken, unknown, unknown, taken, taken},
+		},
+		"when it is not the newest": {
+			superseded: true,
+			calls:      []string{"GetItem", "TransactWriteItems", "UpdateItem"},
+			before:     []product.MailState{superseded, superseded, superseded},
+			after:      []product.MailState{superseded, superseded, superseded},
 		},
 	}
 	for name, test := range tests {
@@ -392,7 +595,10 @@ func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
 				for _, after := range []bool{false, true} {
 					t.Run(fmt.Sprintf("%d %s, after it %v", i+1, call, after), func(t *testing.T) {
 						b := deploy(t)
-						b.keep(request)
+						m := b.keep(request)
+						if test.superseded {
+							b.keep("newer", func(newer *product.Mail) { newer.ProductID = m.ProductID })
+						}
 						c := &crash{at: i + 1, after: after}
 						b.aws, b.ses = c.between(nil), c.between(test.ses)
 						b.deliver(messageOf(request))
@@ -412,7 +618,7 @@ func TestAMailIsTakenAtMostOnceWhereverAProcessDies(t *testing.T) {
 						assert.Equal(t, want, b.state(request))
 						again := len(b.sent()) - before
 						assert.LessOrEqual(t, again, 1)
-						if want == unknown || test.ses == nil && i > 0 {
+						if want != taken || test.ses == nil && i > 1 {
 							assert.Zero(t, again, "it may have been taken")
 						}
 					})

@@ -13,14 +13,14 @@ import (
 	"carillon/shared/product"
 )
 
-// outcomeLines returns the log's lines of outcomes, in their order.
-func (b *bundle) outcomeLines() []map[string]any {
+// lines returns the log's lines of that message, in their order.
+func (b *bundle) lines(message string) []map[string]any {
 	b.t.Helper()
 	var lines []map[string]any
 	for text := range strings.Lines(b.log.String()) {
 		var line map[string]any
 		require.NoError(b.t, json.Unmarshal([]byte(text), &line), text)
-		if line["msg"] == "mail" {
+		if line["msg"] == message {
 			lines = append(lines, line)
 		}
 	}
@@ -62,7 +62,7 @@ func TestAnOutcomesLineIsWhatTheAlarmIsMadeOf(t *testing.T) {
 			b := deploy(t)
 			b.keep(request)
 			test.outcome(b)
-			lines := b.outcomeLines()
+			lines := b.lines("mail")
 			require.Len(t, lines, 1)
 			line := lines[0]
 			assert.Equal(t, test.level, line["level"])
@@ -77,6 +77,36 @@ func TestAnOutcomesLineIsWhatTheAlarmIsMadeOf(t *testing.T) {
 				"Namespace":  "Carillon",
 				"Dimensions": []any{[]any{"function"}},
 				"Metrics":    []any{map[string]any{"Name": "mailsRefused", "Unit": "Count"}},
+			}}, embedded["CloudWatchMetrics"])
+		})
+	}
+}
+
+// The alarm on the account (template.yaml) is made of the lines of mails that are put off.
+func TestALineOfAMailThatIsPutOffIsWhatTheAlarmIsMadeOf(t *testing.T) {
+	before := lambdacontext.FunctionName
+	lambdacontext.FunctionName = "the-function"
+	defer func() { lambdacontext.FunctionName = before }()
+	for code, faults := range map[string]int{"SendingPausedException": 1, "TooManyRequestsException": 0} {
+		t.Run(code, func(t *testing.T) {
+			b := deploy(t)
+			b.keep(request)
+			b.play(answering(http.StatusBadRequest, code, ""))
+			assert.Empty(t, b.deliver(messageOf(request)))
+			lines := b.lines("a mail is put off")
+			require.Len(t, lines, 1)
+			line := lines[0]
+			assert.Equal(t, "WARN", line["level"])
+			assert.Equal(t, request, line["request"])
+			assert.Equal(t, code, line["error"])
+			assert.EqualValues(t, faults, line["mailAccountFaults"])
+			assert.Equal(t, "the-function", line["function"])
+			embedded, ok := line["_aws"].(map[string]any)
+			require.True(t, ok, "%v", line)
+			assert.Equal(t, []any{map[string]any{
+				"Namespace":  "Carillon",
+				"Dimensions": []any{[]any{"function"}},
+				"Metrics":    []any{map[string]any{"Name": "mailAccountFaults", "Unit": "Count"}},
 			}}, embedded["CloudWatchMetrics"])
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -64,7 +66,10 @@ func OpenSender(env *environment.Variables, config aws.Config) *Sender {
 }
 
 // notTaken says that SES certainly did not take a mail, and may do so later.
-type notTaken struct{ code, reason string }
+type notTaken struct {
+	code, reason string
+	account      bool // the fault is the account's: no mail gets through until somebody mends it
+}
 
 func (e *notTaken) Error() string { return e.reason }
 
@@ -116,11 +121,29 @@ func text(data string) *types.Content {
 	return &types.Content{Data: aws.String(data), Charset: aws.String(charset)}
 }
 
-// accountStates are refusals of every mail for the time being, which whoever runs the account can end.
-var accountStates = map[string]bool{"SendingPausedException": true, "AccountSuspendedException": true}
+// accountFaults are refusals of every mail for the time being, which whoever runs the account can end.
+var accountFaults = map[string]bool{
+	"SendingPausedException":             true,
+	"AccountSuspendedException":          true,
+	"MailFromDomainNotVerifiedException": true,
+}
+
+// accountWords are how SES words the same where its code says less: MessageRejected for an identity that is not
+// verified, or in the sandbox any receiver; and a throttling that lasts until the next day.
+// https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html
+var accountWords = []string{
+	"email address is not verified", "mail from domain is not verified", "account is paused",
+	"sending paused", "sending suspended", "daily message quota exceeded",
+}
+
+func hasAccountWords(reason string) bool {
+	reason = strings.ToLower(reason)
+	return slices.ContainsFunc(accountWords, func(words string) bool { return strings.Contains(reason, words) })
+}
 
 // classify reads an error that SES answered. Throttling and a refusal to serve at all, for lack of capacity or of
-// permission, are certain not to have taken the mail; so is every other refusal of the request as it is.
+// permission, are certain not to have taken the mail, and so is a fault of the account; every other refusal is of the
+// mail as it is.
 func classify(status int, err error) error {
 	code := fmt.Sprintf("SES answered %d", status) // of what is no error of its own
 	reason := code
@@ -131,12 +154,12 @@ func classify(status int, err error) error {
 			reason += ": " + detail
 		}
 	}
+	account := accountFaults[code] || status == http.StatusForbidden ||
+		status < http.StatusInternalServerError && hasAccountWords(reason)
 	_, throttled := retry.DefaultThrottleErrorCodes[code]
 	switch {
-	case throttled, accountStates[code],
-		status == http.StatusForbidden, status == http.StatusTooManyRequests,
-		status == http.StatusServiceUnavailable:
-		return &notTaken{code: code, reason: reason}
+	case throttled, account, status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		return &notTaken{code: code, reason: reason, account: account}
 	case status >= 400 && status < 500 && status != http.StatusRequestTimeout:
 		return &refusal{reason: reason}
 	}

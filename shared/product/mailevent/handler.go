@@ -3,9 +3,11 @@
 package mailevent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/go-json-experiment/json"
@@ -48,13 +50,14 @@ type sesEvent struct {
 			Tags      map[string][]string `json:"tags"`
 		} `json:"mail"`
 		Bounce struct {
-			Type       string `json:"bounceType"`
-			SubType    string `json:"bounceSubType"`
-			Recipients []struct {
-				Status         string `json:"status"`
-				DiagnosticCode string `json:"diagnosticCode"`
-			} `json:"bouncedRecipients"`
+			Type       string      `json:"bounceType"`
+			SubType    string      `json:"bounceSubType"`
+			Recipients []recipient `json:"bouncedRecipients"`
 		} `json:"bounce"`
+		Delay struct {
+			Type       string      `json:"delayType"`
+			Recipients []recipient `json:"delayedRecipients"`
+		} `json:"deliveryDelay"`
 		Complaint struct {
 			FeedbackType string `json:"complaintFeedbackType"`
 			SubType      string `json:"complaintSubType"`
@@ -68,26 +71,60 @@ type sesEvent struct {
 	} `json:"detail"`
 }
 
+// recipient is what an event has about the mail's one receiver.
+type recipient struct {
+	Status         string `json:"status"`
+	DiagnosticCode string `json:"diagnosticCode"`
+}
+
 // suppressed are the subtypes of a bounce or a complaint that SES makes up itself, without sending the mail: the
 // address is on its own list or on the account's.
 var suppressed = map[string]bool{"Suppressed": true, "OnAccountSuppressionList": true}
 
-// outcome returns what an event says of its mail; ok is false for one that says nothing.
-func (e *sesEvent) outcome() (outcome product.Outcome, ok bool) {
+// The weight of bounces and complaints is as SES documents it:
+// https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html
+const (
+	// permanent is the type of a bounce after which SES says not to write to the address again. Of the others,
+	// Transient and Undetermined, it says that a mail may get through later, and an out-of-office answer to a mail that
+	// was delivered is one of them.
+	permanent = "Permanent"
+	// notSpam is the type of a complaint that is none: its reporter does not consider the mail to be spam.
+	notSpam = "not-spam"
+)
+
+// rejected are the subtypes of a transient bounce that are about the mail and not its receiver: SES says that it may
+// get through if it is changed.
+var rejected = map[string]bool{"MessageTooLarge": true, "ContentRejected": true, "AttachmentRejected": true}
+
+// outcome returns what an event says of its mail, without a state if that is nothing; known is false for a type of
+// event that means nothing here.
+func (e *sesEvent) outcome() (outcome product.Outcome, known bool) {
 	detail := &e.Detail
 	outcome.MessageID = detail.Mail.MessageID
 	switch detail.EventType {
 	case "Delivery":
 		outcome.State = product.MailDelivered
 	case "Bounce":
-		outcome.State, outcome.Reason = product.MailBounced, e.bounceReason()
-		if suppressed[detail.Bounce.SubType] {
+		bounce := &detail.Bounce
+		outcome.Reason = reason(bounce.Type+"/"+bounce.SubType, bounce.Recipients)
+		switch {
+		case suppressed[bounce.SubType]:
 			outcome.State = product.MailSuppressed
+		case bounce.Type == permanent:
+			outcome.State = product.MailBounced
+		default:
+			outcome.State, outcome.Refused = product.MailDelayed, rejected[bounce.SubType]
 		}
+	case "DeliveryDelay":
+		outcome.State = product.MailDelayed
+		outcome.Reason = reason("DeliveryDelay/"+detail.Delay.Type, detail.Delay.Recipients)
 	case "Complaint":
-		outcome.State, outcome.Reason = product.MailComplained, detail.Complaint.FeedbackType
-		if suppressed[detail.Complaint.SubType] {
-			outcome.State, outcome.Reason = product.MailSuppressed, "Complaint/"+detail.Complaint.SubType
+		complaint := &detail.Complaint
+		switch {
+		case suppressed[complaint.SubType]:
+			outcome.State, outcome.Reason = product.MailSuppressed, "Complaint/"+complaint.SubType
+		case !strings.EqualFold(complaint.FeedbackType, notSpam):
+			outcome.State, outcome.Reason = product.MailComplained, complaint.FeedbackType
 		}
 	case "Reject":
 		outcome.State, outcome.Reason = product.MailRefused, detail.Reject.Reason
@@ -99,21 +136,16 @@ func (e *sesEvent) outcome() (outcome product.Outcome, ok bool) {
 	return outcome, true
 }
 
-// bounceReason is the bounce's type, and what the receiver's server said: a mail of ours has one receiver.
-func (e *sesEvent) bounceReason() string {
-	bounce := &e.Detail.Bounce
-	reason := bounce.Type + "/" + bounce.SubType
-	if len(bounce.Recipients) == 0 {
-		return reason
+// reason is what kind of event it is, and what the receiver's server said: a mail of ours has one receiver.
+func reason(kind string, recipients []recipient) string {
+	if len(recipients) == 0 {
+		return kind
 	}
-	said := bounce.Recipients[0].DiagnosticCode
+	said := cmp.Or(recipients[0].DiagnosticCode, recipients[0].Status)
 	if said == "" {
-		said = bounce.Recipients[0].Status
+		return kind
 	}
-	if said == "" {
-		return reason
-	}
-	return reason + ": " + said
+	return kind + ": " + said
 }
 
 func (h *Handler) handle(ctx context.Context, body string) error {
@@ -132,18 +164,28 @@ func (h *Handler) handle(ctx context.Context, body string) error {
 		h.log.WarnContext(ctx, "unknown type of event", "request", requestID, "eventType", event.Detail.EventType)
 		return nil
 	}
+	if outcome.State == "" {
+		h.logNoChange(ctx, requestID, &event)
+		return nil
+	}
 	err = h.keep(ctx, requestID, outcome)
 	switch {
 	case fault.Is(err, fault.NotFound):
 		h.log.WarnContext(ctx, UnknownMail, "request", requestID, "eventType", event.Detail.EventType)
 		return nil
-	case fault.Is(err, fault.Conflict):
-		return nil // it comes twice, or tells less than is known
+	case fault.Is(err, fault.Conflict): // it comes twice, or tells less than is known
+		h.logNoChange(ctx, requestID, &event)
+		return nil
 	case err != nil:
 		return err
 	}
 	LogOutcome(ctx, h.log, requestID, outcome)
 	return nil
+}
+
+func (h *Handler) logNoChange(ctx context.Context, requestID string, event *sesEvent) {
+	h.log.InfoContext(ctx, "an event that changes nothing",
+		"request", requestID, "eventType", event.Detail.EventType)
 }
 
 // keep keeps an outcome. It returns a fault NotFound if there is no such mail, Conflict if it tells no more than is

@@ -94,10 +94,60 @@ func (s *Mails) Keep(
 	return formerEntitlement, err
 }
 
-// Claim makes a pending mail the caller's to send: it is for a claim that no other call has. It returns a fault
-// Conflict with the mail if it is not pending, NotFound if there is none, or DynamoDB's error.
+// superseded is why a mail that is not its product's newest never leaves.
+const superseded = "a newer mail of the product was accepted before it could be sent"
+
+// Claim makes a pending mail the caller's to send: it is for a claim that no other call has. The mail that it returns
+// is "sending" then. If its product has had a later request it is "superseded" instead, has ended, and its link is
+// gone: the same transaction looks at both, so a mail is claimed only while it is the product's newest.
+//
+// Claim returns a fault Conflict with the mail if it is not pending, NotFound if there is none, or the error of
+// dynamo.Transact.
 func (s *Mails) Claim(ctx context.Context, requestID, claim string, now time.Time) (product.Mail, error) {
-	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+	mail, err := s.Get(ctx, requestID)
+	switch {
+	case err != nil:
+		return product.Mail{}, err
+	case mail.State != product.MailPending:
+		return claimedBy(mail, claim)
+	}
+	items := []types.TransactWriteItem{{Update: s.claimUpdate(requestID, claim, now)}, {ConditionCheck: s.newest(mail)}}
+	err = dynamo.Transact(ctx, s.clock, func() error {
+		_, err := s.client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: items})
+		return err
+	})
+	if kept, failed := dynamo.ConditionFailedAt(err, 0); failed {
+		return notPending(kept, claim)
+	}
+	if _, later := dynamo.ConditionFailedAt(err, 1); later {
+		return s.supersede(ctx, mail, now)
+	}
+	if err != nil {
+		return product.Mail{}, err
+	}
+	mail.State, mail.Claim, mail.ClaimedAt = product.MailSending, claim, now
+	return mail, nil
+}
+
+// notPending is for a mail that a condition found no longer pending.
+func notPending(kept dynamo.Item, claim string) (product.Mail, error) {
+	if len(kept) == 0 {
+		return product.Mail{}, fault.New(fault.NotFound, "")
+	}
+	return claimedBy(mailFromItem(kept), claim)
+}
+
+// claimedBy returns a mail that is not pending: with a fault Conflict, unless it is this claim's own. That had reached
+// the table then, and its answer was lost.
+func claimedBy(mail product.Mail, claim string) (product.Mail, error) {
+	if mail.State == product.MailSending && mail.Claim == claim {
+		return mail, nil
+	}
+	return mail, fault.New(fault.Conflict, "")
+}
+
+func (s *Mails) claimUpdate(requestID, claim string, now time.Time) *types.Update {
+	return &types.Update{
 		TableName: aws.String(s.mails),
 		Key:       requestKey(requestID),
 		UpdateExpression: aws.String(
@@ -110,20 +160,44 @@ func (s *Mails) Claim(ctx context.Context, requestID, claim string, now time.Tim
 			":claim":   dynamo.String(claim),
 			":now":     dynamo.Time(now),
 		},
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
+}
+
+// newest is that no later request has been made for the mail's product.
+func (s *Mails) newest(mail product.Mail) *types.ConditionCheck {
+	return &types.ConditionCheck{
+		TableName:                 aws.String(s.products),
+		Key:                       productKey(mail.Tenant, mail.BusinessID, mail.ProductID),
+		ConditionExpression:       aws.String("operationId = :request"),
+		ExpressionAttributeValues: dynamo.Item{":request": dynamo.String(mail.RequestID)},
+	}
+}
+
+// supersede ends a pending mail whose product has had a later request. No claim can come in between: a product never
+// goes back to an earlier request.
+func (s *Mails) supersede(ctx context.Context, mail product.Mail, now time.Time) (product.Mail, error) {
+	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: aws.String(s.mails),
+		Key:       requestKey(mail.RequestID),
+		UpdateExpression: aws.String(
+			"SET #state = :superseded, reason = :reason, updatedAt = :now REMOVE link",
+		),
+		ConditionExpression:      aws.String("#state = :pending"),
+		ExpressionAttributeNames: stateName,
+		ExpressionAttributeValues: dynamo.Item{
+			":superseded": dynamo.String(string(product.MailSuperseded)),
+			":pending":    dynamo.String(string(product.MailPending)),
+			":reason":     dynamo.String(superseded),
+			":now":        dynamo.Time(now),
+		},
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
-	kept, failed := dynamo.ConditionFailed(err)
-	switch {
-	case failed && len(kept) == 0:
-		return product.Mail{}, fault.New(fault.NotFound, "")
-	case failed:
-		mail := mailFromItem(kept)
-		if mail.State == product.MailSending && mail.Claim == claim {
-			return mail, nil // the SDK repeated a call that had reached the table
-		}
-		return mail, fault.New(fault.Conflict, "")
-	case err != nil:
+	if kept, failed := dynamo.ConditionFailed(err); failed {
+		return notPending(kept, "")
+	}
+	if err != nil {
 		return product.Mail{}, err
 	}
 	return mailFromItem(out.Attributes), nil

@@ -159,26 +159,105 @@ func TestReleaseMakesAMailPendingAgain(t *testing.T) {
 	assert.Equal(t, activationURL, kept.Link.Reveal())
 }
 
+// A mail is claimed while it is its product's newest. One that is not ends, whoever asks and however often, without its
+// link; the product shows the newest.
+func TestClaimSupersedesWhatIsNotTheNewest(t *testing.T) {
+	mails, stack := newMails(t)
+	keep(t, mails, "a", noon)
+	keep(t, mails, "b", noon.Add(time.Minute))
+	var ended atomic.Int64
+	var group sync.WaitGroup
+	for i := range 10 {
+		group.Go(func() {
+			mail, err := mails.Claim(t.Context(), "a", fmt.Sprint("claim ", i), noon.Add(2*time.Minute))
+			assert.Equal(t, product.MailSuperseded, mail.State)
+			if err == nil {
+				ended.Add(1)
+				assert.Equal(t, "a newer mail of the product was accepted before it could be sent", mail.Reason)
+				return
+			}
+			assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
+		})
+	}
+	group.Wait()
+	assert.EqualValues(t, 1, ended.Load(), "it ends once")
+	kept, err := mails.Get(t.Context(), "a")
+	require.NoError(t, err)
+	assert.Equal(t, product.MailSuperseded, kept.State)
+	assert.Empty(t, kept.Link.Reveal())
+	assert.Empty(t, kept.Claim)
+	state, _ := shown(t, stack)
+	assert.Equal(t, "pending", state, "that of the newest")
+
+	newest, err := mails.Claim(t.Context(), "b", "claim", noon)
+	require.NoError(t, err)
+	assert.Equal(t, product.MailSending, newest.State)
+	assert.Equal(t, activationURL, newest.Link.Reveal())
+}
+
+// A resend may be accepted at any moment of the first mail's: before its claim the first never leaves, after it the
+// first is the claimer's, and what becomes of it is its own.
+func TestClaimAndResendAtTheSameTime(t *testing.T) {
+	mails, stack := newMails(t)
+	for round := range 10 {
+		first, second := fmt.Sprint("first ", round), fmt.Sprint("second ", round)
+		mail := keep(t, mails, first, noon)
+		var group sync.WaitGroup
+		group.Go(func() { keep(t, mails, second, noon) })
+		claimed, err := mails.Claim(t.Context(), first, "claim", noon)
+		group.Wait()
+		require.NoError(t, err)
+		assert.Contains(t, []product.MailState{product.MailSending, product.MailSuperseded}, claimed.State)
+		if claimed.State == product.MailSending {
+			require.NoError(t, mails.Release(t.Context(), claimed, "throttled", noon))
+			claimed, err = mails.Claim(t.Context(), first, "another", noon)
+			require.NoError(t, err)
+			assert.Equal(t, product.MailSuperseded, claimed.State, "SES was busy: the newer one was accepted meanwhile")
+		}
+		err = mails.SetOutcome(t.Context(), mail, product.Outcome{State: product.MailSent}, noon)
+		assert.True(t, fault.Is(err, fault.Conflict), "%v", err)
+		state, _ := shown(t, stack)
+		assert.Equal(t, "pending", state)
+	}
+}
+
+// A claim meets the transactions of creates and of other outcomes on the product; it is tried again.
+func TestClaimOutlivesConflicts(t *testing.T) {
+	stack := emulatortest.Deploy(t)
+	var tries atomic.Int64
+	client := emulatortest.DynamoDBAt(emulatortest.Between(t, emulatortest.DynamoDBEndpoint(),
+		func(w http.ResponseWriter, call emulatortest.Call) bool {
+			if call.Operation != "TransactWriteItems" || tries.Add(1)%3 == 0 {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException",` +
+				`"Message":"x","CancellationReasons":[{"Code":"None"},{"Code":"TransactionConflict"}]}`))
+			return true
+		}))
+	mails := store.NewMails(client, stackname.MailsTable(stack), stackname.ProductsTable(stack), clocktest.New())
+	keep(t, mails, "a", noon)
+	mail, err := mails.Claim(t.Context(), "a", "claim", noon)
+	require.NoError(t, err)
+	assert.Equal(t, product.MailSending, mail.State)
+	assert.EqualValues(t, 6, tries.Load())
+}
+
 // A mail's state never goes back: every two states in both orders.
 func TestSetOutcomeGoesOnOnly(t *testing.T) {
-	order := [][]product.MailState{
-		{product.MailPending}, {product.MailSending}, {product.MailUnknown}, {product.MailSent},
-		{product.MailDelivered},
-		{product.MailBounced, product.MailSuppressed, product.MailRefused, product.MailExpired},
-		{product.MailComplained}, {product.MailNone},
-	}
 	rank := map[product.MailState]int{}
-	for i, states := range order {
-		for _, state := range states {
-			rank[state] = i
-		}
+	for i, state := range []product.MailState{
+		product.MailPending, product.MailSending, product.MailUnknown, product.MailSent, product.MailDelayed,
+		product.MailDelivered, product.MailSuperseded, product.MailExpired, product.MailRefused, product.MailSuppressed,
+		product.MailBounced, product.MailComplained, product.MailNone,
+	} {
+		rank[state] = i
 	}
 	mails, stack := newMails(t)
 	for from := range rank {
 		for _, to := range []product.MailState{
-			product.MailUnknown, product.MailSent, product.MailDelivered, product.MailBounced, product.MailSuppressed,
-			product.MailRefused,
-			product.MailExpired, product.MailComplained,
+			product.MailUnknown, product.MailSent, product.MailDelayed, product.MailDelivered, product.MailBounced,
+			product.MailSuppressed, product.MailRefused, product.MailExpired, product.MailComplained,
 		} {
 			t.Run(string(from+" to "+to), func(t *testing.T) {
 				request := string(from + to)
