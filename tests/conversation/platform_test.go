@@ -38,6 +38,7 @@ type try struct {
 	took         bool // the platform showed it to the person
 	killed       bool // its process was killed once it had been answered, or while it waited for that
 	open         bool // it is neither answered nor broken off
+	beside       int  // how many calls hung when it came
 }
 
 // answered reports whether ott-deliver was told what the platform did.
@@ -164,6 +165,7 @@ func (p *platforms) arrive(body []byte, retryKey string) *try {
 	}
 	c.fate = p.decide(c.person, c.text, unanswered, tries)
 	p.tries = append(p.tries, c)
+	c.beside = p.current[true]
 	p.current[c.hangs()]++
 	p.most[c.hangs()] = max(p.most[c.hangs()], p.current[c.hangs()])
 	return c

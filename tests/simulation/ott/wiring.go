@@ -47,7 +47,7 @@ var timeouts = map[string]time.Duration{
 const (
 	visibility          = 90 * time.Second
 	maxReceives         = 1000
-	outboundConcurrency = 50
+	outboundConcurrency = 20
 )
 
 // What the code says of its waits (docs/design.md, waits).
