@@ -24,6 +24,7 @@ func TestProductIsResent(t *testing.T) {
 	require.Equal(t, 201, first.Status, "%s", first.Body)
 	before := bundle.Entitlements(t, customerOf(body))
 	require.Len(t, before, 1)
+	becomes(t, first, "delivered") // else the newer mail supersedes it
 
 	renamed := body.set(unique()+"@example.com", emailPath...)
 	second := create(t, renamed.text(t))
