@@ -168,6 +168,9 @@ func (s *Messages) found(
 		return accepted, ott.Place{}, nil
 	}
 	m, err := s.Load(ctx, tenant, accepted.OttRequestID)
+	if fault.Is(err, fault.NotFound) { // else it would look like a key that is free
+		err = fault.Wrap(fault.Unavailable, err)
+	}
 	if err != nil {
 		return ott.Accepted{}, ott.Place{}, err
 	}
