@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -158,13 +159,28 @@ func (n note) isDurable(t *testing.T) bool {
 func (n note) status(t *testing.T) string {
 	t.Helper()
 	answer := bundle.Ask(t, http.MethodGet, sendPath+"/"+n.key, ottBearer(t))
+	last := shownStatus(t, answer)
+	return strings.TrimSpace(last[len(last)-1].Event + " " + last[len(last)-1].Reason)
+}
+
+// event is one of a message's status.
+type event struct {
+	Event, Reason string
+	EventDateTime time.Time
+}
+
+// createdAt is when the message was accepted, which its job says too.
+func (n note) createdAt(t *testing.T) time.Time {
+	t.Helper()
+	return shownStatus(t, bundle.Ask(t, http.MethodGet, sendPath+"/"+n.key, ottBearer(t)))[0].EventDateTime
+}
+
+func shownStatus(t *testing.T, answer harness.Reply) []event {
+	t.Helper()
 	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
-	var body struct {
-		Status []struct{ Event, Reason string }
-	}
+	var body struct{ Status []event }
 	require.NoError(t, json.Unmarshal([]byte(answer.Body), &body))
-	last := body.Status[len(body.Status)-1]
-	return strings.TrimSpace(last.Event + " " + last.Reason)
+	return body.Status
 }
 
 // final waits until the message is, and returns its status.

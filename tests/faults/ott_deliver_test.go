@@ -22,7 +22,7 @@ func (n note) comesAgain(t *testing.T, id string, times int) {
 	require.NoError(t, bundle.PurgeQueue(t.Context(), "OutboundQueue"))
 	now := time.Now()
 	message := ott.Message{Platform: n.platform, SenderID: n.sender, OttID: n.person}
-	body, err := json.Marshal(ott.NewJob(demoBrand, id, message, now, now, now.Add(time.Hour)))
+	body, err := json.Marshal(ott.NewJob(demoBrand, id, message, n.createdAt(t), now, now.Add(time.Hour)))
 	require.NoError(t, err)
 	var event events.SQSEvent
 	for i := range times {

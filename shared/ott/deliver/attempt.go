@@ -43,12 +43,13 @@ func (a *attempt) make(ctx context.Context) error {
 		return a.later(ctx, a.receipt, err)
 	}
 	m, now := a.message, a.Clock.Now()
-	if m.Message.Conversation(job.Tenant) != job.Conversation {
-		// Of a request that was refused, for its key stands for this message: which has a job in its own conversation.
-		a.Log.InfoContext(ctx, "a job of another conversation is dropped", "ottRequestId", job.OttRequestID)
+	if m.Message.Conversation(job.Tenant) != job.Conversation || m.CreatedAt.UnixMilli() != job.CreatedAt {
+		// Of a request that was refused, for its key stands for this message, or that had no answer before its repeat
+		// had one. The message has a job of its own, which stands where its 201 has it.
+		a.Log.InfoContext(ctx, "a job of another request is dropped", "ottRequestId", job.OttRequestID)
 		return nil
 	}
-	if a.expiredOnly && now.Before(m.ValidUntil) { // accepted later than its job says, by a repeat of the request
+	if a.expiredOnly && now.Before(m.ValidUntil) { // the clock went back since the job was looked at
 		return a.hold(ctx, a.receipt, pause(a.receipt, a.receipt.Count))
 	}
 	err = a.Messages.Claim(ctx, m, now, now.Add(leaseTime))

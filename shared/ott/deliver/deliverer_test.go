@@ -257,3 +257,20 @@ func TestDeliverAJobOfAnotherConversation(t *testing.T) {
 	o.done(id)
 	assert.Equal(t, "Sent", o.status(id))
 }
+
+// A request that died before its message was durable, and then another of the same message, that came to its end behind
+// a later message: the message leaves in its own 201's place, not in that of the request that had none.
+func TestDeliverAJobOfAnEarlierRequest(t *testing.T) {
+	t.Parallel()
+	o := newOutbox(t, status(200, ""))
+	o.register(ott.Messenger, nil)
+	id := o.accept(messengerHello())
+	m := o.message(id)
+	died := m.CreatedAt.Add(-2 * time.Second)
+	earlier := ott.NewJob("acme", id, m.Message, died, died, m.ValidUntil.Add(-2*time.Second))
+	assert.Equal(t, []came{{}}, o.handle(encoded(t, earlier)))
+	assert.Empty(t, o.platforms.all())
+	assert.Equal(t, "Queued", o.status(id))
+	o.done(id)
+	assert.Equal(t, "Sent", o.status(id))
+}
