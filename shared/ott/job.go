@@ -13,9 +13,11 @@ type Job struct {
 	// Conversation is the message group that the job stands in. A request that used another message's key has that
 	// message's id: its job stands elsewhere than the message, and is not the message's.
 	Conversation string `json:"conversation"`
-	CreatedAt    int64  `json:"createdAt"`  // epoch ms
-	QueuedAt     int64  `json:"queuedAt"`   // epoch ms
-	ValidUntil   int64  `json:"validUntil"` // epoch ms
+	// CreatedAt is the message's own, epoch ms: a job of another request of the same message is not its job. A job that
+	// somebody makes by hand, to have a message sent, has none.
+	CreatedAt  int64 `json:"createdAt,omitzero"`
+	QueuedAt   int64 `json:"queuedAt"`   // epoch ms
+	ValidUntil int64 `json:"validUntil"` // epoch ms
 }
 
 // NewJob returns the job of a tenant's message.

@@ -212,7 +212,7 @@ func TestEventsThatAreNoRequests(t *testing.T) {
 			"chunk",
 			"notBefore",
 		}, "Mail": {"requestId"}, "MailEvent": {"source", "detail-type", "detail"},
-		"Outbound": {"tenant", "ottRequestId", "platform", "propertyId", "createdAt", "queuedAt", "validUntil"},
+		"Outbound": {"tenant", "ottRequestId", "platform", "propertyId", "conversation", "queuedAt", "validUntil"},
 	}
 	for id, queue := range queues {
 		if queue.event != "Queue" { // a function has one example

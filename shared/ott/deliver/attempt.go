@@ -43,7 +43,8 @@ func (a *attempt) make(ctx context.Context) error {
 		return a.later(ctx, a.receipt, err)
 	}
 	m, now := a.message, a.Clock.Now()
-	if m.Message.Conversation(job.Tenant) != job.Conversation || m.CreatedAt.UnixMilli() != job.CreatedAt {
+	otherRequest := job.CreatedAt != 0 && m.CreatedAt.UnixMilli() != job.CreatedAt
+	if m.Message.Conversation(job.Tenant) != job.Conversation || otherRequest {
 		// Of a request that was refused, for its key stands for this message, or that had no answer before its repeat
 		// had one. The message has a job of its own, which stands where its 201 has it.
 		a.Log.InfoContext(ctx, "a job of another request is dropped", "ottRequestId", job.OttRequestID)

@@ -273,4 +273,11 @@ func TestDeliverAJobOfAnEarlierRequest(t *testing.T) {
 	assert.Equal(t, "Queued", o.status(id))
 	o.done(id)
 	assert.Equal(t, "Sent", o.status(id))
+
+	byHand := o.accept(messengerHello())
+	m = o.message(byHand)
+	job := ott.NewJob("acme", byHand, m.Message, m.CreatedAt, m.QueuedAt, m.ValidUntil)
+	job.CreatedAt = 0
+	assert.Equal(t, []came{{}}, o.handle(encoded(t, job)))
+	assert.Equal(t, "Sent", o.status(byHand), "one that somebody makes is of no request")
 }
